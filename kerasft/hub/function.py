@@ -1,0 +1,59 @@
+"""GraphFunction: a pure function of tensors as a serialized graph, storable in a `.keras` file."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from kerasft.hub.ops import ALLOWED_OPS
+
+
+@dataclass(frozen=True)
+class GraphFunction:
+    """Tensors in, tensors out: a GraphDef that holds no variable, and the names of its ends."""
+
+    graph: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def check_ops(self) -> None:
+        """Raise ValueError if the graph holds an operation outside the allow-list."""
+        graph = tf.compat.v1.GraphDef.FromString(self.graph)
+        nodes = [n for f in graph.library.function for n in f.node_def] + list(graph.node)
+        functions = {f.signature.name for f in graph.library.function}
+        foreign = sorted({n.op for n in nodes} - ALLOWED_OPS - functions)
+        if foreign:
+            raise ValueError(
+                f"The graph holds operations that reach outside the model or are not known to be safe: "
+                f"{foreign}. They could read files or run code. If you trust where the model comes from, "
+                "load a SavedModel with load_backbone(..., trust=True), and a .keras file with "
+                "keras.models.load_model(..., safe_mode=False)."
+            )
+
+    def function(self) -> Any:
+        """A `tf.function` that runs the graph on tensors in the order of `inputs`."""
+        graph = tf.compat.v1.GraphDef.FromString(self.graph)
+
+        @tf.function(autograph=False)
+        def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
+            feeds = dict(zip(self.inputs, tensors, strict=True))
+            return tf.graph_util.import_graph_def(
+                graph, input_map=feeds, return_elements=list(self.outputs), name=""
+            )
+
+        return run
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        packed = base64.b64encode(zlib.compress(self.graph, 9)).decode()
+        return {"graph": packed, "inputs": list(self.inputs), "outputs": list(self.outputs)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> GraphFunction:
+        """The inverse of `to_config`."""
+        graph = zlib.decompress(base64.b64decode(config["graph"]))
+        return cls(graph, tuple(config["inputs"]), tuple(config["outputs"]))
