@@ -39,10 +39,10 @@ def freeze(
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="body"),
-        ...                         keras.layers.Dense(2, name="top")])
+        ...                         keras.layers.Dense(2, name="top")], name="net")
         >>> stages = freeze(net, "top")
         >>> [variable.path for variable in net.trainable_variables]
-        ['top/kernel', 'top/bias']
+        ['net/top/kernel', 'net/top/bias']
 
     References:
         Howard & Ruder (2018), arXiv:1801.06146, section 3.3.

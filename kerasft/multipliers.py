@@ -116,7 +116,7 @@ def resolve_multipliers(
     Example:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="body"),
         ...                         keras.layers.Dense(1, name="head")], name="net")
-        >>> resolve_multipliers(net, {"body": 0.1})["body/kernel"]
+        >>> resolve_multipliers(net, {"body": 0.1})["net/body/kernel"]
         0.1
 
     References:

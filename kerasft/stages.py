@@ -161,8 +161,8 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
         raise TypeError(f"find_stages expects a keras.Model, not {type(model).__name__}.")
     if not model.built or not model.weights:
         raise ValueError(
-            f"The model {model.name!r} has no weights yet. Build it first: give it a keras.Input, call "
-            "model.build(input_shape), or call it once on a batch."
+            f"The model {model.name!r} has no weights yet. Build it first: give it a keras.Input, or "
+            "call it once on a batch."
         )
     if at is not None:
         return Stages(model, _stages_at(model, at))
@@ -290,7 +290,7 @@ def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list
             same = label is not None and label in (last, labels[blocks[-1][0]])
             words = [n for j in (blocks[-1][-1], i) for n in names[j]]
             sibling = has_blocks and label is last is None and _words(words)
-            if same or sibling or not kernels[i] and label not in labels[i + 1 :]:
+            if same or sibling or (not kernels[i] and (label is None or label not in labels[i + 1 :])):
                 blocks[-1].append(i)
                 continue
         blocks.append([i])

@@ -110,20 +110,25 @@ class LrMultipliers:
 
     def _add_multiplier_state(self) -> None:
         count = len(self._trainable_variables)
-        self.factors = [self.lr_multipliers.get(v.path, 1.0) for v in self._trainable_variables]
+        self.factors = [_by_path(self.lr_multipliers, v.path, 1.0) for v in self._trainable_variables]
         self._variable_steps = self.add_variable(
             (count,), dtype="int64", aggregation="only_first_replica", name="variable_steps"
         )
+        factors = list(self.factors)
         self._factor_values = self.add_variable(
-            (count,), dtype="float32", aggregation="only_first_replica", name="factors"
+            (count,),
+            # not assigned later: `fit` builds optimizers in a scope that drops assignments
+            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(factors, dtype),
+            dtype="float32",
+            aggregation="only_first_replica",
+            name="factors",
         )
-        self._factor_values.assign(self.factors)
 
     def set_multipliers(self, multipliers: Mapping[str, float]) -> None:
         """Replace the factors (by variable path). A change from or to 0 asks for a retrace."""
         self.lr_multipliers = multipliers
         if self.built:
-            self.factors = [multipliers.get(v.path, 1.0) for v in self._trainable_variables]
+            self.factors = [_by_path(multipliers, v.path, 1.0) for v in self._trainable_variables]
             self._factor_values.assign(self.factors)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -172,37 +177,52 @@ class LrMultipliers:
 
     # State is stored by name: a model saved with other layers frozen finds its own slots again.
 
-    def _named_state(self) -> dict[str, keras.Variable]:
+    def _state(self) -> tuple[dict[str, keras.Variable], dict[str, dict[str, Any]]]:
+        """Single variables by attribute; slots by attribute and path, `steps` among them."""
         slots, scalars = _optimizer_state(self)
-        named = dict(scalars)
-        for slot, entries in slots.items():
-            for position, (variable, entry) in enumerate(
-                zip(self._trainable_variables, entries, strict=True)
-            ):
-                key = f"{slot}:{variable.path}".replace("/", "|")
-                if entry is not None:
-                    named[key if key not in named else f"{key}#{position}"] = entry
-        return named
+        own = {k: v for k, v in scalars.items() if k not in ("_variable_steps", "_factor_values")}
+        paths = [v.path.replace("/", "|") for v in self._trainable_variables]
+        paths = [p if paths.index(p) == i else f"{p}#{i}" for i, p in enumerate(paths)]
+        return own, {k: dict(zip(paths, entries, strict=True)) for k, entries in slots.items()}
 
     def save_own_variables(self, store: Any) -> None:
-        for name, variable in self._named_state().items():
-            if variable is not self._variable_steps and variable is not self._factor_values:
-                store[name] = variable.numpy()
-        for position, variable in enumerate(self._trainable_variables):
-            store[f"steps:{variable.path}".replace("/", "|")] = self._variable_steps.numpy()[position]
+        scalars, slots = self._state()
+        for name, variable in scalars.items():
+            store[name] = variable.numpy()
+        for slot, entries in slots.items():
+            for path, entry in entries.items():
+                if entry is not None:
+                    store[f"{slot}:{path}"] = entry.numpy()
+        for path, steps in zip(self._paths_of(slots), self._variable_steps.numpy(), strict=True):
+            store[f"steps:{path}"] = steps
+
+    def _paths_of(self, slots: dict[str, dict[str, Any]]) -> list[str]:
+        if slots:
+            return list(next(iter(slots.values())))
+        return [f"{v.path.replace('/', '|')}#{i}" for i, v in enumerate(self._trainable_variables)]
 
     def load_own_variables(self, store: Any) -> None:
-        keys = set(store.keys())
+        keys = list(store.keys())
         if all(key.isdigit() for key in keys):
             super().load_own_variables(store)  # type: ignore[misc]
             return
-        for name, variable in self._named_state().items():
-            if name in keys:
-                variable.assign(np.asarray(store[name]))
+        scalars, slots = self._state()
+        for name in scalars.keys() & set(keys):
+            scalars[name].assign(np.asarray(store[name]))
+        stored: dict[str, dict[str, str]] = {}
+        for key in keys:
+            if ":" in key:
+                slot, path = key.split(":", 1)
+                stored.setdefault(slot, {})[path] = key
+        for slot, entries in slots.items():
+            for path, entry in entries.items():
+                key = _by_path(stored.get(slot, {}), path, None, "|")
+                if entry is not None and key is not None:
+                    entry.assign(np.asarray(store[key]))
         steps = self._variable_steps.numpy()
-        for position, variable in enumerate(self._trainable_variables):
-            key = f"steps:{variable.path}".replace("/", "|")
-            if key in keys:
+        for position, path in enumerate(self._paths_of(slots)):
+            key = _by_path(stored.get("steps", {}), path, None, "|")
+            if key is not None:
                 steps[position] = np.asarray(store[key])
         self._variable_steps.assign(steps)
 
@@ -218,6 +238,14 @@ class LrMultipliers:
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         inner = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
         return count_steps(inner, config["multipliers"], config["scale_weight_decay"])
+
+
+def _by_path(entries: Mapping[str, Any], path: str, default: Any, separator: str = "/") -> Any:
+    """The entry of a variable. A loaded Sequential model leaves out its own name: `net/a/kernel` is `a/kernel`."""
+    if path in entries:
+        return entries[path]
+    near = [k for k in entries if k.endswith(separator + path) or path.endswith(separator + k)]
+    return entries[near[0]] if len(near) == 1 else default
 
 
 @functools.cache

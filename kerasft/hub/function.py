@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,18 +35,18 @@ class GraphFunction:
                 "keras.models.load_model(..., safe_mode=False)."
             )
 
-    def function(self) -> Any:
-        """A `tf.function` that runs the graph on tensors in the order of `inputs`."""
+    def concrete(self, specs: Sequence[tf.TensorSpec]) -> Any:
+        """A concrete function that runs the graph on tensors of the given specs, in order of `inputs`."""
         graph = tf.compat.v1.GraphDef.FromString(self.graph)
 
-        @tf.function(autograph=False)
         def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
             feeds = dict(zip(self.inputs, tensors, strict=True))
             return tf.graph_util.import_graph_def(
                 graph, input_map=feeds, return_elements=list(self.outputs), name=""
             )
 
-        return run
+        # Unlike tf.function, this makes the functions of the graph's loops known outside it.
+        return tf.compat.v1.wrap_function(run, list(specs))
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON data."""

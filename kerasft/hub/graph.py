@@ -8,6 +8,8 @@ the only ones that use private names.
 from __future__ import annotations
 
 import functools
+import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,6 +132,7 @@ class FlatGraph:
             results.append(f"y{i}:0")
         ends = [f"x{i}:0" for i in range(len(inputs))] + [f"v{i}:0" for i in range(len(variables))]
         definition = self._definition(nodes)
+        _name_by_content(definition)
         return GraphFunction(
             definition.SerializeToString(deterministic=True), tuple(ends), tuple(results)
         )
@@ -302,7 +305,7 @@ def _pass_values(node: Any, types: dict[int, int], library: dict[str, Any]) -> N
         node.attr["output_shapes"].list.ClearField("shape")
     inner = {i - first: dtype for i, dtype in types.items()}
     for value in node.attr.values():
-        for called in [value.func, *value.list.func]:
+        for called in _called(value):
             if called.name in library:
                 called.name = _function_of_values(called.name, inner, library)
 
@@ -353,6 +356,11 @@ def _function_of_values(name: str, types: dict[int, int], library: dict[str, Any
     return new_name
 
 
+def _called(value: Any) -> list[Any]:
+    """The functions that an attribute's value names."""
+    return [value.func] if value.HasField("func") else list(value.list.func)
+
+
 def _plain(tensor: str) -> str:
     return tensor if ":" in tensor else f"{tensor}:0"
 
@@ -370,12 +378,24 @@ def _needed_functions(nodes: Iterable[Any], library: dict[str, Any]) -> Iterator
     stack = list(nodes)
     while stack:
         for value in stack.pop().attr.values():
-            called = [value.func.name, *(f.name for f in value.list.func)]
-            for name in called:
+            for name in (f.name for f in _called(value)):
                 if name in library and name not in seen:
                     seen.add(name)
                     stack.extend(library[name].node_def)
                     yield library[name]
+
+
+def _name_by_content(definition: Any) -> None:
+    """Rename the library's functions after what they do: TensorFlow knows one body for each name."""
+    digest = hashlib.sha256(definition.library.SerializeToString(deterministic=True)).hexdigest()[:16]
+    names = {f.signature.name: f"f{i}_{digest}" for i, f in enumerate(definition.library.function)}
+    for function in definition.library.function:
+        function.signature.name = names[function.signature.name]
+    nodes = [n for f in definition.library.function for n in f.node_def]
+    for node in itertools.chain(nodes, definition.node):
+        for value in node.attr.values():
+            for called in _called(value):
+                called.name = names.get(called.name, called.name)
 
 
 def _with_safe_names(flat: FlatGraph) -> FlatGraph:

@@ -59,8 +59,7 @@ class HubStage(keras.Layer):
         self.updates = [(int(position), str(method)) for position, method in updates]
         self._graphs = {"inference": inference, "training": training}
         self._regularizers = list(regularizers)
-        self._functions = {k: g.function() for k, g in self._graphs.items() if g is not None}
-        self._losses = [(g.function(), positions) for g, positions in self._regularizers]
+        self._concrete: dict[Any, Any] = {}
         with keras.name_scope(self.name):
             self.stage_weights = [
                 keras.Variable(
@@ -71,6 +70,11 @@ class HubStage(keras.Layer):
                 )
                 for i, spec in enumerate(self.weight_specs)
             ]
+        self._weight_tensors = [tf.TensorSpec(w["shape"], w["dtype"]) for w in self.weight_specs]
+        self._loss_functions = [
+            (g.concrete([self._weight_tensors[p] for p in positions]), positions)
+            for g, positions in self._regularizers
+        ]
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -78,16 +82,27 @@ class HubStage(keras.Layer):
         tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
         values = [tf.convert_to_tensor(v.value) for v in self.stage_weights]
         train = bool(training) and self.trainable and self.batch_norm == "train"
-        mode = "training" if train and "training" in self._functions else "inference"
-        results = self._functions[mode](*tensors, *values)
+        mode = "training" if train and self._graphs["training"] is not None else "inference"
+        results = self._function(mode, tensors)(*tensors, *values)
         if mode == "training" and self.updates:
             results, new = results[: -len(self.updates)], results[-len(self.updates) :]
             for (position, method), value in zip(self.updates, new, strict=True):
                 getattr(self.stage_weights[position].value, method)(value)
-        if self._losses and self.trainable:
-            losses = [f(*(values[p] for p in positions))[0] for f, positions in self._losses]
+        if self._loss_functions and self.trainable:
+            losses = [f(*(values[p] for p in positions))[0] for f, positions in self._loss_functions]
             self.add_loss(tf.add_n(losses))
         return results[0] if len(results) == 1 else results
+
+    def _function(self, mode: str, tensors: Sequence[tf.Tensor]) -> Any:
+        """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""
+        shapes = tuple((None, *t.shape[1:]) if t.shape.rank else tuple(t.shape) for t in tensors)
+        if (mode, shapes) not in self._concrete:
+            graph = self._graphs[mode]
+            assert graph is not None
+            specs = [tf.TensorSpec(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
+            with tf.init_scope():
+                self._concrete[mode, shapes] = graph.concrete([*specs, *self._weight_tensors])
+        return self._concrete[mode, shapes]
 
     def get_config(self) -> dict[str, Any]:
         graphs = {k: g.to_config() for k, g in self._graphs.items() if g is not None}

@@ -1,0 +1,74 @@
+"""kerasft: fine-tune a pre-trained TF Hub backbone inside your own Keras `model.fit`.
+
+Names are imported when they are first used, so that `import kerasft` loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerasft import export, hub
+    from kerasft.freezing import freeze, freeze_depth, frozen, unfreeze
+    from kerasft.multipliers import (
+        discriminative,
+        layerwise_decay,
+        resolve_multipliers,
+        with_lr_multipliers,
+    )
+    from kerasft.schedule import Phase, UnfreezingSchedule
+    from kerasft.stages import Stage, Stages, find_stages
+    from kerasft.unfreezing import GradualUnfreezing
+
+_MODULES = {
+    "kerasft.stages": ("Stage", "Stages", "find_stages"),
+    "kerasft.schedule": ("Phase", "UnfreezingSchedule"),
+    "kerasft.freezing": ("freeze", "freeze_depth", "frozen", "unfreeze"),
+    "kerasft.multipliers": (
+        "discriminative",
+        "layerwise_decay",
+        "resolve_multipliers",
+        "with_lr_multipliers",
+    ),
+    "kerasft.unfreezing": ("GradualUnfreezing",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_SUBMODULES = ("export", "hub")
+
+__all__ = [
+    "GradualUnfreezing",
+    "Phase",
+    "Stage",
+    "Stages",
+    "UnfreezingSchedule",
+    "__version__",
+    "discriminative",
+    "export",
+    "find_stages",
+    "freeze",
+    "freeze_depth",
+    "frozen",
+    "hub",
+    "layerwise_decay",
+    "resolve_multipliers",
+    "unfreeze",
+    "with_lr_multipliers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"kerasft.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("kerasft")
+    else:
+        raise AttributeError(f"module 'kerasft' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

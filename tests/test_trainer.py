@@ -1,0 +1,119 @@
+"""The seam with Keras: each private name that kerasft uses is pinned here."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasft
+from kerasft import trainer
+
+
+def test_keras_still_has_the_names_that_trainer_uses(dense_model):
+    assert isinstance(dense_model._layers, list)
+    assert hasattr(dense_model, "_functional")
+    layer = dense_model.layers[0]
+    assert layer._trainable_variables == [layer.kernel, layer.bias]
+    assert layer._non_trainable_variables == []
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(dense_model.trainable_variables)
+    for name in (
+        "_trainable_variables", "_trainable_variables_indices", "_variables", "_iterations", "_learning_rate",
+        "_get_variable_index", "_untrack_variable", "_backend_update_step", "_apply_weight_decay",
+        "_overwrite_model_variables_with_average_value", "_distribution_strategy",
+    ):  # fmt: skip
+        assert hasattr(optimizer, name), f"Keras moved {name}; kerasft/trainer.py needs it"
+    dense_model.compile(optimizer, "mse")
+    assert dense_model.train_function is None
+    dense_model.make_train_function(force=True)
+    assert callable(dense_model.train_function)
+
+
+def test_sublayers_come_once_parents_first(image_model):
+    layers = list(trainer.sublayers(image_model))
+    assert layers[0] is image_model
+    assert len({id(layer) for layer in layers}) == len(layers)
+    names = [layer.name for layer in layers]
+    assert names.index("backbone") < names.index("stem_conv")
+    assert {id(v) for layer in layers for v in trainer.own_variables(layer)} == {
+        id(v) for v in image_model.weights
+    }
+
+
+def test_calls_are_in_order_and_none_for_subclassed_models(dense_model):
+    made = set()
+    for call in trainer.calls(dense_model):
+        assert all(id(t) in made for t in call.inputs)
+        made |= {id(t) for t in call.outputs}
+
+    class Own(keras.Model):
+        pass
+
+    assert trainer.calls(Own()) is None
+
+
+def test_safe_mode_is_on_unless_it_is_switched_off():
+    assert trainer.in_safe_mode()
+
+
+def step(optimizer, variables, seed):
+    rng = np.random.default_rng(seed)
+    optimizer.apply(
+        [keras.ops.convert_to_tensor(rng.normal(size=v.shape).astype("float32")) for v in variables], variables
+    )
+
+
+@pytest.mark.parametrize("make", [keras.optimizers.Adam, lambda r: keras.optimizers.SGD(r, momentum=0.9)])
+def test_an_extended_optimizer_keeps_its_state(make):
+    """Extending in mid-training changes nothing for the variables that it knew."""
+    one = [keras.Variable(np.ones((2, 2)), name=n, dtype="float32") for n in ("a", "b")]
+    two = [keras.Variable(np.ones((2, 2)), name=n, dtype="float32") for n in ("a", "b")]
+    plain, extended = make(0.1), make(0.1)
+    plain.build(one[1:])
+    extended.build(two[1:])
+    for seed in range(5):
+        step(plain, one[1:], seed)
+        step(extended, two[1:], seed)
+    trainer.extend_optimizer(extended, two)
+    assert int(extended.iterations) == 5
+    for seed in range(5, 8):
+        step(plain, one[1:], seed)
+        step(extended, two[1:], seed)
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-6)
+    assert np.array_equal(two[0], np.ones((2, 2)))
+    fresh, reference = make(0.1), keras.Variable(np.ones((2, 2)), dtype="float32")
+    fresh.build([reference])
+    step(fresh, [reference], 9)
+    step(extended, two[:1], 9)
+    np.testing.assert_allclose(two[0], reference, rtol=1e-6)
+
+
+def test_loss_scaling_is_looked_through(dense_model):
+    outer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    assert trainer.inner_optimizer(outer) is outer.inner_optimizer
+    outer.build(dense_model.trainable_variables[2:])
+    trainer.extend_optimizer(outer, dense_model.trainable_variables)
+    assert isinstance(outer.inner_optimizer, trainer.LrMultipliers)
+    step(outer, dense_model.trainable_variables, 0)
+    assert int(outer.inner_optimizer.iterations) == 1
+
+
+def test_learning_rate_is_settable():
+    assert trainer.learning_rate_is_settable(keras.optimizers.Adam(0.1))
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    assert not trainer.learning_rate_is_settable(keras.optimizers.Adam(schedule))
+
+
+def test_a_model_saved_half_frozen_finds_its_optimizer_state(dense_model, tmp_path):
+    x, y = np.ones((8, 4), "float32"), np.zeros((8, 3), "float32")
+    dense_model.compile(keras.optimizers.Adam(0.01), "mse")
+    schedule = [kerasft.Phase(0, 1), kerasft.Phase("top")]
+    dense_model.fit(x, y, epochs=2, verbose=0, callbacks=[kerasft.GradualUnfreezing(schedule)])
+    dense_model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert int(loaded.optimizer.iterations) == 2
+    index = loaded.optimizer._get_variable_index(loaded.get_layer("top").kernel)
+    mine = dense_model.optimizer._get_variable_index(dense_model.get_layer("top").kernel)
+    np.testing.assert_array_equal(
+        loaded.optimizer._momentums[index], dense_model.optimizer._momentums[mine]
+    )
+    assert int(loaded.optimizer._variable_steps.numpy()[index]) == 2
