@@ -14,9 +14,7 @@ from kerasft.stages import Stages, find_stages
 BatchNormPolicy = Literal["train", "inference"]
 
 
-def freeze(
-    model: keras.Model | Stages, depth: int | str, batch_norm: BatchNormPolicy = "train"
-) -> Stages:
+def freeze(model: keras.Model | Stages, depth: int | str, batch_norm: BatchNormPolicy = "train") -> Stages:
     """Freeze the stages below `depth` and let all others train.
 
     Frozen weights do not change in training, moving statistics of BatchNormalization included. A model

@@ -166,9 +166,7 @@ class UnfreezingSchedule:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The schedule as JSON text, also written to `path` if one is given."""
-        phases = [
-            {k: v for k, v in asdict(phase).items() if v is not None} for phase in self.phases
-        ]
+        phases = [{k: v for k, v in asdict(phase).items() if v is not None} for phase in self.phases]
         text = json.dumps({"phases": phases}, indent=2) + "\n"
         if path is not None:
             target = Path(path)
@@ -198,9 +196,7 @@ class UnfreezingSchedule:
         known = [field.name for field in fields(Phase)]
         for index, entry in enumerate(entries):
             if not isinstance(entry, dict) or "depth" not in entry or set(entry) - set(known):
-                raise ValueError(
-                    f"Phase {index} reads {entry!r}. It needs `depth` and may have {known[1:]}."
-                )
+                raise ValueError(f"Phase {index} reads {entry!r}. It needs `depth` and may have {known[1:]}.")
         return cls(Phase(**entry) for entry in entries)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import io
 import itertools
-import os
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -257,7 +256,8 @@ def _shared(names: Sequence[str]) -> list[str]:
 
 def _words(names: Sequence[str]) -> str:
     """The common leading words of several names, or an empty string."""
-    prefix = os.path.commonprefix([name + "_" for name in names])
+    letters = zip(*(f"{name}_" for name in names), strict=False)
+    prefix = "".join(c[0] for c in itertools.takewhile(lambda c: len(set(c)) == 1, letters))
     return re.sub(r"[/_.\-]+[^/_.\-]*$", "", prefix)
 
 
@@ -276,7 +276,8 @@ def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list
     # How deep numbers nest in this network's names (block_3: 1, conv2_block3: 2) shows in the pieces
     # that hold a whole unit, those with a shortcut around several kernels.
     depths = collections.Counter(
-        len(p) for p, piece, k in zip(prefixes, names, kernels, strict=True)
+        len(p)
+        for p, piece, k in zip(prefixes, names, kernels, strict=True)
         if p and k > 1 and len(set(piece)) > 1
     )
     depth = depths.most_common(1)[0][0] if depths else 1
@@ -301,9 +302,7 @@ def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list
     for block in blocks:
         main = next((i for i in block if kernels[i]), block[0])
         titles.append(labels[main] or _words([n for i in block for n in names[i]]) or names[main][0])
-    return [
-        (title, range(block[0], block[-1] + 1)) for title, block in zip(titles, blocks, strict=True)
-    ]
+    return [(title, range(block[0], block[-1] + 1)) for title, block in zip(titles, blocks, strict=True)]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -380,8 +379,7 @@ def _merge_blocks(pieces: Sequence[_Piece]) -> list[tuple[str, list[_Piece]]]:
             continue
         names = [[layer.name for layer in p.layers] for p in members]
         kernels = [
-            sum(len(v.shape) > 1 for layer in p.layers for v in trainer.own_variables(layer))
-            for p in members
+            sum(len(v.shape) > 1 for layer in p.layers for v in trainer.own_variables(layer)) for p in members
         ]
         blocks += [(name, [members[i] for i in span]) for name, span in group_blocks(names, kernels)]
     return blocks

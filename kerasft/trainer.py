@@ -10,10 +10,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any as OptimizerBase
+else:
+    OptimizerBase = object
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -83,7 +88,7 @@ def in_safe_mode() -> bool:
 
 
 @keras.saving.register_keras_serializable("kerasft")
-class LrMultipliers:
+class LrMultipliers(OptimizerBase):
     """Mixin over an optimizer's class: a learning-rate factor and a step count for every variable.
 
     Keras corrects Adam's bias by one count for all variables. A variable that is thawed at step 5,000 has
@@ -93,6 +98,7 @@ class LrMultipliers:
 
     lr_multipliers: Mapping[str, float]
     scale_weight_decay: bool
+    weight_decay: Any
     _local_iterations: Any = None
 
     @property
@@ -100,12 +106,12 @@ class LrMultipliers:
         """The step count: of the variable being updated, or of the optimizer as a whole."""
         if self._local_iterations is not None:
             return self._local_iterations
-        return super().iterations  # type: ignore[misc]
+        return super().iterations
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
-        super().build(variables)  # type: ignore[misc]
+        super().build(variables)
         self._add_multiplier_state()
 
     def _add_multiplier_state(self) -> None:
@@ -137,14 +143,12 @@ class LrMultipliers:
             return  # momentum would move it even at a rate of zero
         self._local_iterations = self._variable_steps.value[index]
         try:
-            super().update_step(  # type: ignore[misc]
-                gradient, variable, learning_rate * self._factor_values.value[index]
-            )
+            super().update_step(gradient, variable, learning_rate * self._factor_values.value[index])
         finally:
             self._local_iterations = None
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        super()._backend_update_step(grads, trainable_variables, learning_rate)  # type: ignore[misc]
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
         stepped = np.zeros(len(self.factors), "int64")
         stepped[[self._get_variable_index(v) for v in trainable_variables]] = 1
         self._variable_steps.assign_add(stepped * (np.array(self.factors) != 0))
@@ -160,7 +164,7 @@ class LrMultipliers:
             if self.scale_weight_decay:
                 self.weight_decay = decay * self._factor_values.value[index]
             try:
-                super()._apply_weight_decay([variable])  # type: ignore[misc]
+                super()._apply_weight_decay([variable])
             finally:
                 self.weight_decay = decay
 
@@ -204,7 +208,7 @@ class LrMultipliers:
     def load_own_variables(self, store: Any) -> None:
         keys = list(store.keys())
         if all(key.isdigit() for key in keys):
-            super().load_own_variables(store)  # type: ignore[misc]
+            super().load_own_variables(store)
             return
         scalars, slots = self._state()
         for name in scalars.keys() & set(keys):
@@ -227,7 +231,7 @@ class LrMultipliers:
         self._variable_steps.assign(steps)
 
     def get_config(self) -> dict[str, Any]:
-        inner = type(self).optimizer_class.from_config(super().get_config())  # type: ignore
+        inner = type(self).optimizer_class.from_config(super().get_config())
         return {
             "optimizer": keras.saving.serialize_keras_object(inner),
             "multipliers": dict(self.lr_multipliers),
@@ -241,7 +245,7 @@ class LrMultipliers:
 
 
 def _by_path(entries: Mapping[str, Any], path: str, default: Any, separator: str = "/") -> Any:
-    """The entry of a variable. A loaded Sequential model leaves out its own name: `net/a/kernel` is `a/kernel`."""
+    """The entry of a variable; a loaded Sequential model leaves out its own name in front of the path."""
     if path in entries:
         return entries[path]
     near = [k for k in entries if k.endswith(separator + path) or path.endswith(separator + k)]
@@ -275,7 +279,8 @@ def count_steps(
             inner.scale_weight_decay = scale_weight_decay
             inner.set_multipliers(multipliers)
         return optimizer
-    inner.__class__ = _mixed_class(type(inner))
+    optimizer_class: Any = type(inner)
+    inner.__class__ = _mixed_class(optimizer_class)
     inner.lr_multipliers = dict(multipliers or {})
     inner.scale_weight_decay = scale_weight_decay
     if inner.built:
@@ -300,9 +305,7 @@ def _optimizer_state(
     return slots, scalars
 
 
-def extend_optimizer(
-    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
-) -> None:
+def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
     """Build `optimizer` for `variables` (in model order), keeping every state that it has.
 
     Variables new to it begin with fresh slots and a step count of zero. Variables that it knows and that

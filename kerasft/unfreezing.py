@@ -106,7 +106,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._phase = index
         logger.info(
             "Epoch %d, phase %d: freeze depth %d of %d, %s parameters train.",
-            epoch, index, depth, len(self.stages), f"{self.trainable_params:,}",
+            epoch,
+            index,
+            depth,
+            len(self.stages),
+            f"{self.trainable_params:,}",
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -115,5 +115,7 @@ def test_a_layer_that_holds_layers_is_frozen_as_one():
 
     model = keras.Sequential([keras.Input((4,)), Block(name="block_0"), Block(name="block_1")])
     kerasft.freeze(model, 1)
-    assert {v.path.split("/")[-3 if "dense" in v.path else -2] for v in model.trainable_variables} == {"block_1"}
+    assert {v.path.split("/")[-3 if "dense" in v.path else -2] for v in model.trainable_variables} == {
+        "block_1"
+    }
     assert len(model.trainable_variables) == 3

@@ -22,7 +22,9 @@ def test_head_then_all(dense_model):
 
 
 def test_json_round_trip(tmp_path):
-    schedule = UnfreezingSchedule([Phase("top", 2, multipliers={"block_*": 0.1}), Phase(0, learning_rate=1e-4)])
+    schedule = UnfreezingSchedule(
+        [Phase("top", 2, multipliers={"block_*": 0.1}), Phase(0, learning_rate=1e-4)]
+    )
     text = schedule.to_json(tmp_path / "schedule.json")
     assert UnfreezingSchedule.from_json(text) == schedule
     assert UnfreezingSchedule.from_json(tmp_path / "schedule.json") == schedule

@@ -58,7 +58,8 @@ def test_safe_mode_is_on_unless_it_is_switched_off():
 def step(optimizer, variables, seed):
     rng = np.random.default_rng(seed)
     optimizer.apply(
-        [keras.ops.convert_to_tensor(rng.normal(size=v.shape).astype("float32")) for v in variables], variables
+        [keras.ops.convert_to_tensor(rng.normal(size=v.shape).astype("float32")) for v in variables],
+        variables,
     )
 
 
@@ -113,7 +114,5 @@ def test_a_model_saved_half_frozen_finds_its_optimizer_state(dense_model, tmp_pa
     assert int(loaded.optimizer.iterations) == 2
     index = loaded.optimizer._get_variable_index(loaded.get_layer("top").kernel)
     mine = dense_model.optimizer._get_variable_index(dense_model.get_layer("top").kernel)
-    np.testing.assert_array_equal(
-        loaded.optimizer._momentums[index], dense_model.optimizer._momentums[mine]
-    )
+    np.testing.assert_array_equal(loaded.optimizer._momentums[index], dense_model.optimizer._momentums[mine])
     assert int(loaded.optimizer._variable_steps.numpy()[index]) == 2

@@ -179,9 +179,7 @@ def test_bad_arguments(image_model, image_data, dense_model):
         GradualUnfreezing([])
     compiled(image_model, keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 10)))
     with pytest.raises(ValueError, match="LearningRateSchedule"):
-        image_model.fit(
-            *image_data, verbose=0, callbacks=[GradualUnfreezing([Phase(0, learning_rate=0.1)])]
-        )
+        image_model.fit(*image_data, verbose=0, callbacks=[GradualUnfreezing([Phase(0, learning_rate=0.1)])])
     stages = kerasft.find_stages(dense_model)
     with pytest.raises(ValueError, match="'net'.*'classifier'"):
         image_model.fit(*image_data, verbose=0, callbacks=[GradualUnfreezing([Phase(0)], stages=stages)])

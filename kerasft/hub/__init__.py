@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasft.hub.cut import Part, divide, layer_paths
@@ -161,7 +160,7 @@ def _load(path: str) -> Any:
             "Give the folder of a TF2 SavedModel."
         )
     loaded = tf.saved_model.load(path)
-    if not callable(getattr(loaded, "__call__", None)) or not hasattr(type(loaded), "__call__"):
+    if not callable(loaded):
         signatures = sorted(getattr(loaded, "signatures", {}))
         raise ValueError(
             f"The SavedModel in {path} has no `__call__`, only the signatures {signatures}: it was exported "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -233,7 +232,8 @@ def layer_paths(graph: FlatGraph, variables: Sequence[tf.Variable]) -> dict[int,
             scopes.setdefault(index, "/".join(words[:-2]))
         names = {i: f"{scopes[i]}/{names[i]}" for i in used if i in scopes}
     paths = {i: name.split("/") for i, name in names.items()}
-    common = len(os.path.commonprefix([p[:-1] for p in paths.values()]))
+    columns = zip(*(p[:-1] for p in paths.values()), strict=False)
+    common = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
     return {i: "/".join(p[common:-1] or p[-1:]) for i, p in paths.items()}
 
 
@@ -256,9 +256,7 @@ def _blocks(
         )
     if stages > len(blocks):
         blocks = [(group[0], range(i, i + 1)) for i, group in enumerate(names)]
-    sizes = [
-        sum(variables[i].shape.num_elements() for j in span for i in owned[j]) for _, span in blocks
-    ]
+    sizes = [sum(variables[i].shape.num_elements() for j in span for i in owned[j]) for _, span in blocks]
     merged = []
     for begin, end in itertools.pairwise(balance(sizes, stages)):
         first, last = blocks[begin], blocks[end - 1]

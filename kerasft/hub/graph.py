@@ -106,9 +106,7 @@ class FlatGraph:
 
     def used_outputs(self, name: str) -> set[str]:
         """Which of a node's tensors the outputs depend on, through any path."""
-        used = {
-            t for n in self.graph.successors(name) if n in self.needed for t in self.nodes[n].input
-        }
+        used = {t for n in self.graph.successors(name) if n in self.needed for t in self.nodes[n].input}
         return {t for t in used | set(self.outputs) if node_of(t) == name}
 
     def extract(
@@ -133,9 +131,7 @@ class FlatGraph:
         ends = [f"x{i}:0" for i in range(len(inputs))] + [f"v{i}:0" for i in range(len(variables))]
         definition = self._definition(nodes)
         _name_by_content(definition)
-        return GraphFunction(
-            definition.SerializeToString(deterministic=True), tuple(ends), tuple(results)
-        )
+        return GraphFunction(definition.SerializeToString(deterministic=True), tuple(ends), tuple(results))
 
     def _definition(self, nodes: Iterable[Any]) -> Any:
         definition = GraphDef(versions=self.versions)
@@ -178,9 +174,7 @@ def flatten(
     owner: dict[str, int] = {}
     given = {t.op.name for t in inputs}
     captures = {p.op.name: value for value, p in function.graph.captures}
-    for placeholder, value in zip(
-        function.graph.internal_captures, function.captured_inputs, strict=True
-    ):
+    for placeholder, value in zip(function.graph.internal_captures, function.captured_inputs, strict=True):
         captures[placeholder.op.name] = value
     for placeholder in function.inputs:
         name = placeholder.op.name
@@ -213,9 +207,7 @@ def flatten(
     ends = [resolve(t.name) for t in outputs]
     nodes = {name: node for name, node in nodes.items() if f"{name}:0" not in owner}
     return _with_safe_names(
-        FlatGraph(
-            nodes, [t.name for t in inputs], ends, reads, updates, library, definition.versions
-        )
+        FlatGraph(nodes, [t.name for t in inputs], ends, reads, updates, library, definition.versions)
     )
 
 
@@ -387,8 +379,14 @@ def _needed_functions(nodes: Iterable[Any], library: dict[str, Any]) -> Iterator
 
 def _name_by_content(definition: Any) -> None:
     """Rename the library's functions after what they do: TensorFlow knows one body for each name."""
+    _rename_functions(definition, [f"f{i}" for i in range(len(definition.library.function))])
     digest = hashlib.sha256(definition.library.SerializeToString(deterministic=True)).hexdigest()[:16]
-    names = {f.signature.name: f"f{i}_{digest}" for i, f in enumerate(definition.library.function)}
+    _rename_functions(definition, [f"f{i}_{digest}" for i in range(len(definition.library.function))])
+
+
+def _rename_functions(definition: Any, new: Sequence[str]) -> None:
+    """Give the library's functions new names, in order, wherever they are called."""
+    names = {f.signature.name: n for f, n in zip(definition.library.function, new, strict=True)}
     for function in definition.library.function:
         function.signature.name = names[function.signature.name]
     nodes = [n for f in definition.library.function for n in f.node_def]

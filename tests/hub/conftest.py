@@ -1,6 +1,5 @@
 """Tiny SavedModels, each written once per session into a folder of its own."""
 
-import os
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -250,11 +249,12 @@ def save_tf_keras_cnn(path, dropout):
     tf_keras.utils.set_random_seed(0)
     layers, l2 = tf_keras.layers, tf_keras.regularizers.L2(0.01)
     inputs = layers.Input((8, 8, 3))
-    x = layers.Conv2D(4, 3, padding="same", name="stem_conv")(inputs)
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False, name="stem_conv")(inputs)
     x = layers.BatchNormalization(name="stem_bn")(x)
     x = layers.ReLU()(x)
     for i in (1, 2):
-        y = layers.Conv2D(4, 3, padding="same", name=f"block_{i}_a_conv", kernel_regularizer=l2)(x)
+        options = {"kernel_regularizer": l2, "use_bias": False}
+        y = layers.Conv2D(4, 3, padding="same", name=f"block_{i}_a_conv", **options)(x)
         y = layers.BatchNormalization(name=f"block_{i}_a_bn")(y)
         y = layers.ReLU()(y)
         y = layers.Conv2D(4, 3, padding="same", name=f"block_{i}_b_conv")(y)
@@ -328,7 +328,7 @@ def hub_server(tmp_path, monkeypatch):
     archives, requests = {}, []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             path, _, query = self.path.partition("?")
             requests.append(self.path)
             body = archives.get(path) if query == "tf-hub-format=compressed" else None

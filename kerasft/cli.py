@@ -1,0 +1,285 @@
+"""The command `kerasft`: quickstart, finetune, export, inspect."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kerasft.job import Outcome
+
+app = typer.Typer(
+    help="Fine-tune a TF Hub backbone with Keras, and export it to the edge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option(help="Folder for the results; made by the command.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights and shuffling.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow a backbone's operations to touch files or run code.")
+]
+
+
+@app.command()
+def quickstart(
+    out: Out = Path("quickstart"),
+    quick: Annotated[bool, typer.Option("--quick", help="A short form: fewer images and epochs.")] = False,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=32)] = 96,
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+) -> None:
+    """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file."""
+    with _errors():
+        _load_libraries()
+        from kerasft.data import load_dataset
+        from kerasft.examples import efficientnet_lite0
+        from kerasft.job import Settings, check_free, run
+
+        check_free(out, overwrite)
+        _say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
+        with tempfile.TemporaryDirectory() as folder:
+            handle = efficientnet_lite0.write_saved_model(
+                Path(folder) / "efficientnet_lite0", feature_vector=True, rescale=True
+            )
+            data = load_dataset(
+                "digits", image_size=image_size, batch_size=32, seed=seed, limit=400 if quick else None
+            )
+            epochs = (2, 1) if quick else (3, 3, 4)
+            settings = Settings(
+                handle=str(handle),
+                out=out,
+                image_size=image_size,
+                input_range=(0.0, 255.0),
+                epochs=epochs,
+                overwrite=overwrite,
+                seed=seed,
+            )
+            _show(run(data, settings))
+
+
+@app.command()
+def finetune(
+    data: Annotated[str, typer.Argument(help="tfds:NAME, a folder of class folders, or digits.")],
+    backbone: Annotated[str, typer.Option(help="URL, Kaggle handle, or folder of a TF2 SavedModel.")],
+    out: Out,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=8)] = 224,
+    input_range: Annotated[
+        str, typer.Option(help="Pixel range that the backbone expects, as LOW,HIGH; TF Hub's is 0,1.")
+    ] = "0,1",
+    epochs: Annotated[
+        str, typer.Option(help="Epochs in each phase, from the head down, separated by commas.")
+    ] = "3,3,4",
+    learning_rate: Annotated[float, typer.Option(help="Base learning rate of AdamW.")] = 1e-3,
+    decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_norm: Annotated[str, typer.Option(help="inference or train.")] = "inference",
+    limit: Annotated[int | None, typer.Option(help="Use that many images only.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")] = None,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
+    ] = False,
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    trust: Trust = False,
+) -> None:
+    """Fine-tune a backbone on images, thawing it from the head down, and export it."""
+    with _errors():
+        low, high = _numbers(input_range, float, "--input-range", 2)
+        phases = _numbers(epochs, int, "--epochs")
+        if min(phases) < 1:
+            raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
+        _load_libraries()
+        from kerasft.data import load_dataset
+        from kerasft.job import Settings, check_free, run
+
+        check_free(out, overwrite)
+        images = load_dataset(
+            data,
+            image_size=image_size,
+            batch_size=batch_size,
+            seed=seed,
+            limit=limit,
+            skip_corrupt=skip_corrupt,
+            data_dir=data_dir,
+        )
+        for path in images.skipped:
+            _say(f"skipped: {path}")
+        _say(
+            f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
+            f"{images.test_size} to test, {len(images.class_names)} classes"
+        )
+        settings = Settings(
+            handle=backbone,
+            out=out,
+            image_size=image_size,
+            input_range=(low, high),
+            epochs=tuple(phases),
+            learning_rate=learning_rate,
+            decay=decay,
+            batch_norm=batch_norm,
+            overwrite=overwrite,
+            seed=seed,
+            trust=trust,
+        )
+        _show(run(images, settings))
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    out: Annotated[Path, typer.Option(help="A .tflite file, or a folder for a SavedModel.")],
+    precision: Annotated[str, typer.Option(help="float32 or float16 (for .tflite).")] = "float32",
+    labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a Keras model to a .tflite file that was verified in LiteRT, or to a SavedModel."""
+    with _errors():
+        if not model.is_file():
+            raise FileNotFoundError(f"There is no file {model}.")
+        _load_libraries()
+        from kerasft import export as exporting
+
+        loaded = _load_model(model)
+        if out.suffix != ".tflite":
+            path = exporting.to_saved_model(loaded, out, overwrite=overwrite)
+            _say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
+            return
+        names = labels.read_text().splitlines() if labels else None
+        report = exporting.to_tflite(loaded, out, precision=precision, labels=names, overwrite=overwrite)
+        _say(report.to_json())
+
+
+@app.command()
+def inspect(
+    source: Annotated[str, typer.Argument(help="A backbone's handle or folder, or a .keras file.")],
+    at: Annotated[list[str] | None, typer.Option(help="A layer that begins a stage; repeatable.")] = None,
+    trust: Trust = False,
+) -> None:
+    """Show the stages of a TF Hub backbone or a Keras model."""
+    with _errors():
+        _load_libraries()
+        from rich.console import Console
+
+        from kerasft.hub import load_backbone
+        from kerasft.stages import find_stages
+
+        is_file = source.endswith((".keras", ".h5"))
+        if is_file and not Path(source).is_file():
+            raise FileNotFoundError(f"There is no file {source}.")
+        model = _load_model(Path(source)) if is_file else load_backbone(source, trust=trust)
+        Console().print(find_stages(model, at=at))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+def _numbers(text: str, kind: type, option: str, count: int | None = None) -> list[Any]:
+    try:
+        numbers = [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} takes numbers separated by commas; received {text!r}.") from None
+    if count is not None and len(numbers) != count:
+        raise ValueError(f"{option} takes {count} numbers; received {text!r}.")
+    return numbers
+
+
+def _load_model(path: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(path, compile=False)
+
+
+def _load_libraries() -> None:
+    """Import TensorFlow without the start-up notes that it writes to the terminal by itself."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow
+
+            import kerasft.hub  # noqa: F401 - with it Keras, and the registration of Hub stages
+
+            tensorflow.config.list_physical_devices()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Turn an expected error into one message and an exit code of 1."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get("KERASFT_TRACEBACK"):
+            raise
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        console.print("error:", style="bold red", end=" ")
+        console.print(str(error) or type(error).__name__, markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _show(outcome: Outcome) -> None:
+    """The closing table, and how to load what was made."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    phases = Table("phase", "freeze depth", "trains from", "epochs", "parameters", "accuracy", "validation")
+    for number, row in enumerate(outcome.phases, 1):
+        phases.add_row(
+            str(number),
+            str(row["depth"]),
+            str(row["from"]),
+            str(row["epochs"]),
+            f"{row['trained']:,}",
+            f"{row['accuracy']:.4f}",
+            f"{row['val_accuracy']:.4f}",
+        )
+    console.print(phases)
+    results = Table("result", "test accuracy", "size", "parity with Keras")
+    results.add_row("frozen backbone, trained head", f"{outcome.head_accuracy:.4f}", "", "")
+    results.add_row("fine-tuned, Keras", f"{outcome.accuracy:.4f}", "", "")
+    for precision, report in outcome.reports.items():
+        name = f"{Path(report.path).name} ({precision})"
+        size = f"{report.size_bytes / 1e6:.2f} MB"
+        results.add_row(name, f"{report.accuracy_file:.4f}", size, f"{report.parity.max_abs:.1e}")
+    console.print(results)
+    report = next(iter(outcome.reports.values()))
+    console.print(
+        f"{outcome.seconds:.0f} s. In {outcome.out}: {', '.join(sorted(outcome.files))}", highlight=False
+    )
+    tflite = outcome.out / Path(report.path).name
+    typer.echo(f"""
+In Python:
+    import keras, kerasft.hub
+    model = keras.models.load_model("{outcome.out / "model.keras"}")
+
+    from ai_edge_litert.interpreter import Interpreter
+    classify = Interpreter("{tflite}").get_signature_runner()
+    scores = classify({report.inputs[0].name}=image)  # float32 {tuple(report.inputs[0].shape)}, 0..255
+""")
+
+
+if __name__ == "__main__":
+    main()

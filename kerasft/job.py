@@ -1,0 +1,332 @@
+"""The job behind `kerasft finetune` and `kerasft quickstart`: data in, a verified model on disk out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from kerasft import export
+from kerasft.data import ImageData
+from kerasft.hub import load_backbone
+from kerasft.multipliers import layerwise_decay, with_lr_multipliers
+from kerasft.schedule import Phase, UnfreezingSchedule
+from kerasft.stages import Stages, find_stages
+from kerasft.unfreezing import GradualUnfreezing
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a job needs beside its data.
+
+    Attributes:
+        handle: The backbone: what `kerasft.hub.load_backbone` takes.
+        out: The folder that is made.
+        image_size: Side of the square images in pixels.
+        input_range: Range of pixel values that the backbone expects; images are scaled from 0..255 to it
+            inside the model.
+        epochs: Epochs in each phase: head, upper third of the backbone, upper two thirds.
+        learning_rate: Base learning rate of AdamW.
+        decay: Layer-wise learning-rate decay from one stage to the one below it.
+        batch_norm: As in `load_backbone`.
+        precisions: What to export, each to a file of its own.
+        overwrite: Whether `out` may be replaced.
+        seed: For weights and shuffling.
+        trust: As in `load_backbone`.
+    """
+
+    handle: str
+    out: Path
+    image_size: int = 224
+    input_range: tuple[float, float] = (0.0, 1.0)
+    epochs: tuple[int, ...] = (3, 3, 4)
+    learning_rate: float = 1e-3
+    decay: float = 0.8
+    batch_norm: str = "inference"
+    precisions: tuple[str, ...] = ("float32", "float16")
+    overwrite: bool = False
+    seed: int = 0
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job made.
+
+    Attributes:
+        phases: For each phase: depth, epochs, trained parameters, last validation accuracy.
+        head_accuracy: Test accuracy of the frozen backbone with a trained head.
+        accuracy: Test accuracy of the fine-tuned Keras model.
+        reports: The export's report for each precision.
+        seconds: Whole time, from the loaded data to the verified files.
+        out: The folder.
+    """
+
+    phases: list[dict[str, Any]]
+    head_accuracy: float
+    accuracy: float
+    reports: dict[str, Any]
+    seconds: float
+    out: Path
+    files: list[str] = field(default_factory=list)
+
+
+def run(data: ImageData, settings: Settings, progress: Progress | None = None) -> Outcome:
+    """Fine-tune a backbone on `data`, export it, and write everything into `settings.out`.
+
+    Args:
+        data: Training, validation and test images with labels.
+        settings: The backbone, the schedule and where to write.
+        progress: A running rich progress display; None makes one.
+
+    Returns:
+        The measured outcome.
+
+    Raises:
+        FileExistsError: `settings.out` is in use, and `overwrite` is off.
+        ValueError: A setting does not fit the backbone or the data.
+        RuntimeError: A frozen weight moved in the first phase, which would be a bug.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    begin = time.perf_counter()
+    with _folder(settings.out, settings.overwrite) as folder, _display(progress) as display:
+        backbone = load_backbone(
+            settings.handle,
+            input_shape=(settings.image_size, settings.image_size, 3),
+            batch_norm=settings.batch_norm,  # type: ignore[arg-type]
+            trust=settings.trust,
+        )
+        model = build_classifier(backbone, len(data.class_names), settings)
+        stages = find_stages(model)
+        schedule = thirds(stages, settings.epochs)
+        head_accuracy = train_head_alone(model, data, sum(settings.epochs), display)
+        history = _fit(model, stages, schedule, data, settings, display)
+        task = display.add_task("testing and exporting", total=1 + len(settings.precisions))
+        accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
+        display.advance(task)
+        reports = {}
+        for precision in settings.precisions:
+            name = "model.tflite" if precision == settings.precisions[0] else f"model_{precision}.tflite"
+            reports[precision] = export.to_tflite(
+                model,
+                folder / name,
+                precision=precision,
+                labels=list(data.class_names),
+                input_range=(0.0, 255.0),
+                holdout=data.test,
+            )
+            display.advance(task)
+        model.save(folder / "model.keras")
+        (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
+        schedule.to_json(folder / "schedule.json")
+        outcome = Outcome(
+            _phases(schedule, stages, history),
+            head_accuracy,
+            accuracy,
+            reports,
+            time.perf_counter() - begin,
+            settings.out,
+            [*sorted(p.name for p in folder.iterdir()), "report.json"],
+        )
+        (folder / "report.json").write_text(_to_json(outcome, history))
+    return outcome
+
+
+def build_classifier(backbone: keras.Model, classes: int, settings: Settings) -> keras.Model:
+    """A classifier of images with pixels from 0 to 255 over a backbone, preprocessing in its graph."""
+    size = settings.image_size
+    low, high = settings.input_range
+    x = inputs = keras.Input((size, size, 3), name="image")
+    if (low, high) != (0.0, 255.0):
+        x = keras.layers.Rescaling((high - low) / 255, low, name="rescaling")(x)
+    x = backbone(x)
+    if isinstance(x, dict):
+        raise ValueError(f"The backbone returns several tensors, {sorted(x)}; a classifier needs one.")
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = keras.layers.Dropout(0.2, name="dropout")(x)
+    outputs = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x)
+    return keras.Model(inputs, outputs, name="classifier")
+
+
+def thirds(stages: Stages, epochs: tuple[int, ...]) -> UnfreezingSchedule:
+    """Head, then equal parts of the backbone from its upper end down, one for each further phase."""
+    last = len(stages) - 1
+    depths = [round(last * (1 - i / len(epochs))) for i in range(len(epochs))]
+    depths = [min(d, last) for d in depths]
+    phases: dict[int, int] = {}
+    for depth, count in zip(depths, epochs, strict=True):
+        phases[depth] = phases.get(depth, 0) + count
+    return UnfreezingSchedule([Phase(stages[d].name, n) for d, n in phases.items()])
+
+
+def train_head_alone(model: keras.Model, data: ImageData, epochs: int, display: Progress) -> float:
+    """Test accuracy of the frozen backbone with a head trained as long: what fine-tuning has to beat.
+
+    The backbone runs once over the images; the head then trains on its features.
+    """
+    features = keras.Model(model.input, model.get_layer("dropout").input)
+    rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    task = display.add_task("features of the frozen backbone", total=None)
+    for name, part in (("train", data.train), ("test", data.test)):
+        pairs = []
+        for images, labels in part:
+            pairs.append((features.predict_on_batch(images), labels.numpy()))
+            display.advance(task)
+        rows[name] = tuple(np.concatenate(column) for column in zip(*pairs, strict=True))  # type: ignore
+    display.remove_task(task)
+    scores = model.get_layer("scores")
+    head = keras.Sequential(
+        [
+            keras.Input(rows["train"][0].shape[1:]),
+            keras.layers.Dropout(0.2),
+            keras.layers.Dense(scores.units, activation="softmax"),
+        ]
+    )
+    head.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", ["accuracy"])
+    head.fit(*rows["train"], batch_size=32, epochs=epochs, verbose=0)
+    return float(head.evaluate(*rows["test"], verbose=0, return_dict=True)["accuracy"])
+
+
+def _fit(
+    model: keras.Model,
+    stages: Stages,
+    schedule: UnfreezingSchedule,
+    data: ImageData,
+    settings: Settings,
+    display: Progress,
+) -> dict[str, list[float]]:
+    optimizer = with_lr_multipliers(
+        keras.optimizers.AdamW(settings.learning_rate), layerwise_decay(stages, settings.decay)
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    callbacks = [
+        GradualUnfreezing(schedule),
+        FrozenToTheBit(stages),
+        _Bar(display, stages),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    epochs = sum(settings.epochs)
+    result = model.fit(
+        data.train, validation_data=data.validation, epochs=epochs, verbose=0, callbacks=callbacks
+    )
+    return {k: [float(v) for v in values] for k, values in result.history.items()}
+
+
+class FrozenToTheBit(keras.callbacks.Callback):
+    """Raise if any weight of a stage that was frozen in an epoch is not what it was before it."""
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__()
+        self.stages = stages
+        self.checked = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if batch == 0:
+            self._before = [
+                (v, v.numpy()) for stage in self.stages if not stage.trainable for v in stage.weights
+            ]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        moved = [v.path for v, before in self._before if not np.array_equal(v.numpy(), before)]
+        if moved:
+            raise RuntimeError(f"Frozen weights changed in epoch {epoch}: {moved}. Please report this.")
+        self.checked += len(self._before)
+
+
+class _Bar(keras.callbacks.Callback):
+    """One bar over all epochs."""
+
+    def __init__(self, display: Progress, stages: Stages) -> None:
+        super().__init__()
+        self.display = display
+        self.stages = stages
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        first = next(stage.name for stage in self.stages if stage.trainable)
+        steps = self.params["steps"]
+        text = f"epoch {epoch + 1}/{self.params['epochs']}, training from {first}"
+        if epoch == 0:
+            self.task = self.display.add_task(text, total=steps and steps * self.params["epochs"])
+        self.display.update(self.task, description=text)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.display.advance(self.task)
+
+
+def _phases(
+    schedule: UnfreezingSchedule, stages: Stages, history: dict[str, list[float]]
+) -> list[dict[str, Any]]:
+    rows = []
+    for phase, start in zip(schedule, schedule.starts, strict=True):
+        end = start + (phase.epochs or 0) - 1
+        rows.append(
+            {
+                "depth": stages.depth(phase.depth),
+                "from": phase.depth,
+                "epochs": phase.epochs,
+                "trained": int(history["trainable_params"][end]),
+                "accuracy": history["accuracy"][end],
+                "val_accuracy": history["val_accuracy"][end],
+            }
+        )
+    return rows
+
+
+def _to_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
+    content = {
+        "phases": outcome.phases,
+        "head_accuracy": outcome.head_accuracy,
+        "accuracy": outcome.accuracy,
+        "seconds": round(outcome.seconds, 1),
+        "exports": {name: json.loads(report.to_json()) for name, report in outcome.reports.items()},
+        "history": history,
+    }
+    for name, report in content["exports"].items():  # type: ignore[attr-defined]
+        report["path"] = Path(outcome.reports[name].path).name
+    return json.dumps(content, indent=2) + "\n"
+
+
+@contextlib.contextmanager
+def _folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder beside `out` that takes its name when all is written; on an error nothing is left."""
+    check_free(out, overwrite)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        old = out.with_name(f".{out.name}.{os.getpid()}.old")
+        if out.exists():
+            out.replace(old)
+        partial.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Raise unless `out` can be written: it does not exist, is an empty folder, or may be replaced."""
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file; --out is a folder.")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise FileExistsError(f"{out} is in use. Choose another --out, or pass --overwrite to replace it.")
+
+
+@contextlib.contextmanager
+def _display(progress: Progress | None) -> Iterator[Progress]:
+    if progress is not None:
+        yield progress
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as display:
+        yield display
