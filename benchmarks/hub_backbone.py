@@ -72,9 +72,8 @@ def measure(folder: str, options: argparse.Namespace) -> None:
     backbone = kerasft.hub.load_backbone(folder, input_shape=(options.size, options.size, 3))
     uncut = tf.saved_model.load(folder)
     shape = backbone.output_shape
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} cores")
+    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
     print(f"{len(backbone.layers) - 1} stages, batch {options.batch} at {options.size}×{options.size}")
 
     staged_forward = tf.function(lambda x: backbone(x, training=False))

@@ -55,9 +55,8 @@ def main() -> None:
                 model.train_function(iterators[name])
             if lap:  # the first traces
                 times[name].append(1000 * (time.perf_counter() - begin) / options.calls)
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} cores")
+    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
     with_multipliers, plain = (statistics.median(times[name]) for name in ("multipliers", "plain"))
     print(
         f"training step   multipliers {with_multipliers:.1f} ms   plain {plain:.1f} ms   "

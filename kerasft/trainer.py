@@ -100,6 +100,7 @@ class LrMultipliers(OptimizerBase):
     scale_weight_decay: bool
     weight_decay: Any
     _local_iterations: Any = None
+    _scalars: Any = None
 
     @property
     def iterations(self) -> Any:
@@ -141,14 +142,31 @@ class LrMultipliers(OptimizerBase):
         index = self._get_variable_index(variable)
         if self.factors[index] == 0:
             return  # momentum would move it even at a rate of zero
-        self._local_iterations = self._variable_steps.value[index]
+        if self._scalars is None:  # called outside `apply`
+            self._scalars = self._read_scalars(learning_rate)
+            try:
+                self.update_step(gradient, variable, learning_rate)
+            finally:
+                self._scalars = None
+            return
+        steps, rates = self._scalars
+        self._local_iterations = steps[index]
         try:
-            super().update_step(gradient, variable, learning_rate * self._factor_values.value[index])
+            super().update_step(gradient, variable, rates[index])
         finally:
             self._local_iterations = None
 
+    def _read_scalars(self, learning_rate: Any) -> tuple[Any, Any]:
+        """Each variable's step count and learning rate, read in one go: a read apiece would cost time."""
+        rates = keras.ops.convert_to_tensor(learning_rate, "float32") * self._factor_values.value
+        return keras.ops.unstack(self._variable_steps.value), keras.ops.unstack(rates)
+
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        self._scalars = self._read_scalars(learning_rate)
+        try:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+        finally:
+            self._scalars = None
         stepped = np.zeros(len(self.factors), "int64")
         stepped[[self._get_variable_index(v) for v in trainable_variables]] = 1
         self._variable_steps.assign_add(stepped * (np.array(self.factors) != 0))

@@ -21,7 +21,7 @@ __all__ = ["HubStage", "load_backbone", "resolve"]
 
 logger = logging.getLogger(__name__)
 
-_KAGGLE = re.compile(r"[\w.-]+(/[\w.-]+){3,4}")
+_KAGGLE = re.compile(r"\w[\w.-]*(/\w[\w.-]*){3,4}")
 
 
 def load_backbone(
@@ -96,14 +96,18 @@ def load_backbone(
     can_train = {id(v.handle) for v in getattr(loaded, "trainable_variables", [])} or {
         id(v.handle) for v in variables if v.trainable
     }
-    layers = []
-    for part in parts:
-        layer = _stage(part, variables, can_train, paths, dtypes, regularizers, batch_norm)
-        layers.append(layer)
-        if not trust:
-            for graph in (part.inference, part.training):
-                if graph is not None:
-                    graph.check_ops()
+    if not trust:
+        stage_graphs = [g for part in parts for g in (part.inference, part.training)]
+        for graph in [*stage_graphs, *(g for g, _ in regularizers)]:
+            if graph is not None:
+                graph.check_ops()
+    if any(sum(not set(order).isdisjoint(p.variables) for p in parts) > 1 for _, order in regularizers):
+        logger.warning(
+            "%s has a regularization loss of weights in several stages, which is left out. "
+            "Load it with stages=1 to keep it.",
+            handle,
+        )
+    layers = [_stage(part, variables, can_train, paths, dtypes, regularizers, batch_norm) for part in parts]
     model = _connect(layers, parts, inputs, structure, names, Path(os.fspath(handle)).name)
     model.trainable = trainable
     return model
@@ -216,6 +220,8 @@ def _inputs(function: Any, input_shape: Any) -> tuple[list[tuple[tf.Tensor, tf.T
     keys: list[Any] = sorted(first) if isinstance(first, dict) else list(range(len(pairs)))
     if len(keys) != len(pairs):
         keys = list(range(len(pairs)))
+    if isinstance(input_shape, Mapping) and not input_shape.keys() <= set(keys):
+        raise ValueError(f"input_shape names {list(input_shape)}, but the inputs are {keys}.")
     specs = []
     for key, (tensor, spec) in zip(keys, pairs, strict=True):
         wanted = input_shape.get(key) if isinstance(input_shape, Mapping) else input_shape

@@ -25,6 +25,7 @@ from kerasft.hub.function import GraphFunction
 GraphDef, NodeDef = tf.compat.v1.GraphDef, tf.compat.v1.NodeDef
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_IF = ("If", "StatelessIf")
 _CONTROL_FLOW = ("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase")
 _ASSIGNS = {
     "AssignVariableOp": "assign",
@@ -172,6 +173,7 @@ def flatten(
 
     handles = {id(v.handle): i for i, v in enumerate(variables)}
     owner: dict[str, int] = {}
+    flags: set[str] = set()
     given = {t.op.name for t in inputs}
     captures = {p.op.name: value for value, p in function.graph.captures}
     for placeholder, value in zip(function.graph.internal_captures, function.captured_inputs, strict=True):
@@ -192,6 +194,7 @@ def flatten(
             nodes[name] = _constant(name, captures[name].numpy())
         elif placeholder.dtype == tf.bool and placeholder.shape.rank == 0:
             nodes[name] = _constant(name, np.array(training))
+            flags.add(name)
 
     def resolve(tensor: str) -> str:
         while tensor in alias:
@@ -200,6 +203,20 @@ def flatten(
         if node is not None and node.op == "Identity" and node.attr["T"].type == _RESOURCE:
             return resolve(_plain(node.input[0]))
         return tensor
+
+    def depends_on_flag(tensor: str) -> bool:
+        name = node_of(resolve(_plain(tensor)))
+        passed_on = name in nodes and nodes[name].op == "Identity"
+        return name in flags or (passed_on and depends_on_flag(nodes[name].input[0]))
+
+    # What the flag decides is known: the branch takes the place of the condition.
+    while branches := [n for n in nodes.values() if n.op in _IF and depends_on_flag(n.input[0])]:
+        for node in branches:
+            called = node.attr["then_branch" if training else "else_branch"].func.name
+            call = NodeDef(name=node.name, op="PartitionedCall", input=node.input[1:])
+            call.attr["f"].func.name = called
+            del nodes[node.name]
+            _inline([call], "", {}, library, nodes, alias)
 
     for node in nodes.values():
         node.input[:] = [resolve(_plain(t)) for t in node.input if not t.startswith("^")]
@@ -369,8 +386,9 @@ def _needed_functions(nodes: Iterable[Any], library: dict[str, Any]) -> Iterator
     seen: set[str] = set()
     stack = list(nodes)
     while stack:
-        for value in stack.pop().attr.values():
-            for name in (f.name for f in _called(value)):
+        attributes = stack.pop().attr
+        for key in sorted(attributes):  # a map in a protocol buffer has no order of its own
+            for name in (f.name for f in _called(attributes[key])):
                 if name in library and name not in seen:
                     seen.add(name)
                     stack.extend(library[name].node_def)

@@ -87,7 +87,7 @@ class HubStage(keras.Layer):
         if mode == "training" and self.updates:
             results, new = results[: -len(self.updates)], results[-len(self.updates) :]
             for (position, method), value in zip(self.updates, new, strict=True):
-                getattr(self.stage_weights[position].value, method)(value)
+                getattr(self.stage_weights[position], method)(value)
         if self._loss_functions and self.trainable:
             losses = [f(*(values[p] for p in positions))[0] for f, positions in self._loss_functions]
             self.add_loss(tf.add_n(losses))

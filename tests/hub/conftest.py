@@ -52,10 +52,17 @@ class Residual(tf.Module):
         with tf.name_scope(f"{name}/bn"):
             gamma, beta = tf.identity(u["gamma"]), tf.identity(u["beta"])
             mean, variance = tf.identity(u["mean"]), tf.identity(u["variance"])
-            if isinstance(training, bool) and training:
-                mean, variance = tf.nn.moments(y, [0, 1, 2])
-                u["mean"].assign(u["mean"] * 0.9 + mean * 0.1)
-                u["variance"].assign_sub((u["variance"] - variance) * 0.1)
+
+            def of_batch():
+                now = tf.nn.moments(y, [0, 1, 2])
+                u["mean"].assign(u["mean"] * 0.9 + now[0] * 0.1)
+                u["variance"].assign_sub((u["variance"] - now[1]) * 0.1)
+                return now
+
+            if isinstance(training, bool):
+                mean, variance = of_batch() if training else (mean, variance)
+            else:
+                mean, variance = tf.cond(training, of_batch, lambda: (mean, variance))
             return tf.nn.batch_normalization(y, mean, variance, beta, gamma, 1e-3)
 
     def apply(self, inputs, training=False):
@@ -63,8 +70,6 @@ class Residual(tf.Module):
         for name in ("block_1", "block_2"):
             x = tf.nn.relu(x + self.unit(name, x, training))
         x = tf.reduce_mean(x, [1, 2])
-        if not isinstance(training, bool):
-            x = tf.cond(training, lambda: x * 2.0, lambda: x)
         with tf.name_scope("top/dense"):
             return tf.matmul(x, tf.identity(self.top))
 
@@ -196,6 +201,18 @@ def any_shape(module, x):
     return chain(module, tf.reshape(x, (-1, 4)))
 
 
+def with_regularizer(loss):
+    """A `chain` module whose one regularization loss is `loss(module)`."""
+    module = Simple(chain)
+    module.regularization_losses = [tf.function(lambda: loss(module), input_signature=[])]
+    return module
+
+
+def reads_file_as_loss(module):
+    size = tf.strings.length(tf.io.read_file("/dev/null"))
+    return tf.nn.l2_loss(module.first) + tf.cast(size, tf.float32)
+
+
 class ServingOnly(tf.Module):
     """Only a signature, as an export for serving has it; no `__call__`."""
 
@@ -228,6 +245,9 @@ def saved(tmp_path_factory):
         "runs_python": lambda: Simple(runs_python),
         "reads_file": lambda: Simple(reads_file),
         "serving_only": ServingOnly,
+        "loss_of_all": lambda: with_regularizer(lambda m: sum(map(tf.nn.l2_loss, (m.first, m.second)))),
+        "loss_of_one": lambda: with_regularizer(lambda m: tf.nn.l2_loss(m.first)),
+        "loss_reads_file": lambda: with_regularizer(reads_file_as_loss),
         "prints": lambda: Simple(prints),
     }
 

@@ -98,9 +98,14 @@ class TestEqualsUncut:
         path = saved("residual_tensor_flag")
         model = load_backbone(path, batch_norm="train")
         assert [tuple(t.shape) for t in model.inputs] == [(None, 8, 8, 3)]
-        loaded, _ = uncut(path, model)
+        loaded, pairs = uncut(path, model)
         expected = loaded(tf.constant(IMAGES), tf.constant(training))
         np.testing.assert_allclose(model(IMAGES, training=training), expected, rtol=1e-6, atol=1e-6)
+        before = load_backbone(path).get_weights()
+        for variable, weight in pairs:
+            np.testing.assert_allclose(weight.numpy(), variable.numpy(), rtol=1e-6, atol=1e-7)
+        moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+        assert sum(moved) == (6 if training else 0)
         other = loaded(tf.constant(IMAGES), tf.constant(not training))
         assert not np.allclose(expected, other, atol=1e-3)
 
@@ -263,6 +268,19 @@ class TestFreezing:
         model(IMAGES)
         assert model.losses == []
 
+    def test_a_regularization_loss_across_stages_is_left_out_with_a_warning(self, saved, caplog):
+        x = np.ones((1, 4), "float32")
+        with caplog.at_level(logging.WARNING, "kerasft.hub"):
+            for name, stages, count in (("loss_of_one", None, 1), ("loss_of_all", 1, 1)):
+                model = load_backbone(saved(name), stages=stages)
+                model(x)
+                assert len(model.losses) == count
+                assert not caplog.records
+            model = load_backbone(saved("loss_of_all"))
+        model(x)
+        assert model.losses == []
+        assert "a regularization loss of weights in several stages" in caplog.text
+
     @pytest.mark.parametrize("batch_norm", ["inference", "train"])
     def test_thawed_between_two_fits(self, batch_norm, saved):
         backbone = load_backbone(saved("residual"), batch_norm=batch_norm)
@@ -340,6 +358,12 @@ class TestSaving:
             x = np.ones((2, 4), "float32")
             np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
 
+    def test_operations_of_regularization_losses_are_checked_too(self, saved):
+        with pytest.raises(ValueError, match=r"not known to be safe: \['ReadFile', 'StringLength'\]"):
+            load_backbone(saved("loss_reads_file"))
+        load_backbone(saved("loss_of_one"))
+        load_backbone(saved("loss_reads_file"), trust=True)
+
     def test_operations_beside_the_network_are_left_out(self, saved, capfd):
         model = load_backbone(saved("prints"))
         model(np.ones((2, 4), "float32"))
@@ -366,6 +390,12 @@ class TestInputs:
             load_backbone(saved("residual"), input_shape=(7, 7, 3))
         with pytest.raises(ValueError, match=r"input_shape=\(6,\) does not fit .*'input_mask'"):
             load_backbone(saved("encoder"), input_shape={"input_mask": (6,)})
+
+    def test_shape_of_an_unknown_input(self, saved):
+        with pytest.raises(
+            ValueError, match=r"input_shape names \['mask'\], but the inputs are \['input_mask'"
+        ):
+            load_backbone(saved("encoder"), input_shape={"mask": (5,)})
 
     def test_unknown_rank(self, saved):
         with pytest.raises(ValueError, match="leaves the shape of its input 0 open: pass input_shape"):
@@ -398,6 +428,11 @@ class TestRefused:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(FileNotFoundError, match="There is no folder 'nothing/here'"):
             load_backbone("nothing/here")
+
+    def test_missing_path_with_dots_is_no_kaggle_handle(self):
+        for path in ("../models/net/1", "./a/b/c/d"):
+            with pytest.raises(FileNotFoundError, match=f"There is no folder '{path}'"):
+                load_backbone(path)
 
     def test_missing_deep_absolute_folder_is_no_kaggle_handle(self):
         with pytest.raises(FileNotFoundError, match="There is no folder '/a/b/c/d'"):

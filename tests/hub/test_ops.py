@@ -6,9 +6,6 @@ from tensorflow.python.framework import op_def_registry
 
 from kerasft.hub.ops import ALLOWED_OPS
 
-# Names that older TensorFlow versions had, or that came and went: harmless, since unknown to this one.
-HARMLESS = frozenset()
-
 FORBIDDEN = """
 ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc RestoreV2 Restore RestoreSlice SaveV2 Save
 SaveSlices ShardedFilename MergeV2Checkpoints Print PrintV2 DebugIdentity DebugIdentityV2 DebugNumericSummary
@@ -26,8 +23,7 @@ DecodeRaw DecodeJpeg ReadVariableXlaSplitND LoadTPUEmbeddingAdamParameters Compu
 
 
 def test_all_are_operations_of_tensorflow():
-    unknown = {name for name in ALLOWED_OPS if op_def_registry.get(name) is None}
-    assert unknown <= HARMLESS
+    assert {name for name in ALLOWED_OPS if op_def_registry.get(name) is None} == set()
     assert op_def_registry.get("NoSuchOperation") is None  # the look-up can fail
 
 
@@ -68,9 +64,7 @@ def test_no_name_sounds_like_a_side_effect(word):
 
 def test_stateful_ones_are_random_or_harmless():
     """None takes a resource; those marked stateful draw random numbers, call graphs, or check values."""
-    stateful = {
-        name for name in ALLOWED_OPS if (op := op_def_registry.get(name)) is not None and op.is_stateful
-    }
+    stateful = {name for name in ALLOWED_OPS if op_def_registry.get(name).is_stateful}
     calls = {"StatefulPartitionedCall", "While", "If", "Case"}
     checks = {"Assert", "CheckNumerics", "GuaranteeConst"}
     sounds_random = {n for n in stateful if "Random" in n or "Normal" in n or n == "Multinomial"}
@@ -78,7 +72,7 @@ def test_stateful_ones_are_random_or_harmless():
     resources = {
         name
         for name in ALLOWED_OPS
-        if (op := op_def_registry.get(name)) is not None
+        if (op := op_def_registry.get(name))
         and any(a.type == tf.resource.as_datatype_enum for a in [*op.input_arg, *op.output_arg])
     }
     assert resources == set()
