@@ -193,7 +193,7 @@ def train_head_alone(model: keras.Model, data: ImageData, epochs: int, display: 
             keras.layers.Dense(scores.units, activation="softmax"),
         ]
     )
-    head.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", ["accuracy"])
+    head.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     head.fit(*rows["train"], batch_size=32, epochs=epochs, verbose=0)
     return float(head.evaluate(*rows["test"], verbose=0, return_dict=True)["accuracy"])
 
