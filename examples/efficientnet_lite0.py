@@ -73,7 +73,7 @@ def build_efficientnet_lite0(
             step = stride if repeat == 0 else 1
             x = _block(x, f"block_{number}", channels, filters, kernel, step, expansion)
             number, channels = number + 1, filters
-    x = _conv_bn(x, _FEATURES, 1, 1, "head")
+    x = _conv_bn(x, _FEATURES, 1, 1, "top")
     x = layers.GlobalAveragePooling2D(name="pooling")(x)
     if classes is not None:
         x = layers.Dropout(0.2, name="dropout")(x)
@@ -212,7 +212,7 @@ def _set_weights(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
 
 def _torch_names(layer: str) -> Iterator[str]:
     """The names of a layer's tensors in the checkpoint, in the order of Keras's weights."""
-    place = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "head_conv": "_conv_head", "head_bn": "_bn1"}
+    place = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
     if layer not in place:
         _, number, part, kind = layer.split("_")
         norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[part]

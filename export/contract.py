@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,6 +95,19 @@ class Report:
         return cls(**content)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the notes that the converter and the runtime write by themselves off the terminal."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 class LiteRTModel:
     """A .tflite file in the LiteRT runtime, called by input and output names.
 
@@ -106,8 +122,9 @@ class LiteRTModel:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._interpreter = Interpreter(model_path=path, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with quiet():
+                self._interpreter = Interpreter(model_path=path, num_threads=1)
+                self._interpreter.allocate_tensors()
             self._run = self._interpreter.get_signature_runner("serving_default")
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"LiteRT can't load what the converter wrote: {error}") from error

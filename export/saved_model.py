@@ -121,6 +121,11 @@ def check_model(model: Any) -> None:
         )
 
 
+def input_structure(model: keras.Model) -> Any:
+    """The symbolic inputs as the model takes them: a tensor, a list or a dict."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
 def input_specs(model: keras.Model, batch: int | None = None) -> Any:
     """Specs of the inputs in the structure in which the model takes them; `batch` fixes the first axis."""
 
@@ -130,7 +135,7 @@ def input_specs(model: keras.Model, batch: int | None = None) -> Any:
             shape[0] = batch
         return tf.TensorSpec(shape, tensor.dtype, name=_argument_name(tensor.name))
 
-    structure = model.input
+    structure = input_structure(model)
     if isinstance(structure, dict):
         return {k: spec(t) for k, t in structure.items()}
     if isinstance(structure, list | tuple):
@@ -140,14 +145,15 @@ def input_specs(model: keras.Model, batch: int | None = None) -> Any:
 
 def input_names(model: keras.Model) -> list[str]:
     """Names of the inputs in the order of `model.inputs`."""
-    if isinstance(model.input, dict):
-        return [_argument_name(k) for k in model.input]
+    structure = input_structure(model)
+    if isinstance(structure, dict):
+        return [_argument_name(k) for k in structure]
     return _unique([_argument_name(t.name) for t in model.inputs])
 
 
 def output_names(model: keras.Model) -> list[str]:
     """Names of the outputs in the order in which Keras flattens them."""
-    if isinstance(model.output, dict):
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
         return [_argument_name(k) for k in sorted(model.output)]
     names = getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(model.outputs))]
     return _unique([_argument_name(n) for n in names])
@@ -163,10 +169,11 @@ def by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
 
 def pack_inputs(model: keras.Model, named: dict[str, Any]) -> Any:
     """Named inputs in the structure in which the model takes them."""
-    if isinstance(model.input, dict):
-        return {k: named[_argument_name(k)] for k in model.input}
+    structure = input_structure(model)
+    if isinstance(structure, dict):
+        return {k: named[_argument_name(k)] for k in structure}
     values = [named[name] for name in input_names(model)]
-    return values if isinstance(model.input, list | tuple) else values[0]
+    return values if isinstance(structure, list | tuple) else values[0]
 
 
 def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None = None) -> Any:
@@ -177,9 +184,8 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
         outputs = by_name(model, infer(pack_inputs(model, named)))
         return {name: tf.identity(value, name=name) for name, value in outputs.items()}
 
-    specs = tf.nest.flatten(input_specs(model, batch))
-    if isinstance(model.input, dict):
-        specs = [input_specs(model, batch)[k] for k in model.input]
+    given = input_specs(model, batch)
+    specs = list(given.values()) if isinstance(given, dict) else tf.nest.flatten(given)
     named = {
         name: tf.TensorSpec(spec.shape, spec.dtype, name=name)
         for name, spec in zip(input_names(model), specs, strict=True)

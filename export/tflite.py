@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import itertools
@@ -16,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .contract import ExportError, LiteRTModel, Report, compare
+from .contract import ExportError, LiteRTModel, Report, compare, quiet
 from .files import check_target, replacing
-from .saved_model import by_name, check_model, input_names, layers_of, pack_inputs, serving
+from .saved_model import by_name, check_model, input_names, input_structure, layers_of, pack_inputs, serving
 
 _TOLERANCES = {"float32": 1e-4, "float16": 1e-2}
 _GOLDEN = 16
@@ -123,7 +122,7 @@ def to_tflite(
 
 
 def _convert(model: keras.Model, precision: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         module = tf.Module()
         module.model_variables = [v.value for v in model.variables]
         signature = serving(model, lambda inputs: model(inputs, training=False), batch=1)
@@ -140,19 +139,6 @@ def _convert(model: keras.Model, precision: str) -> bytes:
             raise ExportError(
                 "The model can't be converted to TFLite's built-in operations: " + " ".join(lines[-3:])[:800]
             ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's own notes off the terminal; errors are raised as exceptions."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _check_dtypes(model: keras.Model) -> None:
@@ -228,7 +214,8 @@ def _batches(holdout: Any) -> Iterator[tuple[Any, Any]]:
 def _named(model: keras.Model, inputs: Any) -> dict[str, np.ndarray]:
     values: Any
     if isinstance(inputs, dict):
-        values = [inputs[k] for k in model.input] if isinstance(model.input, dict) else inputs.values()
+        structure = input_structure(model)
+        values = [inputs[k] for k in structure] if isinstance(structure, dict) else inputs.values()
     else:
         values = inputs if isinstance(inputs, list | tuple) else [inputs]
     named = dict(zip(input_names(model), values, strict=True))

@@ -245,7 +245,7 @@ def _show(outcome: Outcome) -> None:
     from rich.table import Table
 
     console = Console()
-    phases = Table("phase", "freeze depth", "trains from", "epochs", "parameters", "accuracy", "validation")
+    phases = Table("phase", "depth", "trains from", "epochs", "parameters", "accuracy", "val.")
     for number, row in enumerate(outcome.phases, 1):
         phases.add_row(
             str(number),
@@ -257,7 +257,7 @@ def _show(outcome: Outcome) -> None:
             f"{row['val_accuracy']:.4f}",
         )
     console.print(phases)
-    results = Table("result", "test accuracy", "size", "parity with Keras")
+    results = Table("result", "test accuracy", "size", "differs from Keras by")
     results.add_row("frozen backbone, trained head", f"{outcome.head_accuracy:.4f}", "", "")
     results.add_row("fine-tuned, Keras", f"{outcome.accuracy:.4f}", "", "")
     for precision, report in outcome.reports.items():

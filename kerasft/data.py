@@ -8,6 +8,7 @@ import difflib
 import gzip
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def load_dataset(
     Example:
         >>> data = load_dataset("digits", image_size=32)
         >>> data.train_size, data.validation_size, data.test_size
-        (1293, 144, 360)
+        (1294, 144, 359)
     """
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
@@ -284,7 +285,7 @@ def _corrupt(paths: Sequence[Path]) -> dict[int, str]:
         try:
             _decode(tf.constant(str(path)))
         except (tf.errors.OpError, ValueError) as error:
-            return str(error).split("{{")[0].splitlines()[0][:120]
+            return re.sub(r"{{.*?}}\s*|\[Op:.*", "", str(error)).strip()[:120]
         return None
 
     with concurrent.futures.ThreadPoolExecutor() as pool:

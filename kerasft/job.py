@@ -218,7 +218,12 @@ def _fit(
     ]
     epochs = sum(settings.epochs)
     result = model.fit(
-        data.train, validation_data=data.validation, epochs=epochs, verbose=0, callbacks=callbacks
+        data.train,
+        validation_data=data.validation,
+        epochs=epochs,
+        shuffle=False,  # the data set shuffles itself
+        verbose=0,
+        callbacks=callbacks,
     )
     return {k: [float(v) for v in values] for k, values in result.history.items()}
 

@@ -180,10 +180,11 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
         )
     head = next((i for i in range(len(pieces) - 1, -1, -1) if pieces[i].nested), -1) + 1
     backbone = _merge_blocks(pieces[:head] if head else pieces)
-    stages = [(name, block) for name, block in backbone]
-    if head and head < len(pieces):
+    stages = [*backbone]
+    names = unique_names([name for name, _ in backbone])
+    if head and head < len(pieces):  # the name `head` is the head's, whatever the backbone calls its own
         stages.append(("head", pieces[head:]))
-    names = unique_names([name for name, _ in stages])
+        names = [*unique_names(["head", *(name for name, _ in backbone)])[1:], "head"]
     return Stages(
         model,
         [

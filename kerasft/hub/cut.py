@@ -69,10 +69,12 @@ def divide(
     keys = [k for k in chains[0] if all(k in c and _alike(graphs, chains, k) for c in chains)]
 
     def pieces_at(keys: list[frozenset[int]]) -> list[set[int]]:
-        cuts = [chains[0][key] for key in keys]
-        owned = [_owned(inference, main, cuts, i) for i in range(len(cuts) + 1)]
+        owned: list[set[int]] = [set() for _ in range(len(keys) + 1)]
+        for graph, chain in zip(graphs, chains, strict=True):  # seeds are read in training mode only
+            for i, group in enumerate(owned):
+                group |= _owned(graph, main, [chain[key] for key in keys], i)
         for index, _, _ in training.updates if training is not None else ():
-            if not any(index in o for o in owned):
+            if not any(index in group for group in owned):
                 owned[-1].add(index)
         return owned
 

@@ -39,7 +39,9 @@ class GraphFunction:
         graph = tf.compat.v1.GraphDef.FromString(self.graph)
 
         def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
-            feeds = dict(zip(self.inputs, tensors, strict=True))
+            used = {name for node in graph.node for name in node.input}
+            named = zip(self.inputs, tensors, strict=True)
+            feeds = {name: tensor for name, tensor in named if name in used}
             return tf.graph_util.import_graph_def(
                 graph, input_map=feeds, return_elements=list(self.outputs), name=""
             )

@@ -1,0 +1,131 @@
+"""SavedModels: what is served, and what can be fine-tuned again."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasft import export
+from kerasft.hub import load_backbone
+
+
+@pytest.fixture
+def trained(image_data):
+    """A small trained model with everything that behaves differently in training."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.RandomFlip(seed=1)(x)
+    x = keras.layers.Conv2D(4, 3, kernel_regularizer=keras.regularizers.L2(0.1), name="block_0_conv")(x)
+    x = keras.layers.BatchNormalization(name="block_0_bn")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    x = keras.layers.Dropout(0.5, seed=2)(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(*image_data, epochs=2, verbose=0)
+    return model
+
+
+def test_serving_runs_inference_and_the_model_is_unchanged(trained, image_data, tmp_path):
+    images = image_data[0][:4]
+    before = [v.numpy().copy() for v in trained.variables]
+    expected = trained(images, training=False)
+    for reusable in (False, True):
+        path = export.to_saved_model(trained, tmp_path / str(reusable), reusable=reusable)
+        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+        for _ in range(2):
+            np.testing.assert_allclose(serve(image=tf.constant(images))["logits"], expected, atol=1e-6)
+    assert all(np.array_equal(a, v) for a, v in zip(before, trained.variables, strict=True))
+
+
+def test_the_reusable_form_trains(trained, image_data, tmp_path):
+    path = export.to_saved_model(trained, tmp_path / "model")
+    loaded = tf.saved_model.load(str(path))
+    images = tf.constant(image_data[0][:4])
+    by_name = {v.name: v for v in loaded.variables}
+    mean = by_name["block_0_bn/moving_mean:0"]
+    before = mean.numpy().copy()
+    loaded(images, training=False)
+    assert np.array_equal(before, mean)
+    loaded(images, training=True)
+    assert not np.array_equal(before, mean)
+    kernel = trained.get_layer("block_0_conv").kernel
+    (penalty,) = loaded.regularization_losses
+    np.testing.assert_allclose(penalty(), 0.1 * np.sum(np.square(kernel)), rtol=1e-5)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(loaded(images, training=True))
+    assert all(g is not None for g in tape.gradient(loss, loaded.trainable_variables))
+
+
+def test_a_frozen_model_is_trainable_again_for_its_next_user(trained, tmp_path):
+    thawed = {
+        v.name
+        for v in tf.saved_model.load(str(export.to_saved_model(trained, tmp_path / "a"))).trainable_variables
+    }
+    trained.trainable = False
+    loaded = tf.saved_model.load(str(export.to_saved_model(trained, tmp_path / "b")))
+    assert {v.name for v in loaded.trainable_variables} == thawed
+    assert thawed == {
+        "block_0_conv/kernel:0", "block_0_conv/bias:0", "block_0_bn/gamma:0", "block_0_bn/beta:0",
+        "logits/kernel:0", "logits/bias:0",
+    }  # fmt: skip
+    assert trained.trainable_variables == []
+
+
+def test_our_own_loader_reads_it(trained, image_data, tmp_path):
+    path = export.to_saved_model(trained, tmp_path / "model")
+    backbone = load_backbone(path, batch_norm="train")
+    images = image_data[0][:4]
+    np.testing.assert_allclose(backbone(images, training=False), trained(images, training=False), atol=1e-6)
+    assert [layer.name for layer in backbone.layers[1:]] == ["block_0", "logits"]
+    again = export.to_saved_model(backbone, tmp_path / "again")  # and a staged model exports as well
+    np.testing.assert_allclose(
+        tf.saved_model.load(str(again))(images, training=False), trained(images, training=False), atol=1e-6
+    )
+
+
+def test_keras_2_hub_layer_fine_tunes_it(trained, image_data, tmp_path):
+    import tensorflow_hub
+
+    path = export.to_saved_model(trained, tmp_path / "model")
+    layer = tensorflow_hub.KerasLayer(str(path), trainable=True)
+    images = tf.constant(image_data[0][:4])
+    np.testing.assert_allclose(layer(images, training=False), trained(images, training=False), atol=1e-6)
+    assert len(layer.trainable_weights) == 6
+
+
+def test_several_inputs_and_outputs_by_name(tmp_path):
+    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    total = keras.layers.Dense(2, name="total")(keras.layers.Add()([a, b]))
+    model = keras.Model({"b": b, "a": a}, {"sum": total, "first": keras.layers.Dense(1, name="first")(a)})
+    path = export.to_saved_model(model, tmp_path / "model")
+    x = {"a": np.ones((2, 3), "float32"), "b": 2 * np.ones((2, 3), "float32")}
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](
+        **{k: tf.constant(v) for k, v in x.items()}
+    )
+    expected = model(x, training=False)
+    assert set(served) == {"sum", "first"}
+    for name, value in expected.items():
+        np.testing.assert_allclose(served[name], value, rtol=1e-6)
+
+
+def test_bad_models_and_paths(trained, tmp_path):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    own = Own()
+    with pytest.raises(ValueError, match="not built"):
+        export.to_saved_model(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "a")
+    own(np.ones((1, 2), "float32"))
+    with pytest.raises(ValueError, match="subclassed"):
+        export.to_saved_model(own, tmp_path / "a")
+    with pytest.raises(TypeError, match=r"keras\.Model"):
+        export.to_saved_model("model", tmp_path / "a")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(FileExistsError, match="overwrite"):
+        export.to_saved_model(trained, tmp_path / "taken")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["taken"]

@@ -1,0 +1,169 @@
+"""TFLite files: they compute what the model computes, or they are not written."""
+
+import errno
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from kerasft import export
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    images = rng.uniform(0, 80, (60, 8, 8, 3)) + 80 * labels[:, None, None, None]
+    return images.astype("float32"), labels.astype("int32")
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    x = keras.layers.RandomRotation(0.5)(keras.layers.RandomFlip()(x))
+    x = keras.layers.Conv2D(8, 3)(x)
+    x = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="scores")(x))
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(*data, epochs=20, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("float16", 1e-2)])
+def test_the_file_computes_what_the_model_computes(trained, data, tmp_path, precision, tolerance):
+    path = tmp_path / "model.tflite"
+    report = export.to_tflite(
+        trained, path, precision=precision, labels=["a", "b", "c"], input_range=(0, 255), holdout=data
+    )
+    run = Interpreter(str(path)).get_signature_runner()
+    images, labels = data
+    expected = trained.predict(images, verbose=0)
+    got = np.concatenate([run(image=image[None])["scores"] for image in images])
+    np.testing.assert_allclose(got, expected, atol=tolerance)
+    assert report.parity.max_abs <= tolerance and report.parity.samples == 16
+    assert report.accuracy_file == np.mean(got.argmax(1) == labels) > 0.8
+    assert report.accuracy_model == np.mean(expected.argmax(1) == labels)
+    assert report.labels == ("a", "b", "c") and report.input_range == (0.0, 255.0)
+    assert report.preprocessing == "in the graph: Rescaling(scale=0.00784313725490196, offset=-1)"
+    assert report.size_bytes == path.stat().st_size
+    assert (report.inputs[0].name, report.inputs[0].shape) == ("image", (1, 8, 8, 3))
+    assert ("float16" in report.dtypes) == (precision == "float16")
+    assert export.Report.from_json(report.to_json()) == report
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
+
+
+def test_holdouts_of_every_kind(trained, data, tmp_path):
+    batches = tf.data.Dataset.from_tensor_slices(data).batch(7)
+    reports = [
+        export.to_tflite(trained, tmp_path / f"{i}.tflite", holdout=holdout)
+        for i, holdout in enumerate((batches, data, data[0], None))
+    ]
+    assert reports[0].accuracy_file == reports[1].accuracy_file is not None
+    assert reports[2].accuracy_file is None and reports[2].parity.samples == 16
+    assert reports[3].accuracy_file is None and reports[3].parity.samples == 16
+
+
+def test_a_file_that_differs_is_not_written_and_the_old_one_stays(trained, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old")
+    with pytest.raises(export.ExportError, match=r"differs by .* allowed is 0"):
+        export.to_tflite(trained, path, precision="float16", tolerance=0.0, overwrite=True)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
+
+
+def test_operations_that_are_not_built_in_are_refused(tmp_path):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: tf.math.igamma(x + 1.0, x + 2.0))(inputs))
+    with pytest.raises(export.ExportError, match="built-in operations"):
+        export.to_tflite(model, tmp_path / "model.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inputs_and_outputs_by_name(tmp_path):
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    joined = keras.layers.Concatenate()([a, b])
+    model = keras.Model(
+        {"a": a, "b": b},
+        {"z": keras.layers.Dense(2)(joined), "y": keras.layers.Dense(4)(joined)},
+    )
+    report = export.to_tflite(model, tmp_path / "model.tflite")
+    assert {t.name: t.shape for t in report.inputs} == {"a": (1, 3), "b": (1, 2)}
+    assert {t.name: t.shape for t in report.outputs} == {"z": (1, 2), "y": (1, 4)}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"precision": "int4"}, ValueError, "float16.*float32"),
+        ({"labels": ["a", "b"]}, ValueError, "2 labels.*3 outputs"),
+        ({"labels": ["a", "a", "b"]}, ValueError, "unique"),
+        ({"labels": ["a", "", "b"]}, ValueError, "none of them empty"),
+        ({"normalization": (127, 128)}, ValueError, "applied twice"),
+        ({"path": "model.lite"}, ValueError, "ends in .tflite"),
+        ({"path": "no/model.tflite"}, FileNotFoundError, "no folder"),
+    ],
+)
+def test_bad_arguments_write_nothing(trained, tmp_path, options, error, message):
+    path = tmp_path / options.pop("path", "model.tflite")
+    with pytest.raises(error, match=message):
+        export.to_tflite(trained, path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_preprocessing_is_recorded_where_the_model_has_none(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    report = export.to_tflite(model, tmp_path / "a.tflite", normalization=(127.0, 128.0))
+    assert report.preprocessing == "by the client: (x - 127.0) / 128.0"
+    assert export.to_tflite(model, tmp_path / "b.tflite").preprocessing == "none"
+
+
+def test_open_shapes_and_existing_files(trained, tmp_path):
+    open_shape = keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()])
+    open_shape.add(keras.layers.Dense(2))
+    with pytest.raises(ValueError, match="open shape"):
+        export.to_tflite(open_shape, tmp_path / "model.tflite")
+    (tmp_path / "model.tflite").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        export.to_tflite(trained, tmp_path / "model.tflite")
+    assert (tmp_path / "model.tflite").read_bytes() == b"mine"
+
+
+def test_a_full_disk(trained, tmp_path, monkeypatch):
+    def full(self, content):
+        Path(self).touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="disk is full"):
+        export.to_tflite(trained, tmp_path / "model.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mixed_precision_is_exported_or_refused_clearly(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(8, dtype="mixed_float16"),
+            keras.layers.Dense(2, dtype="float32"),
+        ]
+    )
+    try:
+        report = export.to_tflite(model, tmp_path / "model.tflite", tolerance=1e-2)
+    except export.ExportError as error:
+        assert str(error)
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert report.parity.max_relative <= 1e-2
+
+
+def test_models_that_keras_quantized_are_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.layers[0].quantize("int8")
+    with pytest.raises(ValueError, match="quantized by Keras"):
+        export.to_tflite(model, tmp_path / "model.tflite")

@@ -1,0 +1,93 @@
+"""The command line, as it is typed."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kerasft import cli, export
+
+
+def kerasft_command(*words):
+    result = CliRunner().invoke(cli.app, [str(w) for w in words])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def model(tmp_path, dense_model):
+    dense_model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+def test_help_names_every_command_and_loads_no_tensorflow():
+    code = "import sys; from kerasft import cli; print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False False"
+    status, output = kerasft_command("--help")
+    assert status == 0
+    for name in ("quickstart", "finetune", "export", "inspect"):
+        assert name in output
+
+
+def test_inspect_shows_stages(model, tmp_path, dense_model):
+    status, output = kerasft_command("inspect", model)
+    assert status == 0 and "second" in output and "35" in output
+    handle = export.to_saved_model(dense_model, tmp_path / "saved")
+    status, output = kerasft_command("inspect", handle)
+    assert status == 0 and "second" in output
+
+
+def test_export_writes_and_reports(model, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    status, output = kerasft_command("export", model, "--out", tmp_path / "m.tflite", "--labels", labels)
+    assert status == 0 and '"labels"' in output
+    assert (tmp_path / "m.tflite").stat().st_size > 100
+    status, output = kerasft_command("export", model, "--out", tmp_path / "saved")
+    assert status == 0 and (tmp_path / "saved" / "saved_model.pb").exists()
+
+
+def test_finetune_from_a_folder(tmp_path):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(12):
+            image = (rng.integers(0, 90, (16, 16, 3)) + 150 * label).astype("uint8")
+            (tmp_path / "data" / name / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
+    x = inputs = keras.Input((None, None, 3))
+    for i in range(2):
+        x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name=f"block_{i}")(x)
+    backbone = export.to_saved_model(keras.Model(inputs, x), tmp_path / "backbone")
+    words = ["finetune", tmp_path / "data", "--backbone", backbone, "--out", tmp_path / "out"]
+    words += ["--image-size", 16, "--epochs", "1,1"]
+    status, output = kerasft_command(*words)
+    assert status == 0, output
+    assert "block_1" in output and "model.tflite" in output and "load_model" in output
+    assert (tmp_path / "out" / "model.tflite").exists()
+    status, output = kerasft_command(*words)
+    assert status == 1 and "--overwrite" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("inspect", "nowhere"), "no folder"),
+        (("inspect", "nowhere.keras"), "no file"),
+        (("export", "nowhere.keras", "--out", "a.tflite"), "no file"),
+        (("finetune", "nowhere", "--backbone", "b", "--out", "o"), "no folder"),
+        (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "1,x"), "--epochs"),
+        (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "0"), "at least one"),
+        (("finetune", "digits", "--backbone", "b", "--out", "o", "--input-range", "1"), "takes 2"),
+    ],
+)
+def test_mistakes_are_one_message(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, output = kerasft_command(*words)
+    assert status == 1
+    assert message in " ".join(output.split()) and "Traceback" not in output
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,90 @@
+"""The job behind the command: everything is written, or nothing."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import kerasft
+from kerasft import export, job
+from kerasft.data import load_dataset
+
+
+@pytest.fixture(scope="module")
+def handle(tmp_path_factory):
+    """A tiny backbone with a block and BatchNormalization, as a SavedModel."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((16, 16, 3))
+    for i in range(3):
+        x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name=f"block_{i}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block_{i}_bn")(x)
+        x = keras.layers.ReLU(6.0)(x)
+    return str(export.to_saved_model(keras.Model(inputs, x), tmp_path_factory.mktemp("hub") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits", image_size=16, limit=300)
+
+
+def settings(handle, out, **changes):
+    return job.Settings(**{"handle": handle, "out": out, "image_size": 16, "epochs": (1, 1, 1), **changes})
+
+
+def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
+    outcome = job.run(digits, settings(handle, tmp_path / "out"))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(outcome.files)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [row["depth"] for row in report["phases"]] == [3, 2, 1]
+    assert report["exports"]["float32"]["accuracy_file"] == outcome.reports["float32"].accuracy_file
+    assert report["history"]["freeze_depth"] == [3, 2, 1]
+    model = keras.models.load_model(tmp_path / "out" / "model.keras")
+    accuracy = model.evaluate(digits.test, verbose=0, return_dict=True)["accuracy"]
+    assert accuracy == pytest.approx(outcome.accuracy)
+    schedule = kerasft.UnfreezingSchedule.from_json(tmp_path / "out" / "schedule.json")
+    assert [phase.depth for phase in schedule] == ["head", "block_2", "block_1"]
+    assert (tmp_path / "out" / "labels.txt").read_text().split() == list("0123456789")
+
+
+def test_a_job_that_fails_leaves_nothing(handle, digits, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise export.ExportError("by so much")
+
+    monkeypatch.setattr(job.export, "to_tflite", fail, raising=False)
+    with pytest.raises(export.ExportError, match="by so much"):
+        job.run(digits, settings(handle, tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        job.check_free(tmp_path / "out", overwrite=False)
+    with pytest.raises(FileExistsError, match="is a file"):
+        job.check_free(tmp_path / "out" / "thesis.txt", overwrite=True)
+    job.check_free(tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_thirds_of_a_model(image_model):
+    stages = kerasft.find_stages(image_model)
+    schedule = job.thirds(stages, (2, 1, 1))
+    assert [(p.depth, p.epochs) for p in schedule] == [("head", 2), ("block_2", 1), ("block_1", 1)]
+    assert [p.depth for p in job.thirds(stages, (1,))] == ["head"]
+
+
+def test_a_frozen_weight_that_moves_is_found(image_model):
+    stages = kerasft.freeze(image_model, "head")
+    callback = job.FrozenToTheBit(stages)
+    callback.set_model(image_model)
+    callback.on_train_batch_begin(0)
+    callback.on_epoch_end(0)
+    assert callback.checked == sum(len(stage.weights) for stage in stages[:-1])
+    callback.on_train_batch_begin(0)
+    weight = stages[1].weights[0]
+    weight.assign(np.nextafter(weight.numpy(), np.inf))
+    with pytest.raises(RuntimeError, match=weight.path):
+        callback.on_epoch_end(1)
