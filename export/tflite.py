@@ -19,7 +19,7 @@ from .contract import ExportError, LiteRTModel, Report, compare, quiet
 from .files import check_target, replacing
 from .saved_model import by_name, check_model, input_names, input_structure, layers_of, pack_inputs, serving
 
-_TOLERANCES = {"float32": 1e-4, "float16": 1e-2}
+_TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
 _GOLDEN = 16
 
 
@@ -53,7 +53,7 @@ def to_tflite(
         holdout: Held-out data: a `tf.data.Dataset` of (inputs, labels) batches, a tuple of arrays, or inputs
             alone. Its first 16 samples are the golden inputs; with integer labels the accuracy of both
             model and file is measured on all of it.
-        tolerance: Largest difference relative to the output's largest value; 1e-4 for float32 and 1e-2
+        tolerance: Largest difference relative to the output's largest value; 1e-4 for float32 and 2e-2
             for float16.
         overwrite: Replace an existing file, once the new one is verified.
 

@@ -54,7 +54,7 @@ def quickstart(
             data = load_dataset(
                 "digits", image_size=image_size, batch_size=32, seed=seed, limit=400 if quick else None
             )
-            epochs = (2, 1) if quick else (3, 3, 4)
+            epochs = (2, 1) if quick else (3, 3, 4, 4)
             settings = Settings(
                 handle=str(handle),
                 out=out,
@@ -78,7 +78,7 @@ def finetune(
     ] = "0,1",
     epochs: Annotated[
         str, typer.Option(help="Epochs in each phase, from the head down, separated by commas.")
-    ] = "3,3,4",
+    ] = "3,3,4,4",
     learning_rate: Annotated[float, typer.Option(help="Base learning rate of AdamW.")] = 1e-3,
     decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
@@ -265,6 +265,11 @@ def _show(outcome: Outcome) -> None:
         size = f"{report.size_bytes / 1e6:.2f} MB"
         results.add_row(name, f"{report.accuracy_file:.4f}", size, f"{report.parity.max_abs:.1e}")
     console.print(results)
+    for precision, reason in outcome.failures.items():
+        console.print(f"{precision} was not exported: {reason}", style="red", markup=False)
+    if not outcome.reports:
+        console.print(f"The trained model is in {outcome.out / 'model.keras'}.")
+        raise typer.Exit(1)
     report = next(iter(outcome.reports.values()))
     console.print(
         f"{outcome.seconds:.0f} s. In {outcome.out}: {', '.join(sorted(outcome.files))}", highlight=False

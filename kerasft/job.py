@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -35,8 +36,8 @@ class Settings:
         image_size: Side of the square images in pixels.
         input_range: Range of pixel values that the backbone expects; images are scaled from 0..255 to it
             inside the model.
-        epochs: Epochs in each phase: head, upper third of the backbone, upper two thirds.
-        learning_rate: Base learning rate of AdamW.
+        epochs: Epochs in each phase: the head, then equal parts of the backbone from its upper end down.
+        learning_rate: Base learning rate of AdamW; the last phase has a third of it.
         decay: Layer-wise learning-rate decay from one stage to the one below it.
         batch_norm: As in `load_backbone`.
         precisions: What to export, each to a file of its own.
@@ -49,7 +50,7 @@ class Settings:
     out: Path
     image_size: int = 224
     input_range: tuple[float, float] = (0.0, 1.0)
-    epochs: tuple[int, ...] = (3, 3, 4)
+    epochs: tuple[int, ...] = (3, 3, 4, 4)
     learning_rate: float = 1e-3
     decay: float = 0.8
     batch_norm: str = "inference"
@@ -68,6 +69,7 @@ class Outcome:
         head_accuracy: Test accuracy of the frozen backbone with a trained head.
         accuracy: Test accuracy of the fine-tuned Keras model.
         reports: The export's report for each precision.
+        failures: Why a precision was not written.
         seconds: Whole time, from the loaded data to the verified files.
         out: The folder.
     """
@@ -76,6 +78,7 @@ class Outcome:
     head_accuracy: float
     accuracy: float
     reports: dict[str, Any]
+    failures: dict[str, str]
     seconds: float
     out: Path
     files: list[str] = field(default_factory=list)
@@ -108,25 +111,28 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
         )
         model = build_classifier(backbone, len(data.class_names), settings)
         stages = find_stages(model)
-        schedule = thirds(stages, settings.epochs)
+        schedule = equal_parts(stages, settings.epochs, settings.learning_rate / 3)
         head_accuracy = train_head_alone(model, data, sum(settings.epochs), display)
         history = _fit(model, stages, schedule, data, settings, display)
         task = display.add_task("testing and exporting", total=1 + len(settings.precisions))
         accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
         display.advance(task)
-        reports = {}
+        model.save(folder / "model.keras")
+        reports, failures = {}, {}
         for precision in settings.precisions:
             name = "model.tflite" if precision == settings.precisions[0] else f"model_{precision}.tflite"
-            reports[precision] = export.to_tflite(
-                model,
-                folder / name,
-                precision=precision,
-                labels=list(data.class_names),
-                input_range=(0.0, 255.0),
-                holdout=data.test,
-            )
+            try:
+                reports[precision] = export.to_tflite(
+                    model,
+                    folder / name,
+                    precision=precision,
+                    labels=list(data.class_names),
+                    input_range=(0.0, 255.0),
+                    holdout=data.test,
+                )
+            except export.ExportError as error:  # the trained model is worth keeping all the same
+                failures[precision] = str(error)
             display.advance(task)
-        model.save(folder / "model.keras")
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         schedule.to_json(folder / "schedule.json")
         outcome = Outcome(
@@ -134,6 +140,7 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
             head_accuracy,
             accuracy,
             reports,
+            failures,
             time.perf_counter() - begin,
             settings.out,
             [*sorted(p.name for p in folder.iterdir()), "report.json"],
@@ -159,15 +166,26 @@ def build_classifier(backbone: keras.Model, classes: int, settings: Settings) ->
     return keras.Model(inputs, outputs, name="classifier")
 
 
-def thirds(stages: Stages, epochs: tuple[int, ...]) -> UnfreezingSchedule:
-    """Head, then equal parts of the backbone from its upper end down, one for each further phase."""
+def equal_parts(
+    stages: Stages, epochs: tuple[int, ...], learning_rate: float | None = None
+) -> UnfreezingSchedule:
+    """Head, then equal parts of the backbone from its upper end down, one for each further phase.
+
+    Args:
+        stages: The model's stages.
+        epochs: Epochs in each phase.
+        learning_rate: Base learning rate of the last phase; None keeps the optimizer's.
+    """
     last = len(stages) - 1
     depths = [round(last * (1 - i / len(epochs))) for i in range(len(epochs))]
     depths = [min(d, last) for d in depths]
     phases: dict[int, int] = {}
     for depth, count in zip(depths, epochs, strict=True):
         phases[depth] = phases.get(depth, 0) + count
-    return UnfreezingSchedule([Phase(stages[d].name, n) for d, n in phases.items()])
+    rows = [Phase(stages[d].name, n) for d, n in phases.items()]
+    if learning_rate is not None and len(rows) > 1:
+        rows[-1] = dataclasses.replace(rows[-1], learning_rate=learning_rate)
+    return UnfreezingSchedule(rows)
 
 
 def train_head_alone(model: keras.Model, data: ImageData, epochs: int, display: Progress) -> float:
@@ -294,6 +312,7 @@ def _to_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
         "head_accuracy": outcome.head_accuracy,
         "accuracy": outcome.accuracy,
         "seconds": round(outcome.seconds, 1),
+        "not_exported": outcome.failures,
         "exports": {name: json.loads(report.to_json()) for name, report in outcome.reports.items()},
         "history": history,
     }

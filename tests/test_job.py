@@ -48,12 +48,22 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
     assert (tmp_path / "out" / "labels.txt").read_text().split() == list("0123456789")
 
 
-def test_a_job_that_fails_leaves_nothing(handle, digits, tmp_path, monkeypatch):
+def test_an_export_that_fails_keeps_the_trained_model(handle, digits, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise export.ExportError("by so much")
 
     monkeypatch.setattr(job.export, "to_tflite", fail, raising=False)
-    with pytest.raises(export.ExportError, match="by so much"):
+    outcome = job.run(digits, settings(handle, tmp_path / "out"))
+    assert outcome.failures == {"float32": "by so much", "float16": "by so much"} and outcome.reports == {}
+    assert (tmp_path / "out" / "model.keras").exists()
+
+
+def test_a_job_that_breaks_off_leaves_nothing(handle, digits, tmp_path, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "_fit", stop)
+    with pytest.raises(KeyboardInterrupt):
         job.run(digits, settings(handle, tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
@@ -69,11 +79,12 @@ def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
-def test_thirds_of_a_model(image_model):
+def test_equal_parts_of_a_model(image_model):
     stages = kerasft.find_stages(image_model)
-    schedule = job.thirds(stages, (2, 1, 1))
+    schedule = job.equal_parts(stages, (2, 1, 1))
     assert [(p.depth, p.epochs) for p in schedule] == [("head", 2), ("block_2", 1), ("block_1", 1)]
-    assert [p.depth for p in job.thirds(stages, (1,))] == ["head"]
+    assert [p.depth for p in job.equal_parts(stages, (1,))] == ["head"]
+    assert [p.learning_rate for p in job.equal_parts(stages, (1, 1), 1e-4)] == [None, 1e-4]
 
 
 def test_a_frozen_weight_that_moves_is_found(image_model):

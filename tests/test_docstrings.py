@@ -1,0 +1,16 @@
+"""Examples in docstrings run."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["stages", "schedule", "freezing", "multipliers", "unfreezing", "data"])
+def test_examples_run(name):
+    module = importlib.import_module(f"kerasft.{name}")
+    public = {**vars(importlib.import_module("kerasft")), **vars(module)}
+    import keras
+
+    result = doctest.testmod(module, extraglobs={**public, "keras": keras})
+    assert result.attempted > 0 and result.failed == 0
