@@ -381,6 +381,7 @@ def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -
     if not model.compiled or getattr(model, "optimizer", None) is None:
         return
     if model.optimizer.built or variables:
+        count_steps(model.optimizer)
         extend_optimizer(model.optimizer, list(variables) or list(model.trainable_variables))
     if model.train_function is not None:
         model.make_train_function(force=True)

@@ -52,6 +52,17 @@ def test_a_fitted_model_sees_new_flags_without_compile(image_model, image_data):
     assert int(optimizer.iterations) == 9
 
 
+def test_moving_averages_do_not_cross_over_into_frozen_weights(dense_model):
+    """`fit` ends by writing averages into the weights that train, which Keras pairs by position."""
+    x, y = np.ones((8, 4), "float32"), np.zeros((8, 3), "float32")
+    dense_model.compile(keras.optimizers.SGD(0.1, use_ema=True), "mse")
+    dense_model.fit(x, y, verbose=0)
+    stages = kerasft.freeze(dense_model, "top")
+    before = weights_of(stages)
+    dense_model.fit(x, y, verbose=0)
+    assert moved(before, stages) == {"first": "none", "second": "none", "top": "all"}
+
+
 def test_inference_policy_keeps_statistics_and_trains_scale(image_model, image_data):
     kerasft.unfreeze(image_model, batch_norm="inference")
     norm = image_model.get_layer("backbone").get_layer("block_1_a_bn")
