@@ -258,13 +258,17 @@ def _show(outcome: Outcome) -> None:
         )
     console.print(phases)
     results = Table("result", "test accuracy", "size", "differs from Keras by")
-    results.add_row("frozen backbone, trained head", f"{outcome.head_accuracy:.4f}", "", "")
+    results.add_row("frozen, trained head", f"{outcome.head_accuracy:.4f}", "", "")
     results.add_row("fine-tuned, Keras", f"{outcome.accuracy:.4f}", "", "")
     for precision, report in outcome.reports.items():
-        name = f"{Path(report.path).name} ({precision})"
+        name = Path(report.path).name + ("" if precision in report.path else f" ({precision})")
         size = f"{report.size_bytes / 1e6:.2f} MB"
         results.add_row(name, f"{report.accuracy_file:.4f}", size, f"{report.parity.max_abs:.1e}")
     console.print(results)
+    count = f"{outcome.frozen_checked:,}"
+    console.print(
+        f"Frozen weights compared after each epoch: {count}, all equal to the bit.", highlight=False
+    )
     for precision, reason in outcome.failures.items():
         console.print(f"{precision} was not exported: {reason}", style="red", markup=False)
     if not outcome.reports:

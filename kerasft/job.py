@@ -70,6 +70,8 @@ class Outcome:
         accuracy: Test accuracy of the fine-tuned Keras model.
         reports: The export's report for each precision.
         failures: Why a precision was not written.
+        frozen_checked: How many comparisons of a frozen weight before and after an epoch were made; all were
+            equal to the bit, or the job would have raised.
         seconds: Whole time, from the loaded data to the verified files.
         out: The folder.
     """
@@ -79,6 +81,7 @@ class Outcome:
     accuracy: float
     reports: dict[str, Any]
     failures: dict[str, str]
+    frozen_checked: int
     seconds: float
     out: Path
     files: list[str] = field(default_factory=list)
@@ -113,7 +116,8 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
         stages = find_stages(model)
         schedule = equal_parts(stages, settings.epochs, settings.learning_rate / 3)
         head_accuracy = train_head_alone(model, data, sum(settings.epochs), display)
-        history = _fit(model, stages, schedule, data, settings, display)
+        frozen = FrozenToTheBit(stages)
+        history = _fit(model, stages, schedule, data, settings, display, frozen)
         task = display.add_task("testing and exporting", total=1 + len(settings.precisions))
         accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
         display.advance(task)
@@ -141,6 +145,7 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
             accuracy,
             reports,
             failures,
+            frozen.checked,
             time.perf_counter() - begin,
             settings.out,
             [*sorted(p.name for p in folder.iterdir()), "report.json"],
@@ -223,6 +228,7 @@ def _fit(
     data: ImageData,
     settings: Settings,
     display: Progress,
+    frozen: FrozenToTheBit,
 ) -> dict[str, list[float]]:
     optimizer = with_lr_multipliers(
         keras.optimizers.AdamW(settings.learning_rate), layerwise_decay(stages, settings.decay)
@@ -230,7 +236,7 @@ def _fit(
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     callbacks = [
         GradualUnfreezing(schedule),
-        FrozenToTheBit(stages),
+        frozen,
         _Bar(display, stages),
         keras.callbacks.TerminateOnNaN(),
     ]

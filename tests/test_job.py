@@ -40,6 +40,7 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
     assert [row["depth"] for row in report["phases"]] == [3, 2, 1]
     assert report["exports"]["float32"]["accuracy_file"] == outcome.reports["float32"].accuracy_file
     assert report["history"]["freeze_depth"] == [3, 2, 1]
+    assert outcome.frozen_checked == (3 + 2 + 1) * 6  # blocks frozen in the three epochs, 6 weights each
     model = keras.models.load_model(tmp_path / "out" / "model.keras")
     accuracy = model.evaluate(digits.test, verbose=0, return_dict=True)["accuracy"]
     assert accuracy == pytest.approx(outcome.accuracy)

@@ -74,6 +74,10 @@ def load_backbone(
     """
     if batch_norm not in ("inference", "train"):
         raise ValueError(f'batch_norm is "inference" or "train", not {batch_norm!r}.')
+    if isinstance(input_shape, int):
+        raise TypeError(
+            f"input_shape lists all axes but the batch, as in (96, 96, 3); received {input_shape}."
+        )
     loaded = _load(resolve(handle))
     variables = _variables(loaded)
     functions = _concrete_functions(loaded.__call__)

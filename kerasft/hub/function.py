@@ -39,7 +39,7 @@ class GraphFunction:
         graph = tf.compat.v1.GraphDef.FromString(self.graph)
 
         def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
-            used = {name for node in graph.node for name in node.input}
+            used = {n if ":" in n else f"{n}:0" for node in graph.node for n in node.input}
             named = zip(self.inputs, tensors, strict=True)
             feeds = {name: tensor for name, tensor in named if name in used}
             return tf.graph_util.import_graph_def(
