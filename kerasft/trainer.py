@@ -7,18 +7,21 @@ tests and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 if TYPE_CHECKING:
+    from typing import Any as LossScaleBase
     from typing import Any as OptimizerBase
 else:
-    OptimizerBase = object
+    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -87,6 +90,41 @@ def in_safe_mode() -> bool:
 # --- optimizers --------------------------------------------------------------------------------------
 
 
+class _Extra:
+    """What kerasft keeps on an optimizer beside its variables.
+
+    One plain object, because TensorFlow wraps dicts and lists that are set on an optimizer, and would
+    checkpoint them.
+    """
+
+    def __init__(self, multipliers: Mapping[str, float], scale_weight_decay: bool) -> None:
+        self.multipliers = dict(multipliers)
+        self.scale_weight_decay = scale_weight_decay
+        self.factors: list[float] = []
+        self.measure_gradients = False
+        # while a step is traced
+        self.given: list[int] = []  # positions of the variables that have gradients
+        self.trained: list[int] = []  # those that it moves
+        self.scalars: _Scalars | None = None
+        self.replicas = 0  # of a distribution strategy, which trace in threads that take turns
+        self.position: int | None = None  # of the variable in hand
+        self.scaled = True  # whether the rate that is asked for has the variable's factor in it
+        # while a file is written or read
+        self.companion: Callable[[], Mapping[str, Any]] | None = None  # gives arrays to be saved as well
+        self.loaded: dict[str, np.ndarray] = {}  # what a companion once gave
+        self.unclaimed: dict[str, dict[str, np.ndarray]] = {}  # slots of variables that are not built yet
+
+
+@dataclass
+class _Scalars:
+    """Numbers of one step, read in one go: a read for each variable would cost time."""
+
+    steps: list[Any]  # that each variable has taken before
+    factors: list[Any]
+    warmup: Any
+    products: list[Any]  # Nadam's
+
+
 @keras.saving.register_keras_serializable("kerasft")
 class LrMultipliers(OptimizerBase):
     """Mixin over an optimizer's class: a learning-rate factor and a step count for every variable.
@@ -96,17 +134,19 @@ class LrMultipliers(OptimizerBase):
     count begins with its own first step. Use `kerasft.with_lr_multipliers`, which validates.
     """
 
-    lr_multipliers: Mapping[str, float]
-    scale_weight_decay: bool
-    weight_decay: Any
-    _local_iterations: Any = None
-    _scalars: Any = None
+    _kerasft: _Extra
+
+    @property
+    def lr_multipliers(self) -> dict[str, float]:
+        """The factors by variable path."""
+        return self._kerasft.multipliers
 
     @property
     def iterations(self) -> Any:
         """The step count: of the variable being updated, or of the optimizer as a whole."""
-        if self._local_iterations is not None:
-            return self._local_iterations
+        extra = self._kerasft
+        if extra.position is not None and extra.scalars is not None:
+            return extra.scalars.steps[extra.position]
         return super().iterations
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -116,144 +156,285 @@ class LrMultipliers(OptimizerBase):
         self._add_multiplier_state()
 
     def _add_multiplier_state(self) -> None:
-        count = len(self._trainable_variables)
-        self.factors = [_by_path(self.lr_multipliers, v.path, 1.0) for v in self._trainable_variables]
-        self._variable_steps = self.add_variable(
-            (count,), dtype="int64", aggregation="only_first_replica", name="variable_steps"
-        )
-        factors = list(self.factors)
-        self._factor_values = self.add_variable(
-            (count,),
+        extra = self._kerasft
+        extra.factors = [_by_path(extra.multipliers, v.path, 1.0) for v in self._trainable_variables]
+        self._variable_steps = self._add_vector("variable_steps", 0, "int64")
+        self._factor_values = self._add_vector("factors", list(extra.factors), keras.config.floatx())
+        self._gradient_norms = self._add_vector("gradient_norms", 0.0, "float32")
+        # the step at which a warm-up began, and how many it takes
+        self._warmup = self._add_vector("warmup", 0, "int64", 2)
+
+    def _add_vector(self, name: str, values: Any, dtype: str, length: int | None = None) -> keras.Variable:
+        """A vector, with one entry for each variable unless `length` says otherwise."""
+        return self.add_variable(
+            (len(self._trainable_variables) if length is None else length,),
             # not assigned later: `fit` builds optimizers in a scope that drops assignments
-            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(factors, dtype),
-            dtype="float32",
+            initializer=lambda shape, dtype: keras.ops.cast(np.broadcast_to(values, shape), dtype),
+            dtype=dtype,
             aggregation="only_first_replica",
-            name="factors",
+            name=name,
         )
 
-    def set_multipliers(self, multipliers: Mapping[str, float]) -> None:
-        """Replace the factors (by variable path). A change from or to 0 asks for a retrace."""
-        self.lr_multipliers = multipliers
-        if self.built:
-            self.factors = [_by_path(multipliers, v.path, 1.0) for v in self._trainable_variables]
-            self._factor_values.assign(self.factors)
+    def set_multipliers(self, multipliers: Mapping[str, float]) -> bool:
+        """Replace the factors, by variable path, from the next step on.
+
+        Returns:
+            Whether the training step has to be traced anew: variables with a factor of 0 are left out of it.
+        """
+        extra = self._kerasft
+        extra.multipliers = dict(multipliers)
+        if not self.built:
+            return False
+        before = [factor == 0 for factor in extra.factors]
+        extra.factors = [_by_path(extra.multipliers, v.path, 1.0) for v in self._trainable_variables]
+        self._factor_values.assign(extra.factors)
+        return before != [factor == 0 for factor in extra.factors]
+
+    def start_warmup(self, steps: int) -> None:
+        """Let the rate rise linearly over the next `steps` steps; 0 ends a warm-up."""
+        self._warmup.assign([int(super().iterations), steps])
+
+    def measure_gradients(self, on: bool) -> None:
+        """Whether steps traced from now on sum up the norms of gradients, before any clipping."""
+        self._kerasft.measure_gradients = on
+
+    def take_gradient_norms(self) -> dict[int, float]:
+        """The summed norms by `id` of the variable, which begin at zero again."""
+        norms = self._gradient_norms.numpy()
+        self._gradient_norms.assign(np.zeros_like(norms))
+        return {id(v): float(n) for v, n in zip(self._trainable_variables, norms, strict=True)}
+
+    def rate_of(self, variable: keras.Variable) -> float:
+        """The learning rate of `variable` at the next step."""
+        factor = self._kerasft.factors[self._get_variable_index(variable)]
+        return float(self.learning_rate) * float(self._warmup_factor()) * factor
+
+    def decay_of(self, variable: keras.Variable) -> float:
+        """The share of `variable` that weight decay takes away at the next step."""
+        decay = getattr(self, "weight_decay", None)
+        if decay is None or not self._use_weight_decay(variable):
+            return 0.0
+        factor = self._kerasft.factors[self._get_variable_index(variable)]
+        scale = factor if self._kerasft.scale_weight_decay else float(factor != 0)
+        return float(decay) * float(self.learning_rate) * float(self._warmup_factor()) * scale
+
+    def steps_of(self, variable: keras.Variable) -> int:
+        """How many steps `variable` has taken."""
+        return int(self._variable_steps.numpy()[self._get_variable_index(variable)])
+
+    # --- one step
+
+    def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+        extra = self._kerasft
+        extra.given = [self._get_variable_index(v) for v in trainable_variables]
+        extra.trained = [p for p in extra.given if extra.factors[p] != 0]
+        with self._reading():
+            super()._backend_apply_gradients(grads, trainable_variables)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        extra = self._kerasft
+        extra.replicas += 1
+        try:
+            extra.scalars = _Scalars(
+                keras.ops.unstack(self._variable_steps.value),
+                keras.ops.unstack(self._factor_values.value),
+                self._warmup_factor(),
+                [],
+            )
+            yield
+        finally:
+            extra.replicas -= 1
+            if not extra.replicas:
+                extra.scalars = None
+
+    @contextlib.contextmanager
+    def _updating(self, position: int, scaled: bool = True) -> Iterator[None]:
+        """Within it, `iterations` and `learning_rate` are those of one variable."""
+        extra = self._kerasft
+        extra.position, extra.scaled = position, scaled
+        try:
+            yield
+        finally:
+            extra.position = None
+
+    def _warmup_factor(self) -> Any:
+        begin, length = keras.ops.unstack(self._warmup.value)
+        dtype = keras.config.floatx()
+        passed = keras.ops.cast(super().iterations - begin + 1, dtype)
+        share = passed / keras.ops.cast(keras.ops.maximum(length, 1), dtype)
+        return keras.ops.where(length > 0, keras.ops.minimum(share, 1.0), keras.ops.ones_like(share))
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = super()._get_current_learning_rate()
+        extra = self._kerasft
+        return rate if extra.position is None else self._own_rate(rate)
+
+    def _own_rate(self, rate: Any) -> Any:
+        """`rate` of the whole optimizer for the variable in hand."""
+        extra = self._kerasft
+        assert extra.scalars is not None and extra.position is not None
+        rate = keras.ops.cast(rate, keras.config.floatx()) * extra.scalars.warmup
+        return rate * extra.scalars.factors[extra.position] if extra.scaled else rate
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        index = self._get_variable_index(variable)
-        if self.factors[index] == 0:
+        position = self._get_variable_index(variable)
+        if self._kerasft.factors[position] == 0:
             return  # momentum would move it even at a rate of zero
-        if self._scalars is None:  # called outside `apply`
-            self._scalars = self._read_scalars(learning_rate)
-            try:
+        if self._kerasft.scalars is None:  # called outside `apply`
+            with self._reading():
                 self.update_step(gradient, variable, learning_rate)
-            finally:
-                self._scalars = None
             return
-        steps, rates = self._scalars
-        self._local_iterations = steps[index]
-        try:
-            super().update_step(gradient, variable, rates[index])
-        finally:
-            self._local_iterations = None
-
-    def _read_scalars(self, learning_rate: Any) -> tuple[Any, Any]:
-        """Each variable's step count and learning rate, read in one go: a read apiece would cost time."""
-        rates = keras.ops.convert_to_tensor(learning_rate, "float32") * self._factor_values.value
-        return keras.ops.unstack(self._variable_steps.value), keras.ops.unstack(rates)
+        with self._updating(position):
+            super().update_step(gradient, variable, self._own_rate(learning_rate))
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        self._scalars = self._read_scalars(learning_rate)
-        try:
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
-        finally:
-            self._scalars = None
-        stepped = np.zeros(len(self.factors), "int64")
-        stepped[[self._get_variable_index(v) for v in trainable_variables]] = 1
-        self._variable_steps.assign_add(stepped * (np.array(self.factors) != 0))
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        self._variable_steps.assign_add(self._trained_mask().astype("int64"))
+
+    def _trained_mask(self) -> np.ndarray:
+        mask = np.zeros(len(self._trainable_variables), bool)
+        mask[self._kerasft.trained] = True
+        return mask
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        decay = self.weight_decay
-        if decay is None:
-            return
         for variable in variables:
-            index = self._get_variable_index(variable)
-            if self.factors[index] == 0:
-                continue
-            if self.scale_weight_decay:
-                self.weight_decay = decay * self._factor_values.value[index]
-            try:
-                super()._apply_weight_decay([variable])
-            finally:
-                self.weight_decay = decay
+            position = self._get_variable_index(variable)
+            if self._kerasft.factors[position] != 0:
+                with self._updating(position, scaled=self._kerasft.scale_weight_decay):
+                    super()._apply_weight_decay([variable])
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        if self._kerasft.measure_gradients:
+            norms = keras.ops.zeros((len(self._trainable_variables),), "float32")
+            values = [keras.ops.cast(tf.linalg.global_norm([g]), "float32") for g in grads]
+            where = [[position] for position in self._kerasft.given]
+            self._gradient_norms.assign_add(keras.ops.scatter_update(norms, where, keras.ops.stack(values)))
+        return super()._clip_gradients(grads)
+
+    # An average begins at a variable's own first step, and frozen variables are left as they are: Keras
+    # would pair by position, and an average of equal values can differ from them in the last bit.
+
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        extra = self._kerasft
+        if not self.use_ema or extra.scalars is None:
+            return
+        for position in extra.trained:
+            variable = self._trainable_variables[position]
+            average = self._model_variables_moving_average[position]
+            if average is not None:
+                started = keras.ops.cast(extra.scalars.steps[position] != 0, variable.dtype)
+                momentum = started * self.ema_momentum
+                average.assign(momentum * average + (1 - momentum) * variable)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables: Any) -> None:
-        # Keras pairs by position, which writes one layer's average into another when some are frozen.
+        extra = self._kerasft
+        within_step = extra.scalars is not None
+        steps = keras.ops.unstack(self._variable_steps.value)
         for variable in trainable_variables:
-            average = self._model_variables_moving_average[self._get_variable_index(variable)]
-            if average is not None:
-                self._distribution_strategy.extended.update(
-                    getattr(variable, "value", variable),
-                    lambda target, source: target.assign(source),
-                    args=(average,),
-                )
+            position = self._get_variable_index(variable)
+            average = self._model_variables_moving_average[position]
+            left_out = position not in extra.trained if within_step else extra.factors[position] == 0
+            if average is None or left_out:
+                continue
+            value = keras.ops.where(steps[position] > 0, average, variable)
+            self._distribution_strategy.extended.update(
+                getattr(variable, "value", variable), lambda target, new: target.assign(new), args=(value,)
+            )
 
-    # State is stored by name: a model saved with other layers frozen finds its own slots again.
+    # --- state in files: by name, so that a model saved with other layers frozen finds its own again
 
-    def _state(self) -> tuple[dict[str, keras.Variable], dict[str, dict[str, Any]]]:
-        """Single variables by attribute; slots by attribute and path, `steps` among them."""
-        slots, scalars = _optimizer_state(self)
-        own = {k: v for k, v in scalars.items() if k not in ("_variable_steps", "_factor_values")}
+    def _paths(self) -> list[str]:
         paths = [v.path.replace("/", "|") for v in self._trainable_variables]
-        paths = [p if paths.index(p) == i else f"{p}#{i}" for i, p in enumerate(paths)]
-        return own, {k: dict(zip(paths, entries, strict=True)) for k, entries in slots.items()}
+        return [p if paths.index(p) == i else f"{p}#{i}" for i, p in enumerate(paths)]
+
+    def _vectors(self) -> dict[str, keras.Variable]:
+        """State with one entry for each variable."""
+        return {"steps": self._variable_steps}
+
+    def slots(self) -> dict[str, dict[str, keras.Variable | None]]:
+        """State of each variable, by attribute and by path."""
+        slots = _optimizer_state(self)[0]
+        return {name: dict(zip(self._paths(), entries, strict=True)) for name, entries in slots.items()}
+
+    def scalars(self) -> dict[str, keras.Variable]:
+        """State of the optimizer as a whole; `other…` is what has no attribute of its own."""
+        slots, scalars = _optimizer_state(self)
+        vectors = [*self._vectors().values(), self._factor_values, self._gradient_norms]
+        own = {k: v for k, v in scalars.items() if not any(v is vector for vector in vectors)}
+        known = [*own.values(), *vectors, *(v for entries in slots.values() for v in entries)]
+        others = [v for v in self.variables if not any(v is k for k in known)]
+        return own | {f"other{i}": v for i, v in enumerate(others)}
 
     def save_own_variables(self, store: Any) -> None:
-        scalars, slots = self._state()
-        for name, variable in scalars.items():
+        for name, variable in self.scalars().items():
             store[name] = variable.numpy()
-        for slot, entries in slots.items():
+        for name, entries in self.slots().items():
             for path, entry in entries.items():
                 if entry is not None:
-                    store[f"{slot}:{path}"] = entry.numpy()
-        for path, steps in zip(self._paths_of(slots), self._variable_steps.numpy(), strict=True):
-            store[f"steps:{path}"] = steps
-
-    def _paths_of(self, slots: dict[str, dict[str, Any]]) -> list[str]:
-        if slots:
-            return list(next(iter(slots.values())))
-        return [f"{v.path.replace('/', '|')}#{i}" for i, v in enumerate(self._trainable_variables)]
+                    store[f"{name}:{path}"] = entry.numpy()
+        for name, vector in self._vectors().items():
+            for path, value in zip(self._paths(), vector.numpy(), strict=True):
+                store[f"{name}:{path}"] = value
+        companion = self._kerasft.companion
+        for name, value in (companion() if companion else self._kerasft.loaded).items():
+            store[f"kerasft:{name}"] = value
 
     def load_own_variables(self, store: Any) -> None:
         keys = list(store.keys())
+        self._kerasft.loaded = {}
         if all(key.isdigit() for key in keys):
-            super().load_own_variables(store)
+            self._load_plain(store, len(keys))
             return
-        scalars, slots = self._state()
-        for name in scalars.keys() & set(keys):
-            scalars[name].assign(np.asarray(store[name]))
-        stored: dict[str, dict[str, str]] = {}
+        stored: dict[str, dict[str, np.ndarray]] = {}
         for key in keys:
-            if ":" in key:
-                slot, path = key.split(":", 1)
-                stored.setdefault(slot, {})[path] = key
-        for slot, entries in slots.items():
-            for path, entry in entries.items():
-                key = _by_path(stored.get(slot, {}), path, None, "|")
-                if entry is not None and key is not None:
-                    entry.assign(np.asarray(store[key]))
-        steps = self._variable_steps.numpy()
-        for position, path in enumerate(self._paths_of(slots)):
-            key = _by_path(stored.get("steps", {}), path, None, "|")
-            if key is not None:
-                steps[position] = np.asarray(store[key])
-        self._variable_steps.assign(steps)
+            name, _, path = key.partition(":")
+            stored.setdefault(name, {})[path] = np.asarray(store[key])
+        for name, variable in self.scalars().items():
+            if name in stored:
+                variable.assign(stored.pop(name)[""])
+        self._kerasft.loaded = stored.pop("kerasft", {})
+        self._kerasft.unclaimed = stored
+        self._claim(range(len(self._trainable_variables)))
+
+    def _claim(self, positions: Iterable[int]) -> None:
+        """Give variables the state that a loaded file has for them."""
+        unclaimed, paths, slots = self._kerasft.unclaimed, self._paths(), self.slots()
+        vectors = {name: vector.numpy() for name, vector in self._vectors().items()}
+        for position in positions:
+            path = paths[position]
+            for name, entries in unclaimed.items():
+                key = _key_of(entries, path, "|")
+                if key is None:
+                    continue
+                if name in vectors:
+                    vectors[name][position] = entries.pop(key)
+                elif name in slots and slots[name][path] is not None:
+                    slots[name][path].assign(entries.pop(key))  # type: ignore[union-attr]
+        for name, vector in self._vectors().items():
+            vector.assign(vectors[name])
+
+    def _load_plain(self, store: Any, count: int) -> None:
+        """Load what the optimizer without kerasft has saved: its variables in order, one step count."""
+        extra = [*self._vectors().values(), self._factor_values, self._gradient_norms, self._warmup]
+        own = [v for v in self.variables if not any(v is e for e in extra)]
+        if len(own) != count:
+            super().load_own_variables(store)  # which says that it does not fit
+            return
+        for index, variable in enumerate(own):
+            variable.assign(store[str(index)])
+        self._age_all()
+
+    def _age_all(self) -> None:
+        """Let each variable be as old as the optimizer."""
+        self._variable_steps.assign(np.full(len(self._trainable_variables), int(super().iterations)))
 
     def get_config(self) -> dict[str, Any]:
         inner = type(self).optimizer_class.from_config(super().get_config())
         return {
             "optimizer": keras.saving.serialize_keras_object(inner),
             "multipliers": dict(self.lr_multipliers),
-            "scale_weight_decay": self.scale_weight_decay,
+            "scale_weight_decay": self._kerasft.scale_weight_decay,
         }
 
     @classmethod
@@ -262,23 +443,104 @@ class LrMultipliers(OptimizerBase):
         return count_steps(inner, config["multipliers"], config["scale_weight_decay"])
 
 
-def _by_path(entries: Mapping[str, Any], path: str, default: Any, separator: str = "/") -> Any:
-    """The entry of a variable; a loaded Sequential model leaves out its own name in front of the path."""
+class _NadamMultipliers(LrMultipliers):
+    """Nadam multiplies a momentum schedule up over all steps: here over those of each variable."""
+
+    def _add_multiplier_state(self) -> None:
+        super()._add_multiplier_state()
+        self._u_products = self._add_vector("u_products", 1.0, keras.config.floatx())
+
+    def _vectors(self) -> dict[str, keras.Variable]:
+        return {**super()._vectors(), "u_products": self._u_products}
+
+    @property
+    def _u_product(self) -> Any:
+        extra = self._kerasft
+        if extra.position is not None and extra.scalars is not None:
+            return extra.scalars.products[extra.position]
+        return vars(self)["_u_product"]
+
+    @_u_product.setter
+    def _u_product(self, value: Any) -> None:
+        vars(self)["_u_product"] = value
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        extra = self._kerasft
+        assert extra.scalars is not None
+        steps = keras.ops.cast(keras.ops.stack(extra.scalars.steps) + 1, self._u_products.dtype)
+        old = self._u_products.value
+        new = old * self.beta_1 * (1.0 - 0.5 * keras.ops.power(0.96, steps))
+        new = keras.ops.where(self._trained_mask(), new, old)
+        extra.scalars.products = keras.ops.unstack(new)
+        self._u_products.assign(new)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _age_all(self) -> None:
+        super()._age_all()
+        product = vars(self)["_u_product"].numpy()
+        self._u_products.assign(np.full(len(self._trainable_variables), product))
+
+
+class _ScheduleFreeMultipliers(LrMultipliers):
+    """ScheduleFreeAdamW's `momentum` begins at the weights: as they are when a variable takes its first step.
+
+    Keras copies them when it is built, which in `fit` is a scope that drops the copy.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        position = self._get_variable_index(variable)
+        scalars = self._kerasft.scalars
+        if scalars is not None and self._kerasft.factors[position] != 0:
+            momentum = self._momentums[position]
+            self.assign(momentum, keras.ops.where(scalars.steps[position] == 0, variable, momentum))
+        super().update_step(gradient, variable, learning_rate)
+
+
+@keras.saving.register_keras_serializable("kerasft")
+class ScaledLrMultipliers(LossScaleBase):
+    """A `LossScaleOptimizer` that leaves its inner optimizer's state to the inner optimizer.
+
+    Keras saves it twice, the second time by position, which does not fit a model with other layers frozen.
+    """
+
+    def save_own_variables(self, store: Any) -> None:
+        for name in ("step_counter", "dynamic_scale"):
+            store[name] = getattr(self, name).numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        keys = list(store.keys())
+        names = {"step_counter": "2", "dynamic_scale": "3"}  # Keras: after a count and a rate of no use
+        for name, position in names.items():
+            getattr(self, name).assign(np.asarray(store[name if name in keys else position]))
+
+
+def _key_of(entries: Mapping[str, Any], path: str, separator: str = "/") -> str | None:
+    """The key of a variable; a loaded Sequential model leaves out its own name in front of the path."""
     if path in entries:
-        return entries[path]
+        return path
     near = [k for k in entries if k.endswith(separator + path) or path.endswith(separator + k)]
-    return entries[near[0]] if len(near) == 1 else default
+    return near[0] if len(near) == 1 else None
+
+
+def _by_path(entries: Mapping[str, Any], path: str, default: Any) -> Any:
+    key = _key_of(entries, path)
+    return default if key is None else entries[key]
 
 
 @functools.cache
 def _mixed_class(optimizer_class: type) -> type:
+    mixin: type = LrMultipliers
+    if issubclass(optimizer_class, keras.optimizers.Nadam):
+        mixin = _NadamMultipliers
+    elif issubclass(optimizer_class, keras.optimizers.ScheduleFreeAdamW):
+        mixin = _ScheduleFreeMultipliers
     name = LrMultipliers.__name__
-    mixed = type(name, (LrMultipliers, optimizer_class), {"optimizer_class": optimizer_class})
+    mixed = type(name, (mixin, optimizer_class), {"optimizer_class": optimizer_class})
     mixed.__module__ = LrMultipliers.__module__
     return keras.saving.register_keras_serializable("kerasft")(mixed)
 
 
-def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
     """The optimizer that takes the steps: inside a `LossScaleOptimizer`, or `optimizer` itself."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return inner_optimizer(optimizer.inner_optimizer)
@@ -292,18 +554,19 @@ def count_steps(
 ) -> keras.optimizers.Optimizer:
     """Turn `optimizer` in place into one with a step count and a factor for each variable."""
     inner = inner_optimizer(optimizer)
+    if type(optimizer) is keras.optimizers.LossScaleOptimizer:
+        optimizer.__class__ = ScaledLrMultipliers
     if isinstance(inner, LrMultipliers):
         if multipliers is not None:
-            inner.scale_weight_decay = scale_weight_decay
+            inner._kerasft.scale_weight_decay = scale_weight_decay
             inner.set_multipliers(multipliers)
         return optimizer
-    optimizer_class: Any = type(inner)
-    inner.__class__ = _mixed_class(optimizer_class)
-    inner.lr_multipliers = dict(multipliers or {})
-    inner.scale_weight_decay = scale_weight_decay
+    extra = _Extra(multipliers or {}, scale_weight_decay)
+    inner._kerasft = extra
+    inner.__class__ = _mixed_class(type(inner))
     if inner.built:
         inner._add_multiplier_state()
-        inner._variable_steps.assign(np.full(len(inner.factors), int(inner.iterations)))
+        inner._age_all()
     return optimizer
 
 
@@ -326,21 +589,30 @@ def _optimizer_state(
 def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
     """Build `optimizer` for `variables` (in model order), keeping every state that it has.
 
-    Variables new to it begin with fresh slots and a step count of zero. Variables that it knows and that
-    `variables` lacks keep their state at the end of the list.
+    Variables new to it begin with the state that a loaded file has for them, or with fresh slots and a step
+    count of zero. Variables that it knows and that `variables` lacks keep their state at the end of the list.
+
+    Raises:
+        ValueError: The optimizer keeps state in a form that can't be carried over.
     """
     if not optimizer.built:
         optimizer.build(list(variables))
         return
-    inner: Any = inner_optimizer(optimizer)
+    inner = inner_optimizer(optimizer)
     known = {id(v): i for i, v in enumerate(inner._trainable_variables)}
     if all(id(v) in known for v in variables):
         return
     count_steps(optimizer)
-    superset = [*variables]
-    listed = {id(v) for v in superset}
-    superset += [v for v in inner._trainable_variables if id(v) not in listed]
+    if others := [name for name in inner.scalars() if name.startswith("other")]:
+        raise ValueError(
+            f"{type(inner).optimizer_class.__name__} keeps {len(others)} variables outside of attributes and "
+            "lists with one entry for each weight, so its state can't follow a thaw. Build it on all weights "
+            "before you freeze: optimizer.build(model.trainable_variables)."
+        )
+    listed = {id(v) for v in variables}
+    superset = [*variables, *(v for v in inner._trainable_variables if id(v) not in listed)]
     slots, scalars = _optimizer_state(inner)
+    vectors = {name: vector.numpy() for name, vector in inner._vectors().items()}
     kept = (inner._iterations, inner._learning_rate)
     for variable in inner.variables:
         if not any(variable is k for k in kept):
@@ -354,22 +626,19 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     new_slots, new_scalars = _optimizer_state(inner)
     for name, entries in new_slots.items():
         for variable, entry in zip(superset, entries, strict=True):
-            if entry is None:
-                continue
-            if id(variable) in known:
+            if entry is not None and id(variable) in known:
                 entry.assign(slots[name][known[id(variable)]])
-            elif name == "_model_variables_moving_average":
-                entry.assign(variable)
-    steps = np.zeros(len(superset), "int64")
-    for position, variable in enumerate(superset):
-        if id(variable) in known:
-            steps[position] = scalars["_variable_steps"].numpy()[known[id(variable)]]
-    inner._variable_steps.assign(steps)
+    for name, vector in inner._vectors().items():
+        values = vector.numpy()
+        for position, variable in enumerate(superset):
+            if id(variable) in known:
+                values[position] = vectors[name][known[id(variable)]]
+        vector.assign(values)
     for name, entry in new_scalars.items():
         old = scalars.get(name)
-        if old is not None and old is not entry and old.shape == entry.shape:
-            if name not in ("_variable_steps", "_factor_values"):
-                entry.assign(old)
+        if old is not None and old is not entry and name in inner.scalars():
+            entry.assign(old)
+    inner._claim(p for p, v in enumerate(superset) if id(v) not in known)
 
 
 def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -> None:
@@ -390,3 +659,28 @@ def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -
 def learning_rate_is_settable(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether the optimizer's rate is a number, rather than a schedule or a function."""
     return isinstance(optimizer._learning_rate, keras.Variable)
+
+
+def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Everything an optimizer holds: slots, counts, rate, a loss scale, and what Keras forgets to track."""
+    inner = inner_optimizer(optimizer)
+    slots, scalars = _optimizer_state(inner)
+    listed = [*optimizer.variables, *scalars.values(), *(v for group in slots.values() for v in group)]
+    return list({id(v): v for v in listed if v is not None}.values())
+
+
+@contextlib.contextmanager
+def settable_rate(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
+    """The model's optimizer with a rate that can be assigned, even if it has a schedule, for a while."""
+    inner: Any = inner_optimizer(model.optimizer)
+    schedule = inner._learning_rate
+    if learning_rate_is_settable(inner):
+        yield inner
+        return
+    inner._learning_rate = keras.Variable(float(inner.learning_rate), dtype="float32", trainable=False)
+    try:
+        model.make_train_function(force=True)
+        yield inner
+    finally:
+        inner._learning_rate = schedule
+        model.make_train_function(force=True)
