@@ -111,6 +111,7 @@ class _Extra:
         self.scaled = True  # whether the rate that is asked for has the variable's factor in it
         # while a file is written or read
         self.companion: Callable[[], Mapping[str, Any]] | None = None  # gives arrays to be saved as well
+        self.excluded: list[str] = []  # paths of variables without weight decay, not built yet
         self.loaded: dict[str, np.ndarray] = {}  # what a companion once gave
         self.unclaimed: dict[str, dict[str, np.ndarray]] = {}  # slots of variables that are not built yet
 
@@ -152,6 +153,10 @@ class LrMultipliers(OptimizerBase):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
+        if paths := self._kerasft.excluded:  # read from a file; Keras wants them before it builds
+            pattern = getattr(self, "_exclude_from_weight_decay_pattern", None)
+            listed = [v for v in variables if _key_of(dict.fromkeys(paths), v.path) is not None]
+            self.exclude_from_weight_decay(listed, [pattern.pattern] if pattern else None)
         super().build(variables)
         self._add_multiplier_state()
 
@@ -435,12 +440,25 @@ class LrMultipliers(OptimizerBase):
             "optimizer": keras.saving.serialize_keras_object(inner),
             "multipliers": dict(self.lr_multipliers),
             "scale_weight_decay": self._kerasft.scale_weight_decay,
+            "without_weight_decay": self._without_weight_decay(),
         }
+
+    def _without_weight_decay(self) -> dict[str, Any]:
+        """What `exclude_from_weight_decay` was told, which Keras forgets when it saves."""
+        listed = getattr(self, "_exclude_from_weight_decay", set())
+        pattern = getattr(self, "_exclude_from_weight_decay_pattern", None)
+        paths = [v.path for v in self._trainable_variables if self._var_key(v) in listed]
+        return {"pattern": pattern.pattern if pattern else None, "paths": paths or self._kerasft.excluded}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         inner = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
-        return count_steps(inner, config["multipliers"], config["scale_weight_decay"])
+        optimizer = count_steps(inner, config["multipliers"], config["scale_weight_decay"])
+        without = config.get("without_weight_decay", {})
+        if without.get("pattern"):
+            optimizer.exclude_from_weight_decay(var_names=[without["pattern"]])
+        optimizer._kerasft.excluded = list(without.get("paths", ()))
+        return optimizer
 
 
 class _NadamMultipliers(LrMultipliers):
@@ -458,7 +476,7 @@ class _NadamMultipliers(LrMultipliers):
         extra = self._kerasft
         if extra.position is not None and extra.scalars is not None:
             return extra.scalars.products[extra.position]
-        return vars(self)["_u_product"]
+        return vars(self).get("_u_product")
 
     @_u_product.setter
     def _u_product(self, value: Any) -> None:
@@ -487,13 +505,15 @@ class _ScheduleFreeMultipliers(LrMultipliers):
     Keras copies them when it is built, which in `fit` is a scope that drops the copy.
     """
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        position = self._get_variable_index(variable)
-        scalars = self._kerasft.scalars
-        if scalars is not None and self._kerasft.factors[position] != 0:
-            momentum = self._momentums[position]
-            self.assign(momentum, keras.ops.where(scalars.steps[position] == 0, variable, momentum))
-        super().update_step(gradient, variable, learning_rate)
+    def _apply_weight_decay(self, variables: Any) -> None:
+        extra = self._kerasft
+        assert extra.scalars is not None
+        for position in extra.trained:
+            variable, momentum = self._trainable_variables[position], self._momentums[position]
+            if momentum is not None:
+                first = extra.scalars.steps[position] == 0
+                momentum.assign(keras.ops.where(first, variable, momentum))
+        super()._apply_weight_decay(variables)
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -613,10 +633,7 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     superset = [*variables, *(v for v in inner._trainable_variables if id(v) not in listed)]
     slots, scalars = _optimizer_state(inner)
     vectors = {name: vector.numpy() for name, vector in inner._vectors().items()}
-    kept = (inner._iterations, inner._learning_rate)
-    for variable in inner.variables:
-        if not any(variable is k for k in kept):
-            inner._untrack_variable(variable)
+    _forget_variables(inner)
     inner._trainable_variables_indices = {}
     inner.built = False
     inner.build(superset)
@@ -639,6 +656,21 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
         if old is not None and old is not entry and name in inner.scalars():
             entry.assign(old)
     inner._claim(p for p, v in enumerate(superset) if id(v) not in known)
+
+
+def _forget_variables(optimizer: Any) -> None:
+    """Let `optimizer` hold its step count and rate alone, in a list that TensorFlow sees as a new one.
+
+    It refuses to write a checkpoint of a list from which something was removed.
+    """
+    from keras.src.utils import tracking as keras_tracking
+
+    tracker = optimizer._tracker
+    kept = [v for v in (optimizer._iterations, optimizer._learning_rate) if isinstance(v, keras.Variable)]
+    with keras_tracking.DotNotTrackScope():  # or the new list tracks what the tracker puts into it
+        optimizer._variables = kept
+    tracker.config["variables"] = (tracker.config["variables"][0], optimizer._variables)
+    tracker.stored_ids["variables"] = {id(v) for v in kept}
 
 
 def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -> None:
