@@ -15,11 +15,12 @@ import tensorflow as tf
 
 import kerasft
 
-# Clipping is left out: Keras clips each replica's gradients for themselves.
+# Left out: clipping, which Keras does for each replica; accumulation and overwriting by averages, which Keras
+# refuses to do in replicas.
 CASES = [(name, "plain") for name in cases.OPTIMIZERS] + [
     (name, option)
     for name in ("AdamW", "Momentum")
-    for option in ("weight_decay", "accumulation", "ema", "schedule", "loss_scale")
+    for option in ("weight_decay", "ema", "schedule", "loss_scale")
 ]
 
 
