@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerasft import export, hub
     from kerasft.freezing import freeze, freeze_depth, frozen, unfreeze
+    from kerasft.lr_finder import LearningRateCurve, find_learning_rate
     from kerasft.multipliers import (
         discriminative,
         layerwise_decay,
         resolve_multipliers,
         with_lr_multipliers,
     )
+    from kerasft.resume import BackupAndRestore
     from kerasft.schedule import Phase, UnfreezingSchedule
     from kerasft.stages import Stage, Stages, find_stages
     from kerasft.unfreezing import GradualUnfreezing
@@ -32,12 +34,16 @@ _MODULES = {
         "with_lr_multipliers",
     ),
     "kerasft.unfreezing": ("GradualUnfreezing",),
+    "kerasft.resume": ("BackupAndRestore",),
+    "kerasft.lr_finder": ("LearningRateCurve", "find_learning_rate"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = ("export", "hub")
 
 __all__ = [
+    "BackupAndRestore",
     "GradualUnfreezing",
+    "LearningRateCurve",
     "Phase",
     "Stage",
     "Stages",
@@ -45,6 +51,7 @@ __all__ = [
     "__version__",
     "discriminative",
     "export",
+    "find_learning_rate",
     "find_stages",
     "freeze",
     "freeze_depth",

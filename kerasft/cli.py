@@ -43,8 +43,10 @@ def quickstart(
         _load_libraries()
         from kerasft.data import load_dataset
         from kerasft.examples import efficientnet_lite0
-        from kerasft.job import Settings, check_free, run
+        from kerasft.job import Settings, run
+        from kerasft.workspace import check_free, discard_unfinished
 
+        discard_unfinished(out)
         check_free(out, overwrite)
         _say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
         with tempfile.TemporaryDirectory() as folder:
@@ -82,12 +84,13 @@ def finetune(
     learning_rate: Annotated[float, typer.Option(help="Base learning rate of AdamW.")] = 1e-3,
     decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    batch_norm: Annotated[str, typer.Option(help="inference or train.")] = "inference",
+    batch_norm: Annotated[str, typer.Option(help="inference, statistics or train.")] = "inference",
     limit: Annotated[int | None, typer.Option(help="Use that many images only.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")] = None,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
     ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     trust: Trust = False,
@@ -100,9 +103,10 @@ def finetune(
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
         _load_libraries()
         from kerasft.data import load_dataset
-        from kerasft.job import Settings, check_free, run
+        from kerasft.job import Settings, run
+        from kerasft.workspace import check_free
 
-        check_free(out, overwrite)
+        check_free(out, overwrite, resume)
         images = load_dataset(
             data,
             image_size=image_size,
@@ -128,6 +132,7 @@ def finetune(
             decay=decay,
             batch_norm=batch_norm,
             overwrite=overwrite,
+            resume=resume,
             seed=seed,
             trust=trust,
         )

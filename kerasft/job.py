@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,9 +19,11 @@ from kerasft import export
 from kerasft.data import ImageData
 from kerasft.hub import load_backbone
 from kerasft.multipliers import layerwise_decay, with_lr_multipliers
+from kerasft.resume import BackupAndRestore
 from kerasft.schedule import Phase, UnfreezingSchedule
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing
+from kerasft.workspace import Workspace, workspace
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Settings:
         decay: Layer-wise learning-rate decay from one stage to the one below it.
         batch_norm: As in `load_backbone`.
         precisions: What to export, each to a file of its own.
-        overwrite: Whether `out` may be replaced.
+        overwrite: Whether `out` may be replaced, and an unfinished run of it discarded.
+        resume: Whether to go on with an unfinished run of `out`.
         seed: For weights and shuffling.
         trust: As in `load_backbone`.
     """
@@ -56,6 +57,7 @@ class Settings:
     batch_norm: str = "inference"
     precisions: tuple[str, ...] = ("float32", "float16")
     overwrite: bool = False
+    resume: bool = False
     seed: int = 0
     trust: bool = False
 
@@ -99,13 +101,18 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
         The measured outcome.
 
     Raises:
-        FileExistsError: `settings.out` is in use, and `overwrite` is off.
-        ValueError: A setting does not fit the backbone or the data.
-        RuntimeError: A frozen weight moved in the first phase, which would be a bug.
+        FileExistsError: `settings.out` is in use, or has an unfinished run, and `overwrite` is off.
+        FileNotFoundError: There is nothing to resume.
+        ValueError: A setting does not fit the backbone or the data, or the run to be resumed.
+        RuntimeError: A frozen weight moved, which would be a bug; or another process works on `out`.
     """
     keras.utils.set_random_seed(settings.seed)
     begin = time.perf_counter()
-    with _folder(settings.out, settings.overwrite) as folder, _display(progress) as display:
+    with (
+        workspace(settings.out, _identity(settings, data), settings.overwrite, settings.resume) as work,
+        _display(progress) as display,
+    ):
+        folder = work.results
         backbone = load_backbone(
             settings.handle,
             input_shape=(settings.image_size, settings.image_size, 3),
@@ -115,9 +122,8 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
         model = build_classifier(backbone, len(data.class_names), settings)
         stages = find_stages(model)
         schedule = equal_parts(stages, settings.epochs, settings.learning_rate / 3)
-        head_accuracy = train_head_alone(model, data, sum(settings.epochs), display)
-        frozen = FrozenToTheBit(stages)
-        history = _fit(model, stages, schedule, data, settings, display, frozen)
+        head_accuracy = _head_accuracy(work, model, data, sum(settings.epochs), display)
+        history = _fit(model, stages, schedule, data, settings, display, work)
         task = display.add_task("testing and exporting", total=1 + len(settings.precisions))
         accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
         display.advance(task)
@@ -145,13 +151,38 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
             accuracy,
             reports,
             failures,
-            frozen.checked,
+            int(sum(history["frozen_weights"])),
             time.perf_counter() - begin,
             settings.out,
             [*sorted(p.name for p in folder.iterdir()), "report.json"],
         )
         (folder / "report.json").write_text(_to_json(outcome, history))
     return outcome
+
+
+def _identity(settings: Settings, data: ImageData) -> dict[str, Any]:
+    """What a run that is resumed must have in common with the one that was killed."""
+    said = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("out", "overwrite", "resume")}
+    sizes = {"train": data.train_size, "validation": data.validation_size, "test": data.test_size}
+    return {
+        **said,
+        "data": data.name,
+        "classes": data.class_names,
+        "images": sizes,
+        "batches": len(data.train),
+    }
+
+
+def _head_accuracy(
+    work: Workspace, model: keras.Model, data: ImageData, epochs: int, display: Progress
+) -> float:
+    """That of `train_head_alone`, or what it was before the run was killed."""
+    path = work.state / "head_accuracy.json"
+    if work.resumed and path.exists():
+        next(iter(data.train))  # each pass has an order of its own, and training has the second one
+    else:
+        path.write_text(json.dumps(train_head_alone(model, data, epochs, display)))
+    return float(json.loads(path.read_text()))
 
 
 def build_classifier(backbone: keras.Model, classes: int, settings: Settings) -> keras.Model:
@@ -228,20 +259,24 @@ def _fit(
     data: ImageData,
     settings: Settings,
     display: Progress,
-    frozen: FrozenToTheBit,
+    work: Workspace,
 ) -> dict[str, list[float]]:
+    keras.utils.set_random_seed(settings.seed)  # whatever came before: a resumed run skips some of it
     optimizer = with_lr_multipliers(
         keras.optimizers.AdamW(settings.learning_rate), layerwise_decay(stages, settings.decay)
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    unfreezing = GradualUnfreezing(schedule)
+    rows = _Rows(work.state / "history.json", unfreezing)
     callbacks = [
-        GradualUnfreezing(schedule),
-        frozen,
+        unfreezing,
+        rows,
+        BackupAndRestore(work.state / "backup", delete_checkpoint=False),
         _Bar(display, stages),
         keras.callbacks.TerminateOnNaN(),
     ]
     epochs = sum(settings.epochs)
-    result = model.fit(
+    model.fit(
         data.train,
         validation_data=data.validation,
         epochs=epochs,
@@ -249,28 +284,23 @@ def _fit(
         verbose=0,
         callbacks=callbacks,
     )
-    return {k: [float(v) for v in values] for k, values in result.history.items()}
+    return {name: [row[name] for row in rows.rows] for name in rows.rows[0]}
 
 
-class FrozenToTheBit(keras.callbacks.Callback):
-    """Raise if any weight of a stage that was frozen in an epoch is not what it was before it."""
+class _Rows(keras.callbacks.Callback):
+    """The log of each epoch in a file, so that a resumed job can report on all of them."""
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, path: Path, unfreezing: GradualUnfreezing) -> None:
         super().__init__()
-        self.stages = stages
-        self.checked = 0
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if batch == 0:
-            self._before = [
-                (v, v.numpy()) for stage in self.stages if not stage.trainable for v in stage.weights
-            ]
+        self.path, self.unfreezing = path, unfreezing
+        self.rows: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        moved = [v.path for v, before in self._before if not np.array_equal(v.numpy(), before)]
-        if moved:
-            raise RuntimeError(f"Frozen weights changed in epoch {epoch}: {moved}. Please report this.")
-        self.checked += len(self._before)
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows = [*self.rows[:epoch], {**row, "frozen_weights": self.unfreezing.frozen_weights}]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.rows))
+        partial.replace(self.path)
 
 
 class _Bar(keras.callbacks.Callback):
@@ -280,13 +310,15 @@ class _Bar(keras.callbacks.Callback):
         super().__init__()
         self.display = display
         self.stages = stages
+        self.task: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         first = next(stage.name for stage in self.stages if stage.trainable)
         steps = self.params["steps"]
         text = f"epoch {epoch + 1}/{self.params['epochs']}, training from {first}"
-        if epoch == 0:
-            self.task = self.display.add_task(text, total=steps and steps * self.params["epochs"])
+        if self.task is None:
+            total = steps and steps * self.params["epochs"]
+            self.task = self.display.add_task(text, total=total, completed=(steps or 0) * epoch)
         self.display.update(self.task, description=text)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -298,7 +330,7 @@ def _phases(
 ) -> list[dict[str, Any]]:
     rows = []
     for phase, start in zip(schedule, schedule.starts, strict=True):
-        end = start + (phase.epochs or 0) - 1
+        end = (start or 0) + (phase.epochs or 0) - 1
         rows.append(
             {
                 "depth": stages.depth(phase.depth),
@@ -325,31 +357,6 @@ def _to_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
     for name, report in content["exports"].items():  # type: ignore[attr-defined]
         report["path"] = Path(outcome.reports[name].path).name
     return json.dumps(content, indent=2) + "\n"
-
-
-@contextlib.contextmanager
-def _folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder beside `out` that takes its name when all is written; on an error nothing is left."""
-    check_free(out, overwrite)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        old = out.with_name(f".{out.name}.{os.getpid()}.old")
-        if out.exists():
-            out.replace(old)
-        partial.replace(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_free(out: Path, overwrite: bool) -> None:
-    """Raise unless `out` can be written: it does not exist, is an empty folder, or may be replaced."""
-    if out.is_file():
-        raise FileExistsError(f"{out} is a file; --out is a folder.")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise FileExistsError(f"{out} is in use. Choose another --out, or pass --overwrite to replace it.")
 
 
 @contextlib.contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
 from kerasft.stages import Stages
 
@@ -16,53 +19,166 @@ from kerasft.stages import Stages
 class Phase:
     """A stretch of epochs at one freeze depth.
 
+    It ends after `epochs`, or when `monitor` has not improved for `patience` epochs, or by whichever of
+    both comes first or last. A phase with a monitor ends at its best epoch: weights, optimizer slots, step
+    counts and averages go back to it together.
+
     Attributes:
         depth: Number of frozen stages, or a stage's name: freeze up to and without it.
-        epochs: How many epochs the phase lasts; None, for the last phase only: until the end of `fit`.
+        epochs: How many epochs the phase lasts; None, without `patience`, for the last phase only: until
+            the end of `fit`.
+        patience: Epochs without improvement of `monitor` after which the phase ends.
+        monitor: Name of a logged number, such as "val_loss". Without patience it only tells the best epoch.
         learning_rate: Base learning rate from this phase on; None keeps the optimizer's.
-        multipliers: Learning-rate factors from this phase on, by name or glob of layers and stages
-            (see `kerasft.with_lr_multipliers`); None keeps those in force.
+        multipliers: Learning-rate factors (dimensionless, >= 0) from this phase on, by name or glob of layers
+            and stages (see `kerasft.with_lr_multipliers`); None keeps those in force.
+        warmup_steps: Optimizer steps over which the rate rises linearly at the phase's beginning.
+        ends: Given epochs and patience, whether the "first" or the "last" of them ends the phase.
+        min_delta: More than this `monitor` has to change by to have improved (in its own unit).
+        mode: "min" or "max": the better value of `monitor`. "auto" goes by its name, see `direction`.
+        restore_best: Whether a phase with a monitor goes back to its best epoch when it ends.
 
     Raises:
         TypeError, ValueError: A field has the wrong type or range.
 
     Example:
-        >>> Phase(depth="block_12", epochs=3)
-        Phase(depth='block_12', epochs=3, learning_rate=None, multipliers=None)
+        >>> Phase(depth="block_12", epochs=3).depth
+        'block_12'
+        >>> Phase(depth=0, patience=2, monitor="val_accuracy").direction
+        'max'
     """
 
     depth: int | str
     epochs: int | None = None
+    patience: int | None = None
+    monitor: str | None = None
     learning_rate: float | None = None
     multipliers: Mapping[str, float] | None = None
+    warmup_steps: int = 0
+    ends: Literal["first", "last"] = "first"
+    min_delta: float = 0.0
+    mode: Literal["auto", "min", "max"] = "auto"
+    restore_best: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.depth, bool) or not isinstance(self.depth, int | str):
             raise TypeError(f"Phase.depth is an integer or a stage's name, not {self.depth!r}.")
         if isinstance(self.depth, int) and self.depth < 0:
             raise ValueError(f"Phase.depth counts frozen stages and can't be negative: {self.depth}.")
-        if self.epochs is not None:
-            if isinstance(self.epochs, bool) or not isinstance(self.epochs, int):
-                raise TypeError(f"Phase.epochs is an integer or None, not {self.epochs!r}.")
-            if self.epochs < 1:
-                raise ValueError(
-                    f"A phase of {self.epochs} epochs is empty. Give it at least one epoch, or leave it out."
-                )
+        for name, lowest in (("epochs", 1), ("patience", 1), ("warmup_steps", 0)):
+            self._check_count(name, lowest)
+        self._check_monitor()
+        if not isinstance(self.restore_best, bool):
+            raise TypeError(f"Phase.restore_best is True or False, not {self.restore_best!r}.")
         if self.learning_rate is not None:
             _check_number("Phase.learning_rate", self.learning_rate)
+        _check_number("Phase.min_delta", self.min_delta)
+        if self.multipliers is not None and not isinstance(self.multipliers, Mapping):
+            raise TypeError(f"Phase.multipliers maps names to factors; received {self.multipliers!r}.")
         for name, factor in (self.multipliers or {}).items():
+            if not isinstance(name, str):
+                raise TypeError(f"Phase.multipliers has names or globs of layers and stages, not {name!r}.")
             _check_number(f"Phase.multipliers[{name!r}]", factor)
+        if self.multipliers is not None:  # a copy: what the caller does to theirs can't change the phase
+            object.__setattr__(self, "multipliers", dict(self.multipliers))
+
+    def _check_count(self, name: str, lowest: int) -> None:
+        value = getattr(self, name)
+        optional = name != "warmup_steps"
+        if value is None and optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"Phase.{name} is an integer{' or None' if optional else ''}, not {value!r}.")
+        if value < lowest and name == "epochs":
+            raise ValueError(f"A phase of {value} epochs is empty. Give it at least one, or leave it out.")
+        if value < lowest:
+            raise ValueError(f"Phase.{name} is at least {lowest}; received {value}.")
+
+    def _check_monitor(self) -> None:
+        if self.monitor is not None and not isinstance(self.monitor, str):
+            raise TypeError(f"Phase.monitor is the name of a logged number, not {self.monitor!r}.")
+        if self.monitor == "":
+            raise ValueError('Phase.monitor is empty; name a logged number, for instance "val_loss".')
+        if self.patience is not None and self.monitor is None:
+            raise ValueError(
+                f"Phase(patience={self.patience}) needs to know what to watch, for instance "
+                'monitor="val_loss".'
+            )
+        if self.ends not in ("first", "last"):
+            raise ValueError(f'Phase.ends is "first" or "last", not {self.ends!r}.')
+        if self.ends == "last" and (self.epochs is None or self.patience is None):
+            raise ValueError(
+                'Phase(ends="last") waits for the later of two ends: give it both epochs and patience. '
+                f"Received epochs={self.epochs}, patience={self.patience}."
+            )
+        if self.mode not in ("auto", "min", "max"):
+            raise ValueError(f'Phase.mode is "auto", "min" or "max", not {self.mode!r}.')
+
+    @property
+    def direction(self) -> Literal["min", "max"]:
+        """Whether the better value of the monitor is the smaller or the larger one; see `direction`."""
+        return direction(self)
+
+    @property
+    def shortest(self) -> int | None:
+        """Least number of epochs; None if the phase lasts to the end of `fit`.
+
+        The first epoch improves (unless its monitor is not finite), so patience needs one more.
+        """
+        ends = [] if self.epochs is None else [self.epochs]
+        ends += [] if self.patience is None else [self.patience + 1]
+        return (min if self.ends == "first" else max)(ends) if ends else None
+
+    def text(self) -> str:
+        """When the phase ends, in words, such as `5 epochs or 2 without better val_loss`."""
+        ends = [] if self.epochs is None else [f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"]
+        ends += [] if self.patience is None else [f"{self.patience} without better {self.monitor}"]
+        return (" or " if self.ends == "first" else " and ").join(ends) or "to the end"
+
+
+# Words behind which no letter may follow: "top5acc" is meant, "vaccine" is not. Keras 3.15 asks each metric
+# for its direction; these are its metrics that point up ("io_u" is how it writes IoU), and usual names.
+_LARGER_IS_BETTER = re.compile(
+    r"(accuracy|acc|auc|auroc|precision|recall|iou|io_u|dice|similarity|correlation|sensitivity|specificity"
+    r"|(?<![a-z])(f\d|fbeta|r2)(_?score)?)(?![a-z])"
+)
+
+
+def direction(phase: Phase) -> Literal["min", "max"]:
+    """Whether the better value of a phase's monitor is the smaller or the larger one.
+
+    `mode="auto"` goes by the monitor's name: larger is better for words that end in acc, accuracy, auc,
+    auroc, precision, recall, f1, fbeta, r2, iou, dice, similarity, correlation, sensitivity or specificity;
+    smaller is better for everything else, and for every name that ends in loss or error.
+
+    Args:
+        phase: Its `mode` and `monitor` are read.
+
+    Returns:
+        "min" or "max"; "min" without a monitor.
+
+    Example:
+        >>> direction(Phase(0, monitor="val_accuracy")), direction(Phase(0, monitor="accuracy_loss"))
+        ('max', 'min')
+    """
+    if phase.mode != "auto":
+        return phase.mode
+    name = (phase.monitor or "").lower()
+    if re.search(r"(loss|error)(_\d+)?$", name):
+        return "min"
+    return "max" if _LARGER_IS_BETTER.search(name) else "min"
 
 
 @dataclass(frozen=True)
 class UnfreezingSchedule:
     """Phases in the order in which they run, the first one from epoch 0 on.
 
-    The last phase goes on until the end of `fit`, whatever its `epochs` say.
+    Depths may grow again: what was thawed is then frozen anew. The last phase goes on until the end of
+    `fit`, whatever its `epochs` say; if it has patience, its end is the end of training.
 
     Raises:
         TypeError: A phase is not a `Phase`.
-        ValueError: There is no phase, or one without `epochs` overlaps those after it.
+        ValueError: There is no phase, or one without an end comes before others.
 
     Example:
         >>> schedule = UnfreezingSchedule([Phase("head", epochs=2), Phase(0)])
@@ -83,10 +199,10 @@ class UnfreezingSchedule:
             if not isinstance(phase, Phase):
                 raise TypeError(f"A schedule is made of kerasft.Phase, not {type(phase).__name__}.")
         for index, phase in enumerate(phases[:-1]):
-            if phase.epochs is None:
+            if phase.shortest is None:
                 raise ValueError(
-                    f"Phase {index} ({phase.depth!r}) has no `epochs`, so it lasts to the end and overlaps "
-                    f"phase {index + 1}. Only the last phase may leave `epochs` out."
+                    f"Phase {index} ({phase.depth!r}) has no `epochs` and no `patience`, so it lasts to the "
+                    f"end and overlaps phase {index + 1}. Only the last phase may leave both out."
                 )
         object.__setattr__(self, "phases", phases)
 
@@ -96,20 +212,60 @@ class UnfreezingSchedule:
     def __iter__(self) -> Iterator[Phase]:
         return iter(self.phases)
 
+    def __str__(self) -> str:
+        rows = [("phase", "from", "ends after", "learning rate", "warm-up")]
+        for index, phase in enumerate(self.phases):
+            rate = "as before" if phase.learning_rate is None else f"{phase.learning_rate:g}"
+            rate += "" if phase.multipliers is None else f" × {dict(phase.multipliers)}"
+            last = index == len(self.phases) - 1 and phase.patience is None
+            warmup = f"{phase.warmup_steps} steps" if phase.warmup_steps else ""
+            rows.append((str(index), str(phase.depth), "to the end" if last else phase.text(), rate, warmup))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(lines)
+
     @property
-    def starts(self) -> list[int]:
-        """The epoch, from 0, in which each phase begins."""
-        starts = [0]
+    def starts(self) -> list[int | None]:
+        """The epoch, from 0, in which each phase begins; None where the patience of one before it decides."""
+        starts: list[int | None] = [0]
         for phase in self.phases[:-1]:
-            starts.append(starts[-1] + (phase.epochs or 0))
+            before, epochs, patience = starts[-1], phase.epochs, phase.patience
+            # patience that can't run out before the epochs do decides nothing
+            fixed = patience is None or (phase.ends == "first" and epochs is not None and epochs <= patience)
+            starts.append(before + epochs if fixed and before is not None and epochs is not None else None)
         return starts
 
+    @property
+    def shortest(self) -> list[int]:
+        """The least number of epochs of each phase; 1 for the last one, which `fit` may cut short."""
+        return [*(phase.shortest or 1 for phase in self.phases[:-1]), 1]
+
+    @property
+    def earliest_starts(self) -> list[int]:
+        """The first epoch, from 0, in which each phase can begin."""
+        return [0, *itertools.accumulate(self.shortest[:-1])]
+
     def index_at(self, epoch: int) -> int:
-        """Index of the phase that `epoch` (from 0) belongs to."""
-        return max(i for i, start in enumerate(self.starts) if start <= epoch)
+        """Index of the phase that `epoch` (from 0) belongs to.
+
+        Raises:
+            ValueError: The epoch is negative, or a phase before it ends by patience: it can't be told.
+        """
+        if epoch < 0:
+            raise ValueError(f"Epochs count from 0; received {epoch}.")
+        index = 0
+        for position, (start, earliest) in enumerate(zip(self.starts, self.earliest_starts, strict=True)):
+            if start is None and earliest <= epoch:
+                raise ValueError(
+                    f"Which phase epoch {epoch} belongs to can't be told: phase {position - 1} or one before "
+                    "it ends by patience. Begin at epoch 0, or resume from a backup, which knows."
+                )
+            if start is not None and start <= epoch:
+                index = position
+        return index
 
     def phase_at(self, epoch: int) -> Phase:
-        """The phase that `epoch` (from 0) belongs to."""
+        """The phase that `epoch` (from 0) belongs to; raises like `index_at`."""
         return self.phases[self.index_at(epoch)]
 
     def check(self, stages: Stages, epochs: int | None = None) -> list[int]:
@@ -127,32 +283,57 @@ class UnfreezingSchedule:
                 to train, a phase that no epoch reaches.
         """
         depths, faults = [], []
-        for index, (phase, start) in enumerate(zip(self.phases, self.starts, strict=True)):
+        starts, earliest = self.starts, self.earliest_starts
+        for index, phase in enumerate(self.phases):
             try:
-                depth = stages.depth(phase.depth)
+                depths.append(stages.depth(phase.depth))
             except ValueError as error:
                 faults.append(f"phase {index}: {error}")
-                continue
-            if depth == len(stages):
+            else:
+                if depths[-1] == len(stages):
+                    faults.append(
+                        f"phase {index}: depth {depths[-1]} freezes all {len(stages)} stages and leaves "
+                        f"nothing to train; the deepest that trains is {len(stages) - 1} "
+                        f"({stages[-1].name!r})."
+                    )
+            if epochs is not None and earliest[index] >= epochs:
                 faults.append(
-                    f"phase {index}: depth {depth} freezes all {len(stages)} stages and leaves nothing to "
-                    f"train; the deepest that trains is {depth - 1} ({stages[-1].name!r})."
+                    f"phase {index} ({phase.depth!r}) begins at epoch {earliest[index]}"
+                    f"{' or later' if starts[index] is None else ''}, but fit runs {epochs} epochs "
+                    f"(0 to {epochs - 1}): no epoch reaches it. Raise `epochs` to at least "
+                    f"{earliest[index] + 1} or shorten the phases before it."
                 )
-            if epochs is not None and start >= epochs:
-                faults.append(
-                    f"phase {index} ({phase.depth!r}) begins at epoch {start}, but fit runs {epochs} "
-                    f"epochs (0 to {epochs - 1}): no epoch reaches it. Raise `epochs` to at least "
-                    f"{start + 1} or shorten the phases before it."
-                )
-            depths.append(depth)
         if faults:
             raise ValueError("The schedule does not fit:\n- " + "\n- ".join(faults))
         return depths
 
     @classmethod
+    def from_depths(cls, depths: Iterable[int | str], every: int = 1) -> UnfreezingSchedule:
+        """One phase of `every` epochs for each depth or stage's name; the last goes on to the end of `fit`.
+
+        Args:
+            depths: Freeze depths or names of stages, in the order in which they run.
+            every: Epochs of each phase but the last.
+
+        Raises:
+            TypeError: `depths` is a single string, or `every` is no integer.
+            ValueError: `depths` is empty or has a negative one, or `every` is below 1.
+
+        Example:
+            >>> UnfreezingSchedule.from_depths(["head", "block_2", 0], every=2).starts
+            [0, 2, 4]
+        """
+        if isinstance(depths, str):
+            raise TypeError(
+                f"`depths` is a list of depths or names; received {depths!r}. Write [{depths!r}]."
+            )
+        depths = list(depths)
+        return cls([*(Phase(depth, every) for depth in depths[:-1]), *(Phase(d) for d in depths[-1:])])
+
+    @classmethod
     def head_then_all(cls, stages: Stages, head_epochs: int = 1) -> UnfreezingSchedule:
         """Train the last stage alone for `head_epochs` epochs, then everything."""
-        return cls([Phase(len(stages) - 1, head_epochs), Phase(0)] if len(stages) > 1 else [Phase(0)])
+        return cls.from_depths([len(stages) - 1, 0] if len(stages) > 1 else [0], head_epochs)
 
     @classmethod
     def one_stage_at_a_time(cls, stages: Stages, every: int = 1) -> UnfreezingSchedule:
@@ -161,17 +342,54 @@ class UnfreezingSchedule:
         References:
             Howard & Ruder (2018), arXiv:1801.06146, section 3.3.
         """
-        depths = range(len(stages) - 1, 0, -1)
-        return cls([*(Phase(depth, every) for depth in depths), Phase(0)])
+        return cls.from_depths(range(len(stages) - 1, -1, -1), every)
+
+    @classmethod
+    def linear_probe_then_finetune(
+        cls,
+        stages: Stages,
+        probe_epochs: int | None = 5,
+        learning_rate: float | None = None,
+        warmup_steps: int = 0,
+        patience: int | None = 2,
+        monitor: str | None = "val_loss",
+    ) -> UnfreezingSchedule:
+        """Train the head alone, until it has converged, then everything at a lower rate.
+
+        A head that has converged sends small gradients into the backbone, which keeps its features; one
+        that begins at random distorts them.
+
+        Args:
+            stages: The model's stages. With a single one there is no head to probe, and everything trains.
+            probe_epochs: Epochs for the head, at most if there is patience. None: patience alone ends it.
+            learning_rate: Base learning rate of the second phase, usually a tenth or less of the first's.
+            warmup_steps: Optimizer steps of warm-up in the second phase.
+            patience: Epochs without improvement of `monitor` after which the head is done. None: it takes
+                `probe_epochs`.
+            monitor: What tells whether the head improves; the probe goes back to its best epoch. None (then
+                patience is None, too): nothing is watched, and no validation data are needed.
+
+        Raises:
+            TypeError, ValueError: As for `Phase`; patience needs a monitor.
+
+        References:
+            Kumar et al. (2022), arXiv:2202.10054, section 4.
+        """
+        probe = Phase(len(stages) - 1, probe_epochs, patience, monitor)
+        tune = Phase(0, learning_rate=learning_rate, warmup_steps=warmup_steps)
+        return cls([probe, tune] if len(stages) > 1 else [tune])
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Plain lists, dicts and numbers; fields at their default are left out."""
+        return {"phases": [_changed_fields(phase) for phase in self.phases]}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The schedule as JSON text, also written to `path` if one is given."""
-        phases = [{k: v for k, v in asdict(phase).items() if v is not None} for phase in self.phases]
-        text = json.dumps({"phases": phases}, indent=2) + "\n"
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
         if path is not None:
             target = Path(path)
             partial = target.with_name(target.name + ".partial")
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
             partial.replace(target)
         return text
 
@@ -181,23 +399,35 @@ class UnfreezingSchedule:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is not JSON, or holds unknown or missing fields.
+            ValueError: It is not JSON, or a phase lacks a depth, has a field that does not exist, or one
+                of the wrong type or range. The message gives each phase's number, from 0, and the field.
+
+        Example:
+            >>> text = '{"phases": [{"depth": "head", "epochs": 2}, {"depth": 0}]}'
+            >>> UnfreezingSchedule.from_json(text).starts
+            [0, 2]
         """
         text = os.fspath(path_or_text)
         if not text.lstrip().startswith("{"):
-            text = Path(text).read_text()
+            text = Path(text).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"The schedule is not valid JSON: {error}") from None
-        entries = content.get("phases") if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise ValueError('A schedule in JSON is {"phases": [...]}, with an object for each phase.')
-        known = [field.name for field in fields(Phase)]
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict) or "depth" not in entry or set(entry) - set(known):
-                raise ValueError(f"Phase {index} reads {entry!r}. It needs `depth` and may have {known[1:]}.")
-        return cls(Phase(**entry) for entry in entries)
+        if not isinstance(content, dict) or not isinstance(content.get("phases"), list) or len(content) > 1:
+            found = list(content) if isinstance(content, dict) else type(content).__name__
+            raise ValueError(
+                f'A schedule in JSON is {{"phases": [...]}}, with an object for each phase; received {found}.'
+            )
+        phases, faults = [], []
+        for index, entry in enumerate(content["phases"]):
+            try:
+                phases.append(_phase_from(entry))
+            except (TypeError, ValueError) as error:
+                faults.append(f"Phase {index}: {error}")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return cls(phases)
 
 
 def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSchedule:
@@ -212,3 +442,19 @@ def _check_number(what: str, value: float) -> None:
         raise TypeError(f"{what} is a number, not {value!r}.")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{what} is finite and not negative; received {value!r}.")
+
+
+def _changed_fields(phase: Phase) -> dict[str, Any]:
+    """The fields that are not at their default; the depth has none."""
+    values = {field: getattr(phase, field.name) for field in fields(phase)}
+    return {field.name: value for field, value in values.items() if value != field.default}
+
+
+def _phase_from(entry: Any) -> Phase:
+    """The phase that a JSON object describes."""
+    known = [field.name for field in fields(Phase)]
+    if not isinstance(entry, dict) or "depth" not in entry:
+        raise ValueError(f"It reads {entry!r}, but needs `depth` and may have {known[1:]}.")
+    if unknown := [name for name in entry if name not in known]:
+        raise ValueError(f"It has {unknown}, which do not exist. It needs `depth` and may have {known[1:]}.")
+    return Phase(**entry)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -209,6 +211,10 @@ class LrMultipliers(OptimizerBase):
         self._gradient_norms.assign(np.zeros_like(norms))
         return {id(v): float(n) for v, n in zip(self._trainable_variables, norms, strict=True)}
 
+    def knows(self, variable: keras.Variable) -> bool:
+        """Whether the optimizer is built for `variable`."""
+        return self._var_key(variable) in self._trainable_variables_indices
+
     def rate_of(self, variable: keras.Variable) -> float:
         """The learning rate of `variable` at the next step."""
         factor = self._kerasft.factors[self._get_variable_index(variable)]
@@ -226,6 +232,60 @@ class LrMultipliers(OptimizerBase):
     def steps_of(self, variable: keras.Variable) -> int:
         """How many steps `variable` has taken."""
         return int(self._variable_steps.numpy()[self._get_variable_index(variable)])
+
+    def at_window_boundary(self) -> bool:
+        """Whether no gradients have been accumulated since the last step."""
+        return int(self._iterations) % (self.gradient_accumulation_steps or 1) == 0
+
+    def drop_window(self) -> None:
+        """Forget the gradients that have been accumulated since the last step."""
+        self._backend_reset_gradient_accumulators()
+        window = self.gradient_accumulation_steps
+        self._iterations.assign(-(-int(self._iterations) // window) * window)
+
+    def snapshot(self, variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
+        """Slots and step counts of `variables`, averages included, accumulated gradients left out."""
+        paths = self._paths()
+        wanted = {paths[self._get_variable_index(v)] for v in variables}
+        taken = {
+            f"{name}:{path}": entry.numpy()
+            for name, entries in self.slots().items()
+            for path, entry in entries.items()
+            if entry is not None and path in wanted and name != "_accumulated_gradients"
+        }
+        for name, vector in self._vectors().items():
+            values = zip(paths, vector.numpy(), strict=True)
+            taken |= {f"{name}:{path}": value for path, value in values if path in wanted}
+        return taken
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Put back what `snapshot` took."""
+        slots, paths = self.slots(), self._paths()
+        vectors = {name: vector.numpy() for name, vector in self._vectors().items()}
+        for key, value in snapshot.items():
+            name, _, path = key.partition(":")
+            if name in vectors:
+                vectors[name][paths.index(path)] = value
+            else:
+                slots[name][path].assign(value)  # type: ignore[union-attr]
+        for name, vector in self._vectors().items():
+            vector.assign(vectors[name])
+
+    def attach(self, companion: Callable[[], Mapping[str, Any]] | None) -> None:
+        """Save the arrays that `companion` returns together with the optimizer's state; None ends that."""
+        self._kerasft.companion = companion
+        self._kerasft.loaded = {}
+
+    def loaded(self) -> dict[str, np.ndarray]:
+        """The arrays of a companion in the file that was loaded last."""
+        return self._kerasft.loaded
+
+    def description(self) -> dict[str, Any]:
+        """Class and settings, without the rate, which changes while it trains."""
+        config = type(self).optimizer_class.get_config(self)
+        left_out = ("name", "learning_rate")
+        settings = {k: v for k, v in config.items() if k not in left_out}
+        return {"class": class_name(self), **settings}
 
     # --- one step
 
@@ -382,7 +442,7 @@ class LrMultipliers(OptimizerBase):
             for path, value in zip(self._paths(), vector.numpy(), strict=True):
                 store[f"{name}:{path}"] = value
         companion = self._kerasft.companion
-        for name, value in (companion() if companion else self._kerasft.loaded).items():
+        for name, value in (companion() if companion else {}).items():
             store[f"kerasft:{name}"] = value
 
     def load_own_variables(self, store: Any) -> None:
@@ -445,7 +505,7 @@ class LrMultipliers(OptimizerBase):
 
     def _without_weight_decay(self) -> dict[str, Any]:
         """What `exclude_from_weight_decay` was told, which Keras forgets when it saves."""
-        listed = getattr(self, "_exclude_from_weight_decay", set())
+        listed: set[Any] = getattr(self, "_exclude_from_weight_decay", set())
         pattern = getattr(self, "_exclude_from_weight_decay_pattern", None)
         paths = [v.path for v in self._trainable_variables if self._var_key(v) in listed]
         return {"pattern": pattern.pattern if pattern else None, "paths": paths or self._kerasft.excluded}
@@ -480,7 +540,7 @@ class _NadamMultipliers(LrMultipliers):
 
     @_u_product.setter
     def _u_product(self, value: Any) -> None:
-        vars(self)["_u_product"] = value
+        self.__dict__["_u_product"] = value
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         extra = self._kerasft
@@ -548,7 +608,7 @@ def _by_path(entries: Mapping[str, Any], path: str, default: Any) -> Any:
 
 
 @functools.cache
-def _mixed_class(optimizer_class: type) -> type:
+def _mixed_class(optimizer_class: Any) -> type:
     mixin: type = LrMultipliers
     if issubclass(optimizer_class, keras.optimizers.Nadam):
         mixin = _NadamMultipliers
@@ -583,7 +643,8 @@ def count_steps(
         return optimizer
     extra = _Extra(multipliers or {}, scale_weight_decay)
     inner._kerasft = extra
-    inner.__class__ = _mixed_class(type(inner))
+    optimizer_class: Any = type(inner)
+    inner.__class__ = _mixed_class(optimizer_class)
     if inner.built:
         inner._add_multiplier_state()
         inner._age_all()
@@ -658,16 +719,21 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     inner._claim(p for p, v in enumerate(superset) if id(v) not in known)
 
 
+def _untracked() -> Any:
+    """A scope in which Keras does not look at what is set on an object."""
+    from keras.src.utils import tracking
+
+    return tracking.DotNotTrackScope()
+
+
 def _forget_variables(optimizer: Any) -> None:
     """Let `optimizer` hold its step count and rate alone, in a list that TensorFlow sees as a new one.
 
     It refuses to write a checkpoint of a list from which something was removed.
     """
-    from keras.src.utils import tracking as keras_tracking
-
     tracker = optimizer._tracker
     kept = [v for v in (optimizer._iterations, optimizer._learning_rate) if isinstance(v, keras.Variable)]
-    with keras_tracking.DotNotTrackScope():  # or the new list tracks what the tracker puts into it
+    with _untracked():  # or the new list tracks what the tracker puts into it
         optimizer._variables = kept
     tracker.config["variables"] = (tracker.config["variables"][0], optimizer._variables)
     tracker.stored_ids["variables"] = {id(v) for v in kept}
@@ -686,6 +752,11 @@ def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -
         extend_optimizer(model.optimizer, list(variables) or list(model.trainable_variables))
     if model.train_function is not None:
         model.make_train_function(force=True)
+
+
+def class_name(optimizer: Any) -> str:
+    """The name of an optimizer's class, whether it counts steps or not."""
+    return str(getattr(type(optimizer), "optimizer_class", type(optimizer)).__name__)
 
 
 def learning_rate_is_settable(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -709,10 +780,87 @@ def settable_rate(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
     if learning_rate_is_settable(inner):
         yield inner
         return
-    inner._learning_rate = keras.Variable(float(inner.learning_rate), dtype="float32", trainable=False)
+    rate = keras.Variable(float(inner.learning_rate), dtype="float32", trainable=False)
+    with _untracked():  # or it stays among the optimizer's variables
+        inner._learning_rate = rate
     try:
         model.make_train_function(force=True)
         yield inner
     finally:
         inner._learning_rate = schedule
         model.make_train_function(force=True)
+
+
+def random_state(model: keras.Model) -> list[list[int]]:
+    """The states of the model's random generators (dropout's, say), which no weights file holds."""
+    return [v.numpy().tolist() for v in _generators(model)]
+
+
+def set_random_state(model: keras.Model, states: Sequence[Sequence[int]]) -> None:
+    """Put back what `random_state` returned."""
+    for variable, state in zip(_generators(model), states, strict=True):
+        variable.assign(np.array(state, variable.dtype))
+
+
+def _generators(model: keras.Model) -> list[keras.Variable]:
+    others = {id(v) for v in [*model.weights, *model.metrics_variables]}
+    return [v for v in model.variables if id(v) not in others]
+
+
+# --- a running fit -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunningFit:
+    """What `model.fit` keeps to itself while it runs."""
+
+    callbacks: list[Any]
+    epoch_iterator: Any
+
+
+def running_fit(model: keras.Model) -> RunningFit | None:
+    """The `fit` of `model` that calls from below us on the stack; None outside of one."""
+    code = inspect.unwrap(keras.Model.fit).__code__
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is code and frame.f_locals.get("self") is model:
+            local = frame.f_locals
+            return RunningFit(list(local["callbacks"].callbacks), local["epoch_iterator"])
+        frame = frame.f_back
+    return None
+
+
+def replay_epochs(model: keras.Model, epochs: int, read: bool = True) -> bool:
+    """Let the data of a running `fit` pass by for `epochs` epochs without training, once.
+
+    What comes next is then what would come in a run that had trained on them: in the same order, if the
+    data are shuffled with a seed. `read=False` only notes that it shall not be done.
+
+    Returns:
+        Whether there is a `fit` whose data could be replayed.
+    """
+    fit = running_fit(model)
+    if fit is None:
+        return False
+    iterator = fit.epoch_iterator
+    already = getattr(iterator, "kerasft_replayed", 0)
+    for _ in range(already, epochs if read else 0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns when data end, of whatever length they are
+            with iterator.catch_stop_iteration():
+                for begin, end, batches in iterator:
+                    for _ in range(begin, end + 1):
+                        if next(batches, None) is None:
+                            break
+    iterator.kerasft_replayed = max(already, epochs)
+    return True
+
+
+def start_at(model: keras.Model, epoch: int | None) -> None:
+    """Let the `fit` whose `on_train_begin` runs start at `epoch`; None takes that back for later fits."""
+    model._initial_epoch = epoch or None
+
+
+def steps_per_call(model: keras.Model) -> int:
+    """How many steps one call of the training function takes."""
+    return int(model.steps_per_execution)

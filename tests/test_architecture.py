@@ -9,9 +9,10 @@ ROOT = Path(__file__).parent.parent
 
 # A file imports only files that stand before it.
 ORDER = [
-    "trainer", "stages", "schedule",
+    "trainer", "stages", "schedule", "phases",
     "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub",
-    "freezing", "multipliers", "unfreezing", "data", "job", "cli",
+    "freezing", "multipliers", "audit", "unfreezing", "resume", "plots", "lr_finder", "data", "workspace",
+    "job", "cli",
 ]  # fmt: skip
 SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py")
 

@@ -69,15 +69,37 @@ def test_a_job_that_breaks_off_leaves_nothing(handle, digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        job.check_free(tmp_path / "out", overwrite=False)
-    with pytest.raises(FileExistsError, match="is a file"):
-        job.check_free(tmp_path / "out" / "thesis.txt", overwrite=True)
-    job.check_free(tmp_path / "out", overwrite=True)
-    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_path, monkeypatch):
+    def data():
+        return load_dataset("digits", image_size=16, limit=300)
+
+    whole = job.run(data(), settings(handle, tmp_path / "whole"))
+    original, batches = job._Bar.on_train_batch_end, []
+
+    def stop_in_epoch_1(self, batch, logs=None):
+        original(self, batch, logs)
+        batches.append(batch)
+        if batches.count(0) == 2 and batch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job._Bar, "on_train_batch_end", stop_in_epoch_1)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(data(), settings(handle, tmp_path / "out"))
+    monkeypatch.undo()
+    assert (tmp_path / ".out.unfinished").is_dir() and not (tmp_path / "out").exists()
+    with pytest.raises(FileExistsError, match="--resume"):
+        job.run(digits, settings(handle, tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"learning_rate=0\.001; now there is learning_rate=0\.1"):
+        job.run(digits, settings(handle, tmp_path / "out", resume=True, learning_rate=0.1))
+    outcome = job.run(data(), settings(handle, tmp_path / "out", resume=True))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+    one, other = (keras.models.load_model(tmp_path / name / "model.keras") for name in ("whole", "out"))
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert outcome.phases == whole.phases
+    assert (outcome.frozen_checked, outcome.accuracy) == (whole.frozen_checked, whole.accuracy)
+    with pytest.raises(FileNotFoundError, match="no unfinished run"):
+        job.run(digits, settings(handle, tmp_path / "new", resume=True))
 
 
 def test_equal_parts_of_a_model(image_model):
@@ -86,17 +108,3 @@ def test_equal_parts_of_a_model(image_model):
     assert [(p.depth, p.epochs) for p in schedule] == [("head", 2), ("block_2", 1), ("block_1", 1)]
     assert [p.depth for p in job.equal_parts(stages, (1,))] == ["head"]
     assert [p.learning_rate for p in job.equal_parts(stages, (1, 1), 1e-4)] == [None, 1e-4]
-
-
-def test_a_frozen_weight_that_moves_is_found(image_model):
-    stages = kerasft.freeze(image_model, "head")
-    callback = job.FrozenToTheBit(stages)
-    callback.set_model(image_model)
-    callback.on_train_batch_begin(0)
-    callback.on_epoch_end(0)
-    assert callback.checked == sum(len(stage.weights) for stage in stages[:-1])
-    callback.on_train_batch_begin(0)
-    weight = stages[1].weights[0]
-    weight.assign(np.nextafter(weight.numpy(), np.inf))
-    with pytest.raises(RuntimeError, match=weight.path):
-        callback.on_epoch_end(1)

@@ -8,14 +8,14 @@ import re
 import urllib.error
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kerasft.hub.cut import Part, divide, layer_paths
-from kerasft.hub.graph import flatten
-from kerasft.hub.layer import HubStage
+from kerasft.hub.graph import FlatGraph, flatten
+from kerasft.hub.layer import BatchNormPolicy, HubStage, check_policy
 
 __all__ = ["HubStage", "load_backbone", "resolve"]
 
@@ -27,7 +27,7 @@ _KAGGLE = re.compile(r"\w[\w.-]*(/\w[\w.-]*){3,4}")
 def load_backbone(
     handle: str | os.PathLike[str],
     trainable: bool = True,
-    batch_norm: Literal["inference", "train"] = "inference",
+    batch_norm: BatchNormPolicy = "inference",
     input_shape: Sequence[int | None] | Mapping[str, Sequence[int | None]] | None = None,
     output: str | None = None,
     stages: int | None = None,
@@ -44,7 +44,8 @@ def load_backbone(
         trainable: Whether the stages begin thawed.
         batch_norm: "inference" keeps all stages in inference mode (moving statistics stay, and dropout
             inside the backbone is off). "train" lets a thawed stage train as its authors made it and
-            update its moving statistics; a frozen one never does.
+            update its moving statistics. "statistics" does so too, but the scale and offset of batch
+            normalization stay. A frozen stage never moves. `kerasft.freeze` can override this later.
         input_shape: Shape of one sample, without the batch, such as `(96, 96, 3)`; a mapping by name for
             several inputs. None takes what the SavedModel says.
         output: Which output to return, if the SavedModel has several by name; None returns all in a dict.
@@ -72,8 +73,7 @@ def load_backbone(
         Reusable SavedModels, the interface that TF Hub's models have:
         https://www.tensorflow.org/hub/reusable_saved_models
     """
-    if batch_norm not in ("inference", "train"):
-        raise ValueError(f'batch_norm is "inference" or "train", not {batch_norm!r}.')
+    check_policy(batch_norm)
     if isinstance(input_shape, int):
         raise TypeError(
             f"input_shape lists all axes but the batch, as in (96, 96, 3); received {input_shape}."
@@ -83,28 +83,38 @@ def load_backbone(
     functions = _concrete_functions(loaded.__call__)
     inputs, structure = _inputs(functions[False], input_shape)
     names, selected = _outputs(functions[False], output)
-    wanted = [False, True] if batch_norm == "train" and functions[True] is not None else [False]
-    graphs = []
-    for training in wanted:
-        function = functions[training]
-        given = _inputs(function, input_shape)[0]
-        tensors = [t for t, _ in given]
-        outputs = [function.outputs[i] for i in selected]
-        graphs.append(flatten(function, tensors, outputs, variables, training))
-    parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
+
+    def divided(*modes: bool) -> tuple[FlatGraph, list[Part], str | None]:
+        graphs = []
+        for training in modes:
+            function = functions[training]
+            tensors = [t for t, _ in _inputs(function, input_shape)[0]]
+            outputs = [function.outputs[i] for i in selected]
+            graphs.append(flatten(function, tensors, outputs, variables, training))
+        parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
+        for graph in (g for part in parts for g in (part.inference, part.training)):
+            if graph is not None and not trust:
+                graph.check_ops()
+        return graphs[0], parts, reason
+
+    try:
+        inference, parts, reason = divided(False, *([True] if functions[True] is not None else []))
+    except ValueError as error:
+        if batch_norm != "inference" or functions[True] is None:
+            raise
+        logger.info("%s is loaded without its graph for training: %s", handle, error)
+        inference, parts, reason = divided(False)
     if reason:
         logger.warning("%s is a single stage. %s", handle, reason)
-    paths = layer_paths(graphs[0], variables)
+    paths = layer_paths(inference, variables)
     dtypes = [spec.dtype.name for _, spec in inputs]
     regularizers = _regularizers(loaded, variables)
     can_train = {id(v.handle) for v in getattr(loaded, "trainable_variables", [])} or {
         id(v.handle) for v in variables if v.trainable
     }
     if not trust:
-        stage_graphs = [g for part in parts for g in (part.inference, part.training)]
-        for graph in [*stage_graphs, *(g for g, _ in regularizers)]:
-            if graph is not None:
-                graph.check_ops()
+        for graph, _ in regularizers:
+            graph.check_ops()
     if any(sum(not set(order).isdisjoint(p.variables) for p in parts) > 1 for _, order in regularizers):
         logger.warning(
             "%s has a regularization loss of weights in several stages, which is left out. "
@@ -285,7 +295,7 @@ def _stage(
     paths: Mapping[int, str],
     dtypes: Sequence[str],
     regularizers: Sequence[tuple[Any, list[int]]],
-    batch_norm: Literal["inference", "train"],
+    batch_norm: BatchNormPolicy,
 ) -> HubStage:
     specs = []
     for index in part.variables:
@@ -313,6 +323,8 @@ def _stage(
         part.updates,
         mine,
         batch_norm,
+        scales=[p for p in part.scales if specs[p]["trainable"]],
+        unclear=part.unclear,
         values=[variables[i] for i in part.variables],
         name=part.name,
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import networkx
 import tensorflow as tf
 
 from kerasft.hub.function import GraphFunction
@@ -28,6 +29,8 @@ class Part:
         inference: The stage as a function of its inputs and its variables' values.
         training: The same in training mode, followed by the values of the updates; or None.
         updates: What training mode assigns: (position in `variables`, method of tf.Variable).
+        scales: Positions in `variables` of the scales and offsets of batch normalization.
+        unclear: Positions of moving statistics whose scale and offset are not known.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Part:
     inference: GraphFunction
     training: GraphFunction | None
     updates: tuple[tuple[int, str], ...]
+    scales: tuple[int, ...]
+    unclear: tuple[int, ...]
 
 
 def divide(
@@ -93,10 +98,12 @@ def divide(
     keep = [span[-1] for _, span in spans[:-1]]
     cuts = [[chain[keys[i]] for i in keep] for chain in chains]
     names = unique_names([_layer_name(name) for name, _ in spans])
+    statistics = {i for i, _, _ in (training.updates if training else ()) if variables[i].dtype.is_floating}
+    scales, unclear = scales_and_offsets(inference, variables, statistics)
     parts = []
     for i, (name, (_, span)) in enumerate(zip(names, spans, strict=True)):
         mine = sorted(set().union(*(owned[j] for j in span)))
-        parts.append(_part(name, i, mine, graphs, main, cuts))
+        parts.append(_part(name, i, mine, graphs, main, cuts, scales, unclear))
     return parts, reason
 
 
@@ -177,6 +184,8 @@ def _part(
     graphs: Sequence[FlatGraph],
     main: int,
     cuts: Sequence[Sequence[str]],
+    scales: set[int],
+    unclear: set[int],
 ) -> Part:
     """Extract stage `i` from each graph, all with the same inputs, variables and results."""
     emits = _emitted(graphs[0], main, cuts[0], i)
@@ -212,7 +221,49 @@ def _part(
         functions[0],
         functions[1] if len(functions) > 1 else None,
         tuple((owned.index(index), method) for index, method, _ in updates),
+        tuple(i for i, index in enumerate(owned) if index in scales),
+        tuple(i for i, index in enumerate(owned) if index in unclear),
     )
+
+
+def scales_and_offsets(
+    inference: FlatGraph, variables: Sequence[tf.Variable], statistics: set[int]
+) -> tuple[set[int], set[int]]:
+    """Find the scales and offsets of batch normalization by how they meet the moving statistics.
+
+    In inference mode they do so before any data comes in: `x * s + (offset - mean * s)`, where
+    `s = scale / sqrt(variance + epsilon)`, as TensorFlow and Keras compute it; or as arguments of one
+    FusedBatchNorm. The names of variables are not looked at.
+
+    Args:
+        inference: The graph for inference.
+        variables: The SavedModel's variables.
+        statistics: Indices of the variables that training mode updates.
+
+    Returns:
+        Indices of the scales and offsets, and of the statistics for which these can't be told: those that
+        meet data alone, as in `(x - mean) / deviation * scale + offset`, or weights of another size.
+    """
+    graph = inference.graph
+    data = {node_of(t) for t in inference.inputs}
+    data |= {n for root in data for n in networkx.descendants(graph, root)}
+    roots = [name for name, index in inference.reads.items() if index in statistics]
+    behind = {n for root in roots for n in networkx.descendants(graph, root)} & inference.needed
+    scales: set[int] = set()
+    alone = statistics & inference.variables(inference.outputs)
+    mixed: set[int] = set()
+    for name in behind:
+        node = inference.nodes[name]
+        fused = node.op.startswith("FusedBatchNorm")
+        if name in data and not fused:
+            continue
+        met = inference.variables(node.input[1:5] if fused else node.input)
+        if len({variables[i].shape.num_elements() for i in met}) > 1:
+            mixed |= met & statistics
+        elif len(met) > 1:
+            alone -= met
+            scales |= met - statistics
+    return scales, alone | mixed
 
 
 # --- blocks and names ----------------------------------------------------------------------------------

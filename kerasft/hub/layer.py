@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,13 @@ from kerasft import trainer
 from kerasft.hub.function import GraphFunction
 
 Regularizer = tuple[GraphFunction, tuple[int, ...]]
+BatchNormPolicy = Literal["train", "inference", "statistics"]
+
+
+def check_policy(policy: Any) -> None:
+    """Raise ValueError if `policy` is no policy for BatchNormalization."""
+    if policy not in get_args(BatchNormPolicy):
+        raise ValueError(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -28,8 +35,13 @@ class HubStage(keras.Layer):
         training: The same for training mode, its results followed by the values of `updates`.
         updates: What training mode assigns: (position of the weight, method of tf.Variable).
         regularizers: Regularization losses, each a function of the weights at the given positions.
-        batch_norm: "inference" always runs the inference graph; "train" the training graph, with updates,
-            while the stage is thawed and called with `training=True`.
+        batch_norm: What the stage does while it is thawed and called with `training=True`. "train" runs the
+            training graph, with updates; "inference" the inference graph; "statistics" the training graph,
+            with updates, while the weights at `scales` stay. The attribute of that name can be set, and
+            None sets it back to what the stage was loaded with.
+        loaded_batch_norm: What None stands for; None takes `batch_norm`.
+        scales: Positions of the scales and offsets of batch normalization.
+        unclear: Positions of moving statistics whose scale and offset are not known.
         values: `tf.Variable`s to be used as weights, shared with the SavedModel; None begins with zeros.
 
     Call arguments:
@@ -47,16 +59,21 @@ class HubStage(keras.Layer):
         training: GraphFunction | None = None,
         updates: Sequence[tuple[int, str]] = (),
         regularizers: Sequence[Regularizer] = (),
-        batch_norm: Literal["inference", "train"] = "inference",
+        batch_norm: BatchNormPolicy = "inference",
+        loaded_batch_norm: BatchNormPolicy | None = None,
+        scales: Sequence[int] = (),
+        unclear: Sequence[int] = (),
         values: Sequence[tf.Variable] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs = {**kwargs, "dtype": "float32", "autocast": False}
         super().__init__(**kwargs)
-        self.batch_norm = batch_norm
+        self.loaded_batch_norm = batch_norm if loaded_batch_norm is None else loaded_batch_norm
         self.input_dtypes = list(input_dtypes)
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
+        self.scales = [int(position) for position in scales]
+        self.unclear = [int(position) for position in unclear]
         self._graphs = {"inference": inference, "training": training}
         self._regularizers = list(regularizers)
         self._concrete: dict[Any, Any] = {}
@@ -76,12 +93,74 @@ class HubStage(keras.Layer):
             for g, positions in self._regularizers
         ]
         self.built = True
+        self.batch_norm = batch_norm
+        if not self.trainable:  # Keras only notes what a configuration says
+            for weight in self.stage_weights:
+                weight.trainable = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the stage is thawed; setting it sets the weights' flags, as `batch_norm` has them."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.Layer.trainable.fset(self, value)
+        self._set_scales()
+
+    @property
+    def batch_norm(self) -> BatchNormPolicy:
+        """What the stage does while it trains; setting it counts from the next trace of the step."""
+        return self._batch_norm
+
+    @batch_norm.setter
+    def batch_norm(self, policy: BatchNormPolicy | None) -> None:
+        policy = self.loaded_batch_norm if policy is None else policy
+        self.check_batch_norm(policy)
+        self._batch_norm: BatchNormPolicy = policy
+        self._set_scales()
+
+    def _set_scales(self) -> None:
+        for position in self.scales:
+            self.stage_weights[position].trainable = self.trainable and self.batch_norm != "statistics"
+
+    def check_batch_norm(self, policy: BatchNormPolicy) -> None:
+        """Raise ValueError if the stage can't follow `policy`.
+
+        Args:
+            policy: A value for `batch_norm`.
+
+        Raises:
+            ValueError: `policy` needs a training graph, which a stage with statistics lacks; or it is
+                "statistics", and scale and offset of a normalization are not known.
+        """
+        check_policy(policy)
+        if policy == "inference":
+            return
+        names = [spec["name"] for spec in self.weight_specs]
+        fixed = [
+            spec["name"]
+            for spec in self.weight_specs
+            if not spec["trainable"] and tf.as_dtype(spec["dtype"]).is_floating
+        ]
+        if self._graphs["training"] is None and fixed:
+            raise ValueError(
+                f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
+                f"statistics {fixed}, lacks: its SavedModel has none, or none that can be divided. Use "
+                '"inference", or None, with which each Hub stage does as it was loaded.'
+            )
+        if policy == "statistics" and self.unclear:
+            raise ValueError(
+                f'With batch_norm="statistics" scale and offset of batch normalization must stay, but in the '
+                f"graph of the stage {self.name!r} it can't be told which weights these are for the "
+                f'statistics {[names[p] for p in self.unclear]}. Use "train" or "inference".'
+            )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
         tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
         values = [tf.convert_to_tensor(v.value) for v in self.stage_weights]
-        train = bool(training) and self.trainable and self.batch_norm == "train"
+        train = bool(training) and self.trainable and self.batch_norm != "inference"
         mode = "training" if train and self._graphs["training"] is not None else "inference"
         results = self._function(mode, tensors)(*tensors, *values)
         if mode == "training" and self.updates:
@@ -114,6 +193,9 @@ class HubStage(keras.Layer):
             "updates": self.updates,
             "regularizers": [[g.to_config(), list(p)] for g, p in self._regularizers],
             "batch_norm": self.batch_norm,
+            "loaded_batch_norm": self.loaded_batch_norm,
+            "scales": self.scales,
+            "unclear": self.unclear,
         }
 
     @classmethod

@@ -1,5 +1,6 @@
 """Tiny SavedModels, each written once per session into a folder of its own."""
 
+import functools
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +73,52 @@ class Residual(tf.Module):
         x = tf.reduce_mean(x, [1, 2])
         with tf.name_scope("top/dense"):
             return tf.matmul(x, tf.identity(self.top))
+
+
+NORMED = ("folded", "fused", "by_hand", "no_scale", "in_kernel", "no_training_graph")
+
+
+class Normed(tf.Module):
+    """body, bn, top: `relu(bn(x @ body)) @ top`, with batch normalization written in several ways."""
+
+    def __init__(self, kind):
+        rng = np.random.default_rng(6)
+
+        def variable(*shape, name, trainable=True):
+            value = rng.uniform(0.5, 1.5, shape).astype("float32")
+            return tf.Variable(value, trainable=trainable, name=name)
+
+        self.kind = kind
+        self.body, self.top = variable(3, 4, name="body/kernel"), variable(4, 2, name="top/kernel")
+        self.gamma, self.beta = variable(4, name="body_bn/gamma"), variable(4, name="body_bn/beta")
+        self.mean = variable(4, name="body_bn/moving_mean", trainable=False)
+        self.variance = variable(4, name="body_bn/moving_variance", trainable=False)
+        self.__call__ = tf.function(self.apply)
+        for training in (False,) if kind == "no_training_graph" else (False, True):
+            self.__call__.get_concrete_function(tf.TensorSpec((None, 3), name="x"), training)
+
+    def apply(self, x, training=False):
+        y = tf.matmul(x, self.body)
+        mean, variance = self.mean, self.variance
+        if training:
+            mean, variance = tf.nn.moments(y, [0])
+            self.mean.assign(self.mean * 0.9 + mean * 0.1)
+            self.variance.assign(self.variance * 0.9 + variance * 0.1)
+        if self.kind == "fused":
+            mean, variance = tf.convert_to_tensor(mean), tf.convert_to_tensor(variance)
+            y = tf.compat.v1.nn.fused_batch_norm(
+                y[:, None, None], self.gamma, self.beta, mean, variance, 1e-3, is_training=False
+            )[0][:, 0, 0]
+        elif self.kind == "by_hand":
+            y = (y - mean) / tf.sqrt(variance + 1e-3) * self.gamma + self.beta
+        elif self.kind == "no_scale":
+            y = tf.nn.batch_normalization(y, mean, variance, None, None, 1e-3)
+        elif self.kind == "in_kernel" and not training:
+            scale = self.gamma / tf.sqrt(variance + 1e-3)
+            y = tf.matmul(x, self.body * scale) + (self.beta - mean * scale)
+        else:
+            y = tf.nn.batch_normalization(y, mean, variance, self.beta, self.gamma, 1e-3)
+        return tf.matmul(tf.nn.relu(y), self.top)
 
 
 class Encoder(tf.Module):
@@ -178,6 +225,19 @@ def reads_file(module, x):
     return chain(module, x) + tf.cast(tf.strings.length(tf.io.read_file("/dev/null")), tf.float32)
 
 
+class ReadsFileInTraining(Simple):
+    """A chain that only its training graph makes unsafe."""
+
+    def __init__(self):
+        super().__init__(chain, trace=False)
+        self.__call__ = tf.function(self.apply)
+        for training in (False, True):
+            self.__call__.get_concrete_function(tf.TensorSpec((None, 4), name="x"), training)
+
+    def apply(self, x, training=False):
+        return reads_file(self, x) if training else chain(self, x)
+
+
 def runs_python(module, x):
     return chain(module, tf.ensure_shape(tf.py_function(lambda v: v + 1.0, [x], tf.float32), (None, 4)))
 
@@ -231,6 +291,7 @@ def saved(tmp_path_factory):
     makers = {
         "residual": Residual,
         "residual_tensor_flag": lambda: Residual("tensor"),
+        **{f"normed_{k}": functools.partial(Normed, k) for k in NORMED},
         "encoder": Encoder,
         "recurrent": Recurrent,
         "chain": lambda: Simple(chain),
@@ -243,6 +304,7 @@ def saved(tmp_path_factory):
         "any_shape": lambda: Simple(any_shape, spec=tf.TensorSpec(None, tf.float32, name="x")),
         "any_size": lambda: Simple(any_shape, spec=tf.TensorSpec((None, None), tf.float32, name="x")),
         "runs_python": lambda: Simple(runs_python),
+        "reads_file_in_training": ReadsFileInTraining,
         "reads_file": lambda: Simple(reads_file),
         "serving_only": ServingOnly,
         "loss_of_all": lambda: with_regularizer(lambda m: sum(map(tf.nn.l2_loss, (m.first, m.second)))),

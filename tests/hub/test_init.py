@@ -407,9 +407,29 @@ class TestInputs:
         with pytest.raises(ValueError, match="outputs have no names"):
             load_backbone(saved("chain"), output="logits")
 
-    def test_batch_norm_is_one_of_two(self, saved):
-        with pytest.raises(ValueError, match='batch_norm is "inference" or "train", not \'frozen\''):
-            load_backbone(saved("chain"), batch_norm="frozen")
+    @pytest.mark.parametrize("batch_norm", ["frozen", None, 1, []])
+    def test_batch_norm_is_one_of_three(self, batch_norm, saved):
+        expected = f'batch_norm is "train", "inference" or "statistics", not {batch_norm!r}.'
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            load_backbone(saved("chain"), batch_norm=batch_norm)
+
+    @pytest.mark.parametrize("batch_norm", ["train", "statistics"])
+    def test_batch_norm_that_needs_a_training_graph_where_there_is_none(self, batch_norm, saved):
+        with pytest.raises(
+            ValueError, match=f"batch_norm='{batch_norm}' needs a training graph.*body_bn.moving_mean"
+        ):
+            load_backbone(saved("normed_no_training_graph"), batch_norm=batch_norm)
+        load_backbone(saved("chain"), batch_norm=batch_norm)  # no statistics: nothing to be held to
+
+    def test_a_training_graph_that_cannot_be_used_is_left_out_of_inference(self, saved, caplog):
+        path = saved("reads_file_in_training")
+        with caplog.at_level(logging.INFO, "kerasft.hub"):
+            model = load_backbone(path)
+        assert "without its graph for training: " in caplog.text and "ReadFile" in caplog.text
+        stage_layers(model)[0].batch_norm = "train"  # it has no statistics
+        with pytest.raises(ValueError, match="ReadFile"):
+            load_backbone(path, batch_norm="train")
+        assert load_backbone(path, batch_norm="train", trust=True)
 
 
 class TestRefused:

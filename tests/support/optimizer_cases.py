@@ -1,4 +1,4 @@
-"""Every optimizer of the matrix, and what it is combined with; shared by tests in one and in two processes."""
+"""Every optimizer of the matrix, and what it is combined with: for tests in one process and in two."""
 
 from collections.abc import Callable
 from typing import Any

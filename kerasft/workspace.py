@@ -1,0 +1,139 @@
+"""Where a job works: a folder that takes its final name when all is done, and can be resumed until then."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of a job that runs.
+
+    Attributes:
+        results: What becomes the job's folder.
+        state: What a resumed job needs, such as backups; deleted at the end.
+        resumed: Whether an earlier process has begun the job.
+    """
+
+    results: Path
+    state: Path
+    resumed: bool
+
+
+@contextlib.contextmanager
+def workspace(
+    out: Path, identity: Mapping[str, Any], overwrite: bool = False, resume: bool = False
+) -> Iterator[Workspace]:
+    """Work on `out`, which appears when the block ends without an error, whole.
+
+    A job that breaks off leaves `.NAME.unfinished` beside `out` if it has saved something in a folder in
+    `state`, and nothing otherwise.
+
+    Args:
+        out: The folder to be made.
+        identity: What the job is, for JSON; a resumed job must be the same.
+        overwrite: Whether `out` may be replaced, and an unfinished job of it discarded.
+        resume: Whether to go on with an unfinished job.
+
+    Yields:
+        The folders to write into.
+
+    Raises:
+        FileExistsError: `out` is in use, or there is an unfinished job of it.
+        FileNotFoundError: There is nothing to resume.
+        ValueError: The unfinished job was another one.
+        RuntimeError: Another process works on it.
+    """
+    check_free(out, overwrite, resume)
+    work = unfinished(out)
+    with _lock(work):
+        if not resume:
+            for path in work.iterdir():
+                if path.name != "lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        description = work / "job.json"
+        now = json.loads(json.dumps(identity, default=str))
+        if resume:
+            _check_same(out, json.loads(description.read_text()), now)
+        results, state = work / "results", work / "state"
+        shutil.rmtree(results, ignore_errors=True)
+        results.mkdir()
+        state.mkdir(exist_ok=True)
+        description.write_text(json.dumps(now, indent=1))
+        try:
+            yield Workspace(results, state, resume)
+            old = work / "old"
+            if out.exists():
+                out.replace(old)
+            results.replace(out)
+        except BaseException:
+            if not _worth_keeping(work):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def unfinished(out: Path) -> Path:
+    """Where a job works until `out` is there."""
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def discard_unfinished(out: Path) -> None:
+    """Delete what an earlier job of `out` has left, if it was killed."""
+    shutil.rmtree(unfinished(out), ignore_errors=True)
+
+
+def check_free(out: Path, overwrite: bool, resume: bool = False) -> None:
+    """Raise unless a job can write `out`: see `workspace`."""
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file; --out is a folder.")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise FileExistsError(f"{out} is in use. Choose another --out, or pass --overwrite to replace it.")
+    begun = _worth_keeping(unfinished(out))
+    if resume and not begun:
+        raise FileNotFoundError(f"There is no unfinished run of {out} to resume: begin one without --resume.")
+    if begun and not resume and not overwrite:
+        raise FileExistsError(
+            f"There is an unfinished run of {out}. --resume goes on with it, --overwrite discards it."
+        )
+
+
+def _worth_keeping(work: Path) -> bool:
+    return (work / "job.json").exists() and any((work / "state").glob("*/*"))
+
+
+def _check_same(out: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    other = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if other:
+        had = ", ".join(f"{name}={then.get(name)!r}" for name in other)
+        has = ", ".join(f"{name}={now.get(name)!r}" for name in other)
+        raise ValueError(
+            f"The unfinished run of {out} had {had}; now there is {has}. Give what it had to resume it, or "
+            "begin anew with --overwrite and without --resume."
+        )
+
+
+@contextlib.contextmanager
+def _lock(work: Path) -> Iterator[None]:
+    """Hold the folder for this process alone; a killed one lets go by itself."""
+    work.mkdir(parents=True, exist_ok=True)
+    with open(work / "lock", "w") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(f"Another process is working in {work}. Wait for it, or end it.") from None
+        file.write(str(os.getpid()))
+        yield
