@@ -50,7 +50,8 @@ def with_lr_multipliers(
             clipping, weight decay, EMA, accumulation, loss scaling and `isinstance` stay as they are.
         multipliers: What `layerwise_decay`, `discriminative` or `resolve_multipliers` return, or a
             mapping of names and globs of layers or stages to factors (then `model` is needed).
-        model: The model whose layers the names belong to.
+        model: The model whose layers the names belong to. If it trains with `optimizer`, its training step
+            is traced anew.
         scale_weight_decay: Whether decoupled weight decay is scaled as well.
 
     Returns:
@@ -58,8 +59,9 @@ def with_lr_multipliers(
 
     Raises:
         TypeError: `optimizer` is not a Keras optimizer.
-        ValueError: The optimizer is not linear in its learning rate (Adafactor with relative steps,
-            Ftrl); names come without a model; a name matches nothing; a factor is negative or not finite.
+        ValueError: The optimizer is not linear in its learning rate (Adafactor with relative steps, Ftrl),
+            or several in one (MultiOptimizer); names come without a model; a name matches nothing; a
+            factor is negative or not finite; the optimizer has trained, and needs the model to go on.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="body"),
@@ -84,6 +86,11 @@ def with_lr_multipliers(
             "Adafactor with relative_step=True chooses its own learning rate, so it can't be scaled. "
             "Create it with relative_step=False."
         )
+    if isinstance(inner, trainer.newer_optimizer("MultiOptimizer")):
+        raise ValueError(
+            "MultiOptimizer is several optimizers, each with variables of its own. Take one of them, and "
+            "give it multipliers."
+        )
     if not isinstance(multipliers, Multipliers):
         if model is None:
             raise ValueError(
@@ -91,7 +98,17 @@ def with_lr_multipliers(
                 "use resolve_multipliers(model, {...}), layerwise_decay or discriminative."
             )
         multipliers = resolve_multipliers(model, multipliers)
-    return trainer.count_steps(optimizer, multipliers, scale_weight_decay)
+    root = model.model if isinstance(model, Stages) else model
+    trains = root is not None and root.compiled and root.optimizer is optimizer
+    if trainer.must_trace_for(optimizer, multipliers, scale_weight_decay) and not trains:
+        raise ValueError(
+            "The optimizer has trained, and a factor becomes 0 or ceases to be, or scale_weight_decay "
+            "changes: the training step has to be traced anew. Pass the model that it trains: model=..."
+        )
+    trainer.count_steps(optimizer, multipliers, scale_weight_decay)
+    if trains:
+        trainer.follow_flags(root)
+    return optimizer
 
 
 def resolve_multipliers(

@@ -612,12 +612,17 @@ def _mixed_class(optimizer_class: Any) -> type:
     mixin: type = LrMultipliers
     if issubclass(optimizer_class, keras.optimizers.Nadam):
         mixin = _NadamMultipliers
-    elif issubclass(optimizer_class, keras.optimizers.ScheduleFreeAdamW):
+    elif issubclass(optimizer_class, newer_optimizer("ScheduleFreeAdamW")):
         mixin = _ScheduleFreeMultipliers
     name = LrMultipliers.__name__
     mixed = type(name, (mixin, optimizer_class), {"optimizer_class": optimizer_class})
     mixed.__module__ = LrMultipliers.__module__
     return keras.saving.register_keras_serializable("kerasft")(mixed)
+
+
+def newer_optimizer(name: str) -> Any:
+    """An optimizer's class for `isinstance`, even if this Keras has no such optimizer."""
+    return getattr(keras.optimizers, name, ())
 
 
 def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
@@ -627,6 +632,17 @@ def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
     return optimizer
 
 
+def must_trace_for(optimizer: Any, multipliers: Mapping[str, float], scale_weight_decay: bool) -> bool:
+    """Whether a training step that was traced would ignore a part of these factors."""
+    inner = inner_optimizer(optimizer)
+    if not isinstance(inner, LrMultipliers) or not inner.built or int(inner._iterations) == 0:
+        return False
+    extra = inner._kerasft
+    factors = [_by_path(multipliers, v.path, 1.0) for v in inner._trainable_variables]
+    same_zeros = [f == 0 for f in factors] == [f == 0 for f in extra.factors]
+    return not same_zeros or scale_weight_decay != extra.scale_weight_decay
+
+
 def count_steps(
     optimizer: keras.optimizers.Optimizer,
     multipliers: Mapping[str, float] | None = None,
@@ -634,6 +650,11 @@ def count_steps(
 ) -> keras.optimizers.Optimizer:
     """Turn `optimizer` in place into one with a step count and a factor for each variable."""
     inner = inner_optimizer(optimizer)
+    if isinstance(inner, newer_optimizer("MultiOptimizer")):
+        raise ValueError(
+            "kerasft can't count the steps of Keras's MultiOptimizer. Use one optimizer, with rates for its "
+            "layers by kerasft.with_lr_multipliers."
+        )
     if type(optimizer) is keras.optimizers.LossScaleOptimizer:
         optimizer.__class__ = ScaledLrMultipliers
     if isinstance(inner, LrMultipliers):

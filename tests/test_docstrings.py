@@ -5,8 +5,10 @@ import importlib
 
 import pytest
 
+MODULES = ["stages", "schedule", "phases", "freezing", "multipliers", "unfreezing", "resume", "data"]
 
-@pytest.mark.parametrize("name", ["stages", "schedule", "freezing", "multipliers", "unfreezing", "data"])
+
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
     module = importlib.import_module(f"kerasft.{name}")
     public = {**vars(importlib.import_module("kerasft")), **vars(module)}

@@ -189,9 +189,42 @@ def test_names_globs_and_the_first_match(image_model):
     assert by_name["logits"] == 2.0
 
 
+def test_new_factors_for_an_optimizer_that_has_trained(dense_model):
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 3), "float32")
+    optimizer = kerasft.with_lr_multipliers(
+        keras.optimizers.SGD(0.01, momentum=0.9), {"first": 0.5}, model=dense_model
+    )
+    dense_model.compile(optimizer, "mse")
+    dense_model.fit(x, y, verbose=0)
+    frozen = kerasft.resolve_multipliers(dense_model, {"first": 0.0})
+    with pytest.raises(ValueError, match="Pass the model"):
+        kerasft.with_lr_multipliers(optimizer, frozen)
+    kernel = dense_model.get_layer("first").kernel.numpy()
+    dense_model.fit(x, y, verbose=0)
+    assert not np.array_equal(dense_model.get_layer("first").kernel, kernel)  # the refusal changed nothing
+    kernel = dense_model.get_layer("first").kernel.numpy()
+    kerasft.with_lr_multipliers(optimizer, frozen, model=dense_model)
+    dense_model.fit(x, y, verbose=0)
+    assert np.array_equal(dense_model.get_layer("first").kernel, kernel)
+    top = dense_model.get_layer("top").kernel.numpy()
+    kerasft.with_lr_multipliers(
+        optimizer, kerasft.resolve_multipliers(dense_model, {"first": 0.0, "top": 2.0})
+    )
+    dense_model.fit(x, y, verbose=0)
+    assert not np.array_equal(dense_model.get_layer("top").kernel, top)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (
+            lambda m: kerasft.with_lr_multipliers(
+                keras.optimizers.MultiOptimizer(lambda v: keras.optimizers.SGD()),
+                kerasft.layerwise_decay(m, 0.5),
+            ),
+            ValueError,
+            "MultiOptimizer is several",
+        ),
         (lambda m: kerasft.resolve_multipliers(m, {"nose": 1.0}), ValueError, r"\['nose'\].*'first'"),
         (lambda m: kerasft.resolve_multipliers(m, {"first": -1.0}), ValueError, "not negative"),
         (lambda m: kerasft.resolve_multipliers(m, {"first": float("nan")}), ValueError, "finite"),
