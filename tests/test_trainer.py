@@ -19,9 +19,22 @@ def test_keras_still_has_the_names_that_trainer_uses(dense_model):
     for name in (
         "_trainable_variables", "_trainable_variables_indices", "_variables", "_iterations", "_learning_rate",
         "_get_variable_index", "_untrack_variable", "_backend_update_step", "_apply_weight_decay",
-        "_overwrite_model_variables_with_average_value", "_distribution_strategy",
+        "_overwrite_model_variables_with_average_value", "_update_model_variables_moving_average",
+        "_backend_apply_gradients", "_clip_gradients", "_get_current_learning_rate", "_use_weight_decay",
+        "_var_key", "_tracker", "_distribution_strategy", "_momentums", "_velocities",
     ):  # fmt: skip
         assert hasattr(optimizer, name), f"Keras moved {name}; kerasft/trainer.py needs it"
+    averaged = keras.optimizers.SGD(use_ema=True, gradient_accumulation_steps=2)
+    averaged.exclude_from_weight_decay(var_list=dense_model.weights[:1], var_names=["bias"])
+    averaged.build(dense_model.trainable_variables)
+    assert len(averaged._model_variables_moving_average) == len(averaged._accumulated_gradients) == 6
+    assert len(averaged._exclude_from_weight_decay) == 1
+    assert averaged._exclude_from_weight_decay_pattern.pattern == "bias"
+    averaged._backend_reset_gradient_accumulators()
+    nadam = keras.optimizers.Nadam()
+    nadam.build(dense_model.trainable_variables)
+    assert float(nadam._u_product) == 1.0
+    assert dense_model._initial_epoch is None and dense_model.steps_per_execution == 1
     dense_model.compile(optimizer, "mse")
     assert dense_model.train_function is None
     dense_model.make_train_function(force=True)
@@ -96,6 +109,95 @@ def test_loss_scaling_is_looked_through(dense_model):
     assert isinstance(outer.inner_optimizer, trainer.LrMultipliers)
     step(outer, dense_model.trainable_variables, 0)
     assert int(outer.inner_optimizer.iterations) == 1
+
+
+def test_a_running_fit_is_found_and_its_data_can_be_replayed(dense_model):
+    dense_model.compile("sgd", "mse")
+    assert trainer.running_fit(dense_model) is None
+    assert not trainer.replay_epochs(dense_model, 1)
+    passes = []
+
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return np.ones((4, 4)), np.ones((4, 3))
+
+        def on_epoch_end(self):
+            passes.append(1)
+
+    class Probe(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            fit = trainer.running_fit(dense_model)
+            assert any(callback is self for callback in fit.callbacks)
+            before = len(passes)
+            assert trainer.replay_epochs(dense_model, 3) and trainer.replay_epochs(dense_model, 3)
+            assert len(passes) - before == 3  # once, although it was asked twice
+            trainer.start_at(dense_model, 3)
+
+    history = dense_model.fit(Data(), epochs=5, verbose=0, shuffle=False, callbacks=[Probe()])
+    assert history.epoch == [3, 4]
+    assert int(dense_model.optimizer.iterations) == 4  # the replayed epochs have trained nothing
+    trainer.start_at(dense_model, None)
+    assert dense_model.fit(Data(), verbose=0, shuffle=False).epoch == [0]
+
+
+def test_random_states_come_back():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)])
+    model.compile("sgd", "mse")
+    state = trainer.random_state(model)
+    x = np.ones((64, 4), "float32")
+    first = model(x, training=True).numpy()
+    assert not np.array_equal(first, model(x, training=True))
+    trainer.set_random_state(model, state)
+    assert np.array_equal(first, model(x, training=True))
+
+
+def test_a_schedule_can_be_replaced_for_a_while(dense_model):
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    dense_model.compile(keras.optimizers.Adam(schedule), "mse")
+    dense_model.optimizer.build(dense_model.trainable_variables)
+    before = len(dense_model.optimizer.variables)
+    with trainer.settable_rate(dense_model) as optimizer:
+        optimizer.learning_rate = 0.5
+        assert float(optimizer.learning_rate) == 0.5
+    assert dense_model.optimizer._learning_rate is schedule
+    assert len(dense_model.optimizer.variables) == before
+    assert float(dense_model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_what_plain_keras_has_saved_is_loaded(dense_model, tmp_path):
+    """Weights of a model that trained without kerasft, into one that trains with it."""
+    x, y = np.ones((8, 4), "float32"), np.zeros((8, 3), "float32")
+    other = keras.models.clone_model(dense_model)
+    other.compile(keras.optimizers.Adam(0.01), "mse")
+    other.fit(x, y, epochs=3, verbose=0)
+    other.save_weights(tmp_path / "plain.weights.h5")
+    optimizer = trainer.count_steps(keras.optimizers.Adam(0.01))
+    dense_model.compile(optimizer, "mse")
+    optimizer.build(dense_model.trainable_variables)
+    dense_model.load_weights(tmp_path / "plain.weights.h5")
+    assert optimizer._variable_steps.numpy().tolist() == [3] * 6
+    for model in (dense_model, other):
+        model.fit(x, y, epochs=2, verbose=0)
+    for a, b in zip(dense_model.weights, other.weights):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_state_that_cannot_follow_a_thaw_is_refused(dense_model):
+    class Odd(keras.optimizers.SGD):
+        """Keeps a slot in a dict."""
+
+        def build(self, variables):
+            if not self.built:
+                super().build(variables)
+                self.odd = {"slot": self.add_variable_from_reference(variables[0], "odd")}
+
+    optimizer = Odd(0.1)
+    optimizer.build(dense_model.trainable_variables[4:])
+    with pytest.raises(ValueError, match="Odd keeps 1 variables outside"):
+        trainer.extend_optimizer(optimizer, dense_model.trainable_variables)
 
 
 def test_learning_rate_is_settable():
