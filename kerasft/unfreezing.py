@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from kerasft.audit import Audit, PhaseReport, relative_gradient_norms
 from kerasft.freezing import BatchNormPolicy, Flags, check_batch_norm, set_depth
 from kerasft.multipliers import Multipliers, resolve_multipliers
 from kerasft.phases import PhaseClock, check_monitors
+from kerasft.run_state import RunState
 from kerasft.schedule import Phase, UnfreezingSchedule, as_schedule
 from kerasft.stages import Stages, find_stages
 
@@ -110,13 +110,12 @@ class GradualUnfreezing(keras.callbacks.Callback):
         set_depth(stages, min(self._depths), self.batch_norm)
         everything = list(self.model.trainable_variables)
         trainer.count_steps(self.model.optimizer)
-        left_behind = self._optimizer.loaded()
+        self._found_before = RunState.from_arrays(self._optimizer.loaded())
         trainer.follow_flags(self.model, everything)
         # where a run that is resumed behind its last epoch stands
         set_depth(stages, self._depths[-1], self.batch_norm)
         self._optimizer.attach(self._state)
         self._optimizer.measure_gradients(self.auto_rates)
-        self._found_before = left_behind
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
@@ -160,8 +159,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """End the last phase."""
-        if self._begun is None and (state := _read_state(self._optimizer.loaded())) is not None:
-            self._start(state["epoch"])  # resumed behind the last epoch
+        state = RunState.from_arrays(self._optimizer.loaded())
+        if self._begun is None and state is not None:
+            self._start(state.epoch)  # resumed behind the last epoch
         if self._begun is not None:
             self._end_phase()
             optimizer = self.model.optimizer
@@ -237,34 +237,34 @@ class GradualUnfreezing(keras.callbacks.Callback):
     def _start(self, epoch: int) -> None:
         """Stand where the run stands: at its beginning, or where it was interrupted."""
         self._first_epoch = self._epochs_done = epoch
-        found = self._optimizer.loaded()
-        state = _read_state(found or self._found_before)
-        resumes = state is not None and (bool(found) or state["epoch"] == epoch > 0)
-        if state is not None and resumes:
-            self._resume(state, found or self._found_before, epoch)
-        else:
+        found = RunState.from_arrays(self._optimizer.loaded())
+        before = self._found_before if epoch > 0 else None
+        if found is None and before is not None and before.epoch == epoch:
+            found = before
+        if found is None:
             self._clock.move_to(epoch)
-        self._begin_phase(fresh=not resumes)
+        else:
+            self._resume(found, epoch)
+        self._begin_phase(fresh=found is None)
 
-    def _resume(self, state: dict[str, Any], arrays: dict[str, np.ndarray], epoch: int) -> None:
-        self._check_identity(state["identity"])
-        if state["epoch"] != epoch:
+    def _resume(self, state: RunState, epoch: int) -> None:
+        state.check_identity(self._identity())
+        if state.epoch != epoch:
             raise ValueError(
-                f"The weights that were restored are those after {state['epoch']} epochs, but fit begins at "
-                f"epoch {epoch}: the process was killed between writing the one and the other. Put {epoch} "
-                f'right to {state["epoch"]} in the backup\'s "training_metadata.json", or use '
+                f"The weights that were restored are those after {state.epoch} epochs, but fit begins at "
+                f"epoch {epoch}: the process was killed between writing the one and the other. Write "
+                f'{state.epoch} into the backup\'s "training_metadata.json", or use '
                 "kerasft.BackupAndRestore, which writes both at once."
             )
-        if state["inside_epoch"]:
+        if state.inside_epoch:
             logger.warning(
                 "The backup was made inside epoch %d, which begins anew: the run will differ a little from "
                 'one that was not interrupted. save_freq="epoch" avoids that.',
                 epoch,
             )
-        self._clock = PhaseClock(self.schedule, **state["clock"])
-        self._rates = state["rates"]
-        trainer.set_random_state(self.model, state["random"])
-        self._best = {key[5:]: value for key, value in arrays.items() if key.startswith("best.")}
+        self._clock = PhaseClock(self.schedule, **state.clock)
+        self._rates, self._best = state.rates, dict(state.best)
+        trainer.set_random_state(self.model, state.random)
         if not trainer.replay_epochs(self.model, epoch):
             logger.warning("The order of the data could not be replayed; it differs from the killed run's.")
         logger.info("Resumed at epoch %d, in phase %d.", epoch, self._clock.index)
@@ -351,16 +351,12 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def _state(self) -> dict[str, np.ndarray]:
         """What is saved with the optimizer."""
-        state = {
-            "epoch": self._epochs_done,
-            "inside_epoch": self._inside_epoch,
-            "clock": self._clock.to_dict(),
-            "rates": self._rates,
-            "random": trainer.random_state(self.model),
-            "identity": self._identity(),
-        }
-        text = np.frombuffer(json.dumps(state).encode(), "uint8")
-        return {"state": text, **{f"best.{name}": value for name, value in self._best.items()}}
+        random = trainer.random_state(self.model)
+        clock, identity = self._clock.to_dict(), self._identity()
+        state = RunState(
+            self._epochs_done, self._inside_epoch, clock, self._rates, random, identity, self._best
+        )
+        return state.to_arrays()
 
     def _identity(self) -> dict[str, Any]:
         assert self.stages is not None
@@ -368,27 +364,5 @@ class GradualUnfreezing(keras.callbacks.Callback):
             "schedule": self.schedule.to_dict(),
             "batch_norm": self.batch_norm,
             "stages": [stage.name for stage in self.stages],
-            "optimizer": json.loads(json.dumps(self._optimizer.description(), default=str)),
+            "optimizer": self._optimizer.description(),
         }
-
-    def _check_identity(self, then: dict[str, Any]) -> None:
-        """Raise unless a saved state belongs to this model, schedule and optimizer."""
-        now = json.loads(json.dumps(self._identity()))
-        for what in now:
-            if now[what] != then[what]:
-                raise ValueError(
-                    f"The run that was saved had another {what.replace('_', ' ')}, so it can't be resumed. "
-                    f"It had {_difference(then[what], now[what])}; now it is "
-                    f"{_difference(now[what], then[what])}. Use what it had, or begin without the backup."
-                )
-
-
-def _read_state(arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    return json.loads(bytes(arrays["state"]).decode()) if "state" in arrays else None
-
-
-def _difference(one: Any, other: Any) -> str:
-    """`one`, or, of two dicts, what it has that `other` has not."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        one = {k: v for k, v in one.items() if k not in other or other[k] != v}
-    return json.dumps(one)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # A file imports only files that stand before it.
 ORDER = [
-    "trainer", "stages", "schedule", "phases",
+    "trainer", "stages", "schedule", "phases", "run_state",
     "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub",
     "freezing", "multipliers", "audit", "unfreezing", "resume", "plots", "lr_finder", "data", "workspace",
     "job", "cli",
