@@ -143,6 +143,9 @@ def _check(
         raise ValueError(
             "The model has nothing to train: thaw a part of it, say by kerasft.freeze(model, depth)."
         )
+    for name, value in {"lowest": lowest, "highest": highest, "smoothing": smoothing}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} is a number, not {value!r}.")
     if not (0 < lowest < highest < math.inf):
         raise ValueError(f"The rates must rise from above 0: lowest={lowest!r}, highest={highest!r}.")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 10:

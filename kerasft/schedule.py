@@ -434,6 +434,8 @@ def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSch
     """`schedule` itself, or the one made of a sequence of phases."""
     if isinstance(schedule, UnfreezingSchedule):
         return schedule
+    if isinstance(schedule, Phase):
+        raise TypeError("A schedule is a list of phases: write [Phase(...)] for one alone.")
     return UnfreezingSchedule(schedule)
 
 

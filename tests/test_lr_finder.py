@@ -164,6 +164,8 @@ def test_bad_input(dense_model):
     ]:
         with pytest.raises(ValueError, match=message):
             find_learning_rate(dense_model, x, y, **arguments)
+    with pytest.raises(TypeError, match="lowest is a number"):
+        find_learning_rate(dense_model, x, y, lowest="tiny")
     dense_model.trainable = False
     with pytest.raises(ValueError, match="nothing to train"):
         find_learning_rate(dense_model, x, y)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule, find_stages
-from kerasft.schedule import direction
+from kerasft.schedule import as_schedule, direction
 
 
 def test_phases_follow_each_other():
@@ -109,6 +109,7 @@ def test_bad_json(text, message):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
+        (lambda: as_schedule(Phase(0)), TypeError, "list of phases"),
         (lambda: UnfreezingSchedule([]), ValueError, "at least one"),
         (lambda: UnfreezingSchedule([Phase(1), Phase(0)]), ValueError, "overlaps phase 1"),
         (lambda: Phase(1, epochs=0), ValueError, "empty"),
