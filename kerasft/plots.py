@@ -38,7 +38,7 @@ def learning_rate_curve(
     axes.plot(rates, smoothed, color="C0", linewidth=2, label="smoothed")
     for number, (name, rate) in enumerate(marks.items(), 1):
         axes.axvline(rate, color=f"C{number}", linestyle="--", label=f"{name}: {rate:.1e}")
-    low, high = min(smoothed), max(list(smoothed)[: max(1, len(smoothed) // 2)])
+    low, high = min([*smoothed, *losses]), max(list(smoothed)[: max(1, len(smoothed) // 2)])
     margin = 0.15 * (high - low) or 0.1
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - margin, high + 3 * margin))
     axes.legend(frameon=False)

@@ -199,7 +199,7 @@ class LrMultipliers(OptimizerBase):
 
     def start_warmup(self, steps: int) -> None:
         """Let the rate rise linearly over the next `steps` steps; 0 ends a warm-up."""
-        self._warmup.assign([int(super().iterations), steps])
+        self._warmup.assign([int(_number(super().iterations)), steps])
 
     def measure_gradients(self, on: bool) -> None:
         """Whether steps traced from now on sum up the norms of gradients, before any clipping."""
@@ -218,7 +218,7 @@ class LrMultipliers(OptimizerBase):
     def rate_of(self, variable: keras.Variable) -> float:
         """The learning rate of `variable` at the next step."""
         factor = self._kerasft.factors[self._get_variable_index(variable)]
-        return float(self.learning_rate) * float(self._warmup_factor()) * factor
+        return _number(self.learning_rate) * _number(self._warmup_factor()) * factor
 
     def decay_of(self, variable: keras.Variable) -> float:
         """The share of `variable` that weight decay takes away at the next step."""
@@ -227,7 +227,7 @@ class LrMultipliers(OptimizerBase):
             return 0.0
         factor = self._kerasft.factors[self._get_variable_index(variable)]
         scale = factor if self._kerasft.scale_weight_decay else float(factor != 0)
-        return float(decay) * float(self.learning_rate) * float(self._warmup_factor()) * scale
+        return float(decay) * _number(self.learning_rate) * _number(self._warmup_factor()) * scale
 
     def steps_of(self, variable: keras.Variable) -> int:
         """How many steps `variable` has taken."""
@@ -235,13 +235,13 @@ class LrMultipliers(OptimizerBase):
 
     def at_window_boundary(self) -> bool:
         """Whether no gradients have been accumulated since the last step."""
-        return int(self._iterations) % (self.gradient_accumulation_steps or 1) == 0
+        return int(_number(self._iterations)) % (self.gradient_accumulation_steps or 1) == 0
 
     def drop_window(self) -> None:
         """Forget the gradients that have been accumulated since the last step."""
         self._backend_reset_gradient_accumulators()
         window = self.gradient_accumulation_steps
-        self._iterations.assign(-(-int(self._iterations) // window) * window)
+        self._iterations.assign(-(-int(_number(self._iterations)) // window) * window)
 
     def snapshot(self, variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
         """Slots and step counts of `variables`, averages included, accumulated gradients left out."""
@@ -492,7 +492,7 @@ class LrMultipliers(OptimizerBase):
 
     def _age_all(self) -> None:
         """Let each variable be as old as the optimizer."""
-        self._variable_steps.assign(np.full(len(self._trainable_variables), int(super().iterations)))
+        self._variable_steps.assign(np.full(len(self._trainable_variables), int(_number(super().iterations))))
 
     def get_config(self) -> dict[str, Any]:
         inner = type(self).optimizer_class.from_config(super().get_config())
@@ -594,6 +594,11 @@ class ScaledLrMultipliers(LossScaleBase):
             getattr(self, name).assign(np.asarray(store[name if name in keys else position]))
 
 
+def _number(value: Any) -> float:
+    """A scalar as a number; `float` does not take a variable that several replicas have."""
+    return float(keras.ops.convert_to_numpy(value))
+
+
 def _key_of(entries: Mapping[str, Any], path: str, separator: str = "/") -> str | None:
     """The key of a variable; a loaded Sequential model leaves out its own name in front of the path."""
     if path in entries:
@@ -635,7 +640,7 @@ def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
 def must_trace_for(optimizer: Any, multipliers: Mapping[str, float], scale_weight_decay: bool) -> bool:
     """Whether a training step that was traced would ignore a part of these factors."""
     inner = inner_optimizer(optimizer)
-    if not isinstance(inner, LrMultipliers) or not inner.built or int(inner._iterations) == 0:
+    if not isinstance(inner, LrMultipliers) or not inner.built or int(_number(inner._iterations)) == 0:
         return False
     extra = inner._kerasft
     factors = [_by_path(multipliers, v.path, 1.0) for v in inner._trainable_variables]
@@ -801,7 +806,7 @@ def settable_rate(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
     if learning_rate_is_settable(inner):
         yield inner
         return
-    rate = keras.Variable(float(inner.learning_rate), dtype="float32", trainable=False)
+    rate = keras.Variable(_number(inner.learning_rate), dtype="float32", trainable=False)
     with _untracked():  # or it stays among the optimizer's variables
         inner._learning_rate = rate
     try:

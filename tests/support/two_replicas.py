@@ -37,7 +37,7 @@ def train(name: str, option: str) -> list[np.ndarray]:
     model.compile(optimizer, "mse")
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(16, 3)).astype("float32"), rng.normal(size=(16, 2)).astype("float32")
-    schedule = [kerasft.Phase("fast", 2), kerasft.Phase(0)]
+    schedule = [kerasft.Phase("fast", 2), kerasft.Phase(0, warmup_steps=2)]
     callbacks = [kerasft.GradualUnfreezing(schedule)]
     model.fit(x, y, batch_size=8, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
     return [np.array(w) for w in model.get_weights()]
