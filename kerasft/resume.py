@@ -97,7 +97,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk
         manifest = self.backup_dir / f"{name}.json"
         partial = manifest.with_name(f".{name}.{os.getpid()}.json")
-        partial.write_text(json.dumps(content, indent=1))
+        partial.write_text(json.dumps(content, indent=1, default=str))
         _flush(partial)
         partial.replace(manifest)
         kept = {path.stem for path in sorted(self.backup_dir.glob("epoch-*.json"))[-2:]}
@@ -128,14 +128,13 @@ class BackupAndRestore(keras.callbacks.Callback):
         logger.info("Restored %s: training goes on at epoch %d.", path.stem, epoch)
 
     def _identity(self) -> dict[str, Any]:
-        optimizer = trainer.inner_optimizer(self.model.optimizer)
         return {
             "model": [[v.path, list(v.shape), str(v.dtype)] for v in self.model.weights],
-            "optimizer": trainer.class_name(optimizer),
+            "optimizer": trainer.description(self.model.optimizer),
         }
 
     def _check_identity(self, then: dict[str, Any]) -> None:
-        now = json.loads(json.dumps(self._identity()))
+        now = json.loads(json.dumps(self._identity(), default=str))
         if now["model"] != then["model"]:
             different = [str(a[0]) for a in then["model"] if a not in now["model"]][:3]
             different += [str(a[0]) for a in now["model"] if a not in then["model"]][:3]
@@ -143,10 +142,15 @@ class BackupAndRestore(keras.callbacks.Callback):
                 f"The backup in {self.backup_dir} is that of another model: the weights {different} are in "
                 "one alone, or differ in shape. Use the model that was saved, or another folder."
             )
-        if now["optimizer"] != then["optimizer"]:
+        names = now["optimizer"].keys() | then["optimizer"].keys()
+        other = sorted(n for n in names if now["optimizer"].get(n) != then["optimizer"].get(n))
+        if "class" in other:
+            other = ["class"]
+        if other:
+            had, has = ({n: said["optimizer"].get(n) for n in other} for said in (then, now))
             raise ValueError(
-                f"The backup in {self.backup_dir} was trained by {then['optimizer']}, but the model has "
-                f"been compiled with {now['optimizer']}. Use the optimizer that was saved, or another folder."
+                f"The backup in {self.backup_dir} was trained by another optimizer: it had {had}, and the "
+                f"model is compiled with {has}. Use the optimizer that was saved, or another folder."
             )
 
 

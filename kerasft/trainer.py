@@ -280,13 +280,6 @@ class LrMultipliers(OptimizerBase):
         """The arrays of a companion in the file that was loaded last."""
         return self._kerasft.loaded
 
-    def description(self) -> dict[str, Any]:
-        """Class and settings, without the rate, which changes while it trains."""
-        config = type(self).optimizer_class.get_config(self)
-        left_out = ("name", "learning_rate")
-        settings = {k: v for k, v in config.items() if k not in left_out}
-        return {"class": class_name(self), **settings}
-
     # --- one step
 
     def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
@@ -783,6 +776,15 @@ def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -
 def class_name(optimizer: Any) -> str:
     """The name of an optimizer's class, whether it counts steps or not."""
     return str(getattr(type(optimizer), "optimizer_class", type(optimizer)).__name__)
+
+
+def description(optimizer: Any) -> dict[str, Any]:
+    """An optimizer's class and settings, without a rate that is a number: it changes while it trains."""
+    inner = inner_optimizer(optimizer)
+    optimizer_class = getattr(type(inner), "optimizer_class", type(inner))
+    config = optimizer_class.get_config(inner)
+    left_out = ("name", "learning_rate") if learning_rate_is_settable(inner) else ("name",)
+    return {"class": class_name(inner), **{k: v for k, v in config.items() if k not in left_out}}
 
 
 def learning_rate_is_settable(optimizer: keras.optimizers.Optimizer) -> bool:

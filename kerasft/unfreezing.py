@@ -364,5 +364,5 @@ class GradualUnfreezing(keras.callbacks.Callback):
             "schedule": self.schedule.to_dict(),
             "batch_norm": self.batch_norm,
             "stages": [stage.name for stage in self.stages],
-            "optimizer": self._optimizer.description(),
+            "optimizer": trainer.description(self._optimizer),
         }

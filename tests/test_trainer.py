@@ -143,6 +143,17 @@ def test_a_running_fit_is_found_and_its_data_can_be_replayed(dense_model):
     assert dense_model.fit(Data(), verbose=0, shuffle=False).epoch == [0]
 
 
+def test_the_description_of_an_optimizer_has_everything_that_stays_as_it_is():
+    plain = trainer.description(keras.optimizers.Adam(0.1, beta_1=0.8))
+    assert plain["class"] == "Adam" and plain["beta_1"] == 0.8
+    assert "learning_rate" not in plain and "name" not in plain
+    assert trainer.description(trainer.count_steps(keras.optimizers.Adam(0.3, beta_1=0.8))) == plain
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    assert (
+        trainer.description(keras.optimizers.Adam(schedule))["learning_rate"]["class_name"] == "CosineDecay"
+    )
+
+
 def test_random_states_come_back():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)])
     model.compile("sgd", "mse")
