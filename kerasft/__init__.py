@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasft import export, hub
+    from kerasft.cache_report import CacheReport, PrefixReport, inspect_prefix
     from kerasft.freezing import freeze, freeze_depth, frozen, unfreeze
     from kerasft.lr_finder import LearningRateCurve, find_learning_rate
     from kerasft.multipliers import (
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         resolve_multipliers,
         with_lr_multipliers,
     )
+    from kerasft.prefix import PrefixCache
     from kerasft.resume import BackupAndRestore
     from kerasft.schedule import Phase, UnfreezingSchedule
     from kerasft.stages import Stage, Stages, find_stages
@@ -35,6 +37,8 @@ _MODULES = {
     ),
     "kerasft.unfreezing": ("GradualUnfreezing",),
     "kerasft.resume": ("BackupAndRestore",),
+    "kerasft.cache_report": ("CacheReport", "PrefixReport", "inspect_prefix"),
+    "kerasft.prefix": ("PrefixCache",),
     "kerasft.lr_finder": ("LearningRateCurve", "find_learning_rate"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -42,9 +46,12 @@ _SUBMODULES = ("export", "hub")
 
 __all__ = [
     "BackupAndRestore",
+    "CacheReport",
     "GradualUnfreezing",
     "LearningRateCurve",
     "Phase",
+    "PrefixCache",
+    "PrefixReport",
     "Stage",
     "Stages",
     "UnfreezingSchedule",
@@ -57,6 +64,7 @@ __all__ = [
     "freeze_depth",
     "frozen",
     "hub",
+    "inspect_prefix",
     "layerwise_decay",
     "resolve_multipliers",
     "unfreeze",

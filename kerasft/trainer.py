@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,259 @@ def calls(model: keras.Model) -> list[Call] | None:
         for depth in sorted(by_depth, reverse=True)
         for node in by_depth[depth]
     ]
+
+
+# --- a model as a program: nested models opened, each call with numbered values -----------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One call of a layer in a `Program`.
+
+    Attributes:
+        layer: What is called; None where the inputs of a nested model are converted for it.
+        reads: Numbers of the values that it takes.
+        writes: Numbers of the values that it gives.
+        outputs: Keras's symbolic tensors of the latter.
+        run: Takes the values read and whether the model trains; returns the values written.
+    """
+
+    layer: Any
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    outputs: tuple[Any, ...]
+    run: Callable[[Sequence[Any], bool], list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A Functional or Sequential model as a list of calls, those inside of nested models included."""
+
+    model: keras.Model
+    operations: tuple[Operation, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def signature(self) -> Any:
+        """`tf.TensorSpec`s of the inputs, in the structure that the model declares."""
+        return keras.tree.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), _graph(self.model)._inputs_struct
+        )
+
+    def enter(self, x: Any) -> dict[int, Any]:
+        """The values of the inputs for data `x`, in whatever structure the model takes."""
+        return dict(zip(self.inputs, _standardized(self.model, x), strict=True))
+
+    def run(self, operations: Iterable[Operation], values: dict[int, Any], training: bool) -> None:
+        """Compute the values that `operations` write, into `values`."""
+        with _one_call_of(self.model):
+            for operation in operations:
+                results = operation.run([values[i] for i in operation.reads], training)
+                values.update(zip(operation.writes, results, strict=True))
+
+    def leave(self, values: Mapping[int, Any]) -> Any:
+        """The model's outputs in the structure that it returns."""
+        graph = _graph(self.model)
+        packed = keras.tree.pack_sequence_as(graph._outputs_struct, [values[i] for i in self.outputs])
+        return packed[0] if isinstance(packed, list | tuple) and len(packed) == 1 else packed
+
+
+def program(model: keras.Model) -> Program | None:
+    """`model` as a program; None if it isn't a Functional or built Sequential one, or calls differently."""
+    top = _graph(model)
+    if top is None:
+        return None
+    slots: dict[tuple[int, int], int] = {}
+    operations: list[Operation] = []
+    numbers, scopes = itertools.count(), itertools.count()
+
+    def visit(graph: Any, given: Sequence[int]) -> list[int]:
+        scope = next(scopes)
+        slots.update({(scope, id(t)): n for t, n in zip(graph.inputs, given, strict=True)})
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if node.is_input or any((scope, id(t)) not in slots for t in node.input_tensors):
+                    continue
+                reads = tuple(slots[scope, id(t)] for t in node.input_tensors)
+                inner = _graph(node.operation)
+                if inner is not None and _takes_inputs_alone(node, inner):
+                    entered = tuple(next(numbers) for _ in inner.inputs)
+                    run = functools.partial(_enter, node)
+                    operations.append(Operation(None, reads, entered, tuple(inner.inputs), run))
+                    results = visit(inner, entered)
+                else:
+                    results = [next(numbers) for _ in node.outputs]
+                    run = functools.partial(_call, node)
+                    outputs = tuple(node.outputs)
+                    operations.append(Operation(node.operation, reads, tuple(results), outputs, run))
+                slots.update({(scope, id(t)): n for t, n in zip(node.outputs, results, strict=True)})
+        return [slots[scope, id(t)] for t in graph.outputs]
+
+    inputs = tuple(next(numbers) for _ in top.inputs)
+    outputs = tuple(visit(top, inputs))
+    return Program(model, tuple(operations), inputs, outputs)
+
+
+def _graph(layer: Any) -> Any:
+    """What holds the graph of a model that is called as Keras calls it; None for anything else."""
+    from keras.src.models.functional import Functional
+
+    call = getattr(type(layer), "call", None)
+    if "call" in getattr(layer, "__dict__", {}):
+        return None
+    if call is Functional.call:
+        return layer
+    return layer._functional if call is keras.Sequential.call else None
+
+
+def _takes_inputs_alone(node: Any, inner: Any) -> bool:
+    """Whether a nested model is called on its inputs, and on no other tensor (a mask, say)."""
+    arguments = node.arguments
+    return (
+        len(arguments.args) == 1
+        and len(keras.tree.flatten(arguments.args[0])) == len(arguments.keras_tensors) == len(inner.inputs)
+    )  # fmt: skip
+
+
+def _filled_in(node: Any, values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+    by_tensor = {id(t): v for t, v in zip(node.input_tensors, values, strict=True)}
+    args, kwargs = node.arguments.fill_in(by_tensor)
+    return args, dict(kwargs)
+
+
+def _enter(node: Any, values: Sequence[Any], training: bool) -> list[Any]:
+    if any(mask_of(value) is not None for value in values):
+        raise NotDivisibleError(f"a mask goes into the nested model {node.operation.name!r}")
+    args, _ = _filled_in(node, values)
+    return _standardized(node.operation, args[0])
+
+
+def _call(node: Any, values: Sequence[Any], training: bool) -> list[Any]:
+    args, kwargs = _filled_in(node, values)
+    if "training" in getattr(node.operation, "_call_context_args", {}):
+        kwargs["training"] = training
+    return list(keras.tree.flatten(node.operation(*args, **kwargs)))
+
+
+def _standardized(model: Any, x: Any) -> list[Any]:
+    """The inputs of a model as the model itself would convert them."""
+    if model._convert_input_args:
+        convert = functools.partial(
+            model.dtype_policy.convert_input, autocast=model.autocast, dtype=model.input_dtype
+        )
+        x = keras.tree.map_structure(convert, x)
+    return list(_graph(model)._standardize_inputs(x))
+
+
+@contextlib.contextmanager
+def _one_call_of(model: Any) -> Iterator[None]:
+    """Calls within it are part of one call of `model`, whose losses are collected anew."""
+    model._get_call_context()
+    try:
+        yield
+    finally:
+        model._maybe_reset_call_context()
+
+
+class NotDivisibleError(Exception):
+    """A model can't be run in parts; the message says why, as the end of a sentence."""
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that Keras has attached to a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def with_mask(tensor: Any, mask: Any) -> Any:
+    """`tensor` with a mask attached; None attaches none."""
+    if mask is not None:
+        tensor._keras_mask = mask
+    return tensor
+
+
+def has_losses(layer: Any) -> bool:
+    """Whether a layer, or one inside it, has called `add_loss` since the last call of its model began."""
+    return isinstance(layer, keras.Layer) and any(part._losses for part in sublayers(layer))
+
+
+def random_variables(layer: Any) -> list[keras.Variable]:
+    """States of the random generators in a layer."""
+    if not isinstance(layer, keras.Layer):
+        return []
+    weights = {id(v) for v in layer.weights}
+    return [g.state for s in sublayers(layer) for g in s._seed_generators if id(g.state) not in weights]
+
+
+_CONTAINERS = ("PartitionedCall", "StatefulPartitionedCall", "While", "If", "Case")
+_READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape", "VarHandleOp", "Assert")
+
+
+def impure_operations(graph: Any) -> list[str]:
+    """Types of the operations in a traced graph that write something, draw numbers or leave TensorFlow."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    found = {n.op for n in nodes if n.op not in (*_CONTAINERS, *_READS)}
+    known = {op: op_def_registry.get(op) for op in found}
+    return sorted(op for op, said in known.items() if said is None or said.is_stateful)
+
+
+def floating_point_operations(function: Callable[..., Any], signature: Any) -> int:
+    """Those of one call for one sample, as TensorFlow's profiler counts them."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    def with_one_sample(spec: Any) -> tf.TensorSpec:
+        return tf.TensorSpec((1, *spec.shape[1:]), spec.dtype)
+
+    one = keras.tree.map_structure(with_one_sample, signature)
+    concrete = tf.function(function, autograph=False).get_concrete_function(one)
+    graph = convert_variables_to_constants_v2(concrete).graph
+    with graph.as_default():
+        options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+        options["output"] = "none"
+        return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
+
+
+# --- Keras's steps ------------------------------------------------------------------------------------
+
+
+class _StandIn:
+    """A model in everything but its call."""
+
+    def __init__(self, model: keras.Model, forward: Callable[..., Any]) -> None:
+        self._model, self._forward = model, forward
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        return self._forward(x, training)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def step_with(model: keras.Model, forward: Callable[[Any, bool], Any], train: bool) -> Callable[[Any], Any]:
+    """Keras's own training or test step for `model`, with `forward(x, training)` in place of its call."""
+    step = keras.Model.train_step if train else keras.Model.test_step
+    return functools.partial(step, _StandIn(model, forward))
+
+
+def customized(model: keras.Model) -> list[str]:
+    """Which of the methods that make up a step are not Keras's own."""
+    names = (
+        "train_step",
+        "test_step",
+        "compute_loss",
+        "compute_metrics",
+        "make_train_function",
+        "make_test_function",
+    )
+    return [n for n in names if getattr(type(model), n) is not getattr(keras.Model, n) or n in vars(model)]
+
+
+def is_distributed(model: keras.Model) -> bool:
+    """Whether a distribution strategy trains the model."""
+    return model._distribute_strategy is not None or tf.distribute.has_strategy()
 
 
 def in_safe_mode() -> bool:
@@ -844,6 +1098,7 @@ class RunningFit:
 
     callbacks: list[Any]
     epoch_iterator: Any
+    first_epoch: int
 
 
 def running_fit(model: keras.Model) -> RunningFit | None:
@@ -853,7 +1108,8 @@ def running_fit(model: keras.Model) -> RunningFit | None:
     while frame is not None:
         if frame.f_code is code and frame.f_locals.get("self") is model:
             local = frame.f_locals
-            return RunningFit(list(local["callbacks"].callbacks), local["epoch_iterator"])
+            callbacks = list(local["callbacks"].callbacks)
+            return RunningFit(callbacks, local["epoch_iterator"], local["initial_epoch"])
         frame = frame.f_back
     return None
 
@@ -882,6 +1138,23 @@ def replay_epochs(model: keras.Model, epochs: int, read: bool = True) -> bool:
                             break
     iterator.kerasft_replayed = max(already, epochs)
     return True
+
+
+def reads_arrays(epoch_iterator: Any) -> bool:
+    """Whether the data of a `fit` are arrays, which are the same in each epoch."""
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    return isinstance(epoch_iterator.data_adapter, ArrayDataAdapter)
+
+
+def keeps_order(epoch_iterator: Any) -> bool:
+    """Whether the data of a `fit` are arrays that are not shuffled."""
+    return reads_arrays(epoch_iterator) and not epoch_iterator.data_adapter._shuffle
+
+
+def validation_iterator(model: keras.Model) -> Any:
+    """The iterator over the validation data of a running `fit`; None if there is none yet."""
+    return getattr(model, "_eval_epoch_iterator", None)
 
 
 def start_at(model: keras.Model, epoch: int | None) -> None:

@@ -176,6 +176,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
         return self._depths[self._begun or 0]
 
     @property
+    def coming_depths(self) -> list[int]:
+        """The freeze depths of the phase in force and of those after it."""
+        return self._depths[self._begun or 0 :]
+
+    @property
     def frozen_weights(self) -> int:
         """How many frozen weights are compared after each epoch."""
         return 0 if self._audit is None else len(self._audit.frozen)

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     "trainer", "stages", "schedule", "phases", "run_state",
     "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub",
-    "freezing", "multipliers", "audit", "unfreezing", "resume", "plots", "lr_finder", "data", "workspace",
+    "freezing", "multipliers", "audit", "unfreezing",
+    "record", "samples", "cuts", "order", "kept", "suffix", "source", "cache_report", "prefix",
+    "resume", "plots", "lr_finder", "data", "workspace",
     "job", "cli",
 ]  # fmt: skip
 SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py")

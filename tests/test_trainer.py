@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasft
 from kerasft import trainer
@@ -229,3 +230,95 @@ def test_a_model_saved_half_frozen_finds_its_optimizer_state(dense_model, tmp_pa
     mine = dense_model.optimizer._get_variable_index(dense_model.get_layer("top").kernel)
     np.testing.assert_array_equal(loaded.optimizer._momentums[index], dense_model.optimizer._momentums[mine])
     assert int(loaded.optimizer._variable_steps.numpy()[index]) == 2
+
+
+# --- what PrefixCache stands on
+
+
+def test_keras_keeps_what_a_program_is_made_of(image_model):
+    program = trainer.program(image_model)
+    names = [o.layer.name for o in program.operations if o.layer is not None]
+    assert names[0] == "rescaling" or names[0].startswith("rescaling")
+    assert "stem_conv" in names and "logits" in names and "backbone" not in names
+    assert sum(o.layer is None for o in program.operations) == 1  # the way into the nested model
+    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    values = program.enter(x)
+    program.run(program.operations, values, training=False)
+    np.testing.assert_array_equal(program.leave(values), image_model(x))
+    assert program.signature == tf.TensorSpec((None, 8, 8, 3))
+
+
+def test_a_model_with_a_call_of_its_own_is_no_program():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    inputs = keras.Input((3,))
+    assert trainer.program(Own(inputs, keras.layers.Dense(2)(inputs))) is None
+    inner = Own(inputs, keras.layers.Dense(2)(inputs))
+    inputs = keras.Input((3,))
+    program = trainer.program(keras.Model(inputs, inner(inputs)))
+    assert [o.layer for o in program.operations] == [inner]  # not opened
+
+
+def test_losses_of_a_part_are_those_of_its_last_call(dense_model):
+    layer = keras.layers.ActivityRegularization(l2=1.0)
+    model = keras.Sequential([keras.Input((2,)), layer, keras.layers.Dense(1)])
+    program = trainer.program(model)
+    for _ in range(2):
+        values = program.enter(np.ones((1, 2), "float32"))
+        program.run(program.operations, values, training=True)
+        assert len(model.losses) == 1 and trainer.has_losses(layer)
+    assert not trainer.has_losses(model.layers[1])
+
+
+def test_random_generators_and_impure_operations_are_found():
+    dropout, dense = keras.layers.Dropout(0.5), keras.layers.Dense(2)
+    dense.build((None, 2))
+    assert len(trainer.random_variables(dropout)) == 1 and not trainer.random_variables(dense)
+    spec = tf.TensorSpec((None, 2))
+
+    def graph(function):
+        return tf.function(function, autograph=False).get_concrete_function(spec).graph
+
+    assert trainer.impure_operations(graph(lambda x: dense(x))) == []
+    assert trainer.impure_operations(graph(lambda x: dropout(x, training=False))) == []
+    assert "AssignVariableOp" in trainer.impure_operations(graph(lambda x: dropout(x, training=True)))
+    assert trainer.impure_operations(graph(lambda x: x * tf.random.uniform(()))) == ["RandomUniform"]
+    assert trainer.impure_operations(graph(lambda x: tf.py_function(lambda y: y, [x], tf.float32)))
+    nested = tf.function(lambda x: x + tf.random.normal(()))
+    assert trainer.impure_operations(graph(lambda x: nested(x))) == ["RandomStandardNormal"]
+
+
+def test_steps_and_methods_that_are_not_kerass(dense_model):
+    class Own(keras.Sequential):
+        def compute_metrics(self, *args, **kwargs):
+            return {}
+
+    assert trainer.customized(dense_model) == []
+    assert trainer.customized(Own([keras.Input((2,)), keras.layers.Dense(1)])) == ["compute_metrics"]
+    dense_model.train_step = lambda data: {}
+    assert trainer.customized(dense_model) == ["train_step"]
+
+
+def test_a_running_fit_tells_its_arrays_and_their_order(dense_model):
+    dense_model.compile(loss="mse")
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            fit = trainer.running_fit(self.model)
+            found = (trainer.reads_arrays(fit.epoch_iterator), trainer.keeps_order(fit.epoch_iterator))
+            seen.append((*found, fit.first_epoch))
+
+        def on_test_begin(self, logs=None):
+            seen.append(trainer.reads_arrays(trainer.validation_iterator(self.model)))
+
+    x, y = np.zeros((2, 4), "float32"), np.zeros((2, 3), "float32")
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    options = {"verbose": 0, "callbacks": [Look()], "epochs": 2, "initial_epoch": 1}
+    dense_model.fit(x, y, **options)
+    dense_model.fit(x, y, shuffle=False, validation_data=rows, **options)
+    dense_model.fit(rows, shuffle=False, **options)
+    assert seen == [(True, False, 1), (True, True, 1), False, (False, False, 1)]
+    assert trainer.validation_iterator(dense_model) is None

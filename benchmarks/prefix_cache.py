@@ -1,0 +1,270 @@
+"""PrefixCache against plain Keras on Fashion-MNIST: whole runs and epochs after the first, ratios of one run.
+
+    python benchmarks/prefix_cache.py [--images 2048] [--size 96] [--rounds 3] [--only NAME] [--figure FILE]
+    python benchmarks/prefix_cache.py --sizes [--figure FILE]
+
+The first form trains MobileNetV2 (weights at random) and EfficientNet-Lite0 (ImageNet weights) with a frozen
+backbone, with two thirds of the stages frozen, and with a gradual schedule of four phases that ends with the
+upper half thawed; each with and without the cache, in turn, validation included. "an epoch" compares medians
+of the epochs after the first. The last line of each is the cost of a cache that is off: there the model
+augments in its first layer. The second form shows cost and memory against the size of the data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasft
+from kerasft.data import load_dataset
+
+
+@dataclass
+class Run:
+    """Seconds of a whole fit and of its epochs, and the validation accuracy after each."""
+
+    seconds: float = 0.0
+    epochs: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+
+
+class Clock(keras.callbacks.Callback):
+    """Takes the time of each epoch, validation included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.epochs.append(time.perf_counter() - self.begin)
+
+
+def images_of(count: int, size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """`count` images to train and a quarter of that to validate, with labels."""
+    data = load_dataset("tfds:fashion_mnist", image_size=size, validation_fraction=0.2)
+    parts = []
+    for part, wanted in ((data.train, count), (data.validation, count // 4)):
+        rows = [pair for pair in part.unbatch().take(wanted).batch(256).as_numpy_iterator()]
+        parts.append(tuple(np.concatenate(column) for column in zip(*rows, strict=True)))
+    return tuple(parts)
+
+
+def backbones(size: int) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
+    """The two backbones by name, as functions that build them."""
+    yield (
+        "MobileNetV2",
+        lambda: keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(size, size, 3)),
+    )
+    from kerasft.examples.efficientnet_lite0 import write_saved_model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(write_saved_model(Path(scratch) / "lite0", feature_vector=True, rescale=True))
+        yield "EfficientNet-Lite0", lambda: kerasft.hub.load_backbone(folder, input_shape=(size, size, 3))
+
+
+def classifier(build: Callable[[], keras.Model], size: int, augment: bool = False) -> keras.Model:
+    """A compiled classifier of ten classes over a backbone that takes pixels."""
+    keras.utils.set_random_seed(0)
+    backbone = build()
+    x = inputs = keras.Input((size, size, 3))
+    if augment:
+        x = keras.layers.RandomFlip("horizontal")(x)
+    if isinstance(backbone.layers[1], keras.layers.Conv2D):  # MobileNetV2, which expects -1 to 1
+        x = keras.layers.Rescaling(1 / 127.5, -1)(x)
+    x = backbone(x)
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(0.2)(x)
+    model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+    optimizer = kerasft.with_lr_multipliers(keras.optimizers.Adam(1e-3), {}, model=model)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def fit(
+    model: keras.Model, parts: tuple, epochs: int, callbacks: list[keras.callbacks.Callback], source: str
+) -> Run:
+    """Train, and take the times."""
+    (images, labels), validation = parts
+    clock = Clock()
+    options = {
+        "validation_data": validation,
+        "epochs": epochs,
+        "verbose": 0,
+        "callbacks": [*callbacks, clock],
+    }
+    begin = time.perf_counter()
+    if source == "arrays":
+        history = model.fit(images, labels, batch_size=32, **options)
+    else:
+        train = tf.data.Dataset.from_tensor_slices((images, labels))
+        train = train.shuffle(len(images), seed=0).batch(32).prefetch(2)
+        history = model.fit(train, **options)
+    return Run(time.perf_counter() - begin, clock.epochs, history.history["val_accuracy"])
+
+
+def compare(
+    title: str, rounds: int, train: Callable[[list[keras.callbacks.Callback]], Run]
+) -> tuple[Run, Run]:
+    """Train with and without the cache in turn, print the ratios, and return the last two runs."""
+    whole, later = [], []
+    for _ in range(rounds):
+        cache = kerasft.PrefixCache()
+        cached = train([cache])
+        plain = train([])
+        whole.append(plain.seconds / cached.seconds)
+        later.append(statistics.median(plain.epochs[1:]) / statistics.median(cached.epochs[1:]))
+    print(
+        f"{title:38} plain {plain.seconds:6.1f} s  cached {cached.seconds:5.1f} s  whole run "
+        f"{statistics.median(whole):5.2f}  an epoch {statistics.median(later):5.1f}  accuracy "
+        f"{plain.accuracy[-1]:.3f} {cached.accuracy[-1]:.3f}",
+        flush=True,
+    )
+    return plain, cached
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print the table, and draw the figure."""
+    parts = images_of(options.images, options.size)
+    print(
+        f"{options.images} images of {options.size}×{options.size} to train, {len(parts[1][0])} to validate"
+    )
+    runs: dict[str, tuple[Run, Run]] = {}
+    for name, build in backbones(options.size):
+        if options.only in name:
+            runs |= measure_backbone(name, build, parts, options)
+    if options.figure:
+        draw(runs, options.figure)
+
+
+def measure_backbone(
+    name: str, build: Callable[[], keras.Model], parts: tuple, options: argparse.Namespace
+) -> dict[str, tuple[Run, Run]]:
+    """The rows of one backbone."""
+    last = len(kerasft.find_stages(classifier(build, options.size))) - 1
+
+    def frozen(depth: int, epochs: int, callbacks: list, augment: bool = False) -> Run:
+        model = classifier(build, options.size, augment)
+        kerasft.freeze(model, depth)
+        return fit(model, parts, epochs, callbacks, options.source)
+
+    def gradual(callbacks: list) -> Run:
+        depths = [last, round(last * 5 / 6), round(last * 2 / 3), round(last / 2)]
+        schedule = kerasft.UnfreezingSchedule.from_depths(depths, every=3)
+        model = classifier(build, options.size)
+        return fit(model, parts, 12, [kerasft.GradualUnfreezing(schedule), *callbacks], options.source)
+
+    cases = {
+        "head, 20 epochs": lambda callbacks: frozen(last, 20, callbacks),
+        "two thirds frozen, 6 epochs": lambda callbacks: frozen(round(last * 2 / 3), 6, callbacks),
+        "four phases, 12 epochs": gradual,
+    }
+    runs = {
+        f"{name}: {title}": compare(f"{name}: {title}", options.rounds, train)
+        for title, train in cases.items()
+    }
+    off = [
+        statistics.median(frozen(last, 4, [kerasft.PrefixCache()], True).epochs[1:])
+        / statistics.median(frozen(last, 4, [], True).epochs[1:])
+        for _ in range(options.rounds)
+    ]
+    print(
+        f"{name}: a cache that is off, an epoch with it by without: {statistics.median(off):.3f}", flush=True
+    )
+    return runs
+
+
+def draw(runs: dict[str, tuple[Run, Run]], path: str) -> None:
+    """Validation accuracy over time, with and without the cache."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(runs) // 3)
+    figure = Figure(figsize=(12, 3.4 * rows), layout="constrained")
+    for axes, (title, pair) in zip(figure.subplots(rows, 3, squeeze=False).flat, runs.items(), strict=False):
+        for run, label, color in zip(
+            pair, ("plain Keras", "PrefixCache"), ("#888888", "#0a6ebd"), strict=True
+        ):
+            start = run.seconds - sum(run.epochs)
+            times = np.cumsum(run.epochs) + start
+            axes.plot(times, run.accuracy, "o-", color=color, label=label, markersize=3, linewidth=1.2)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("seconds")
+        axes.set_ylabel("validation accuracy")
+        axes.set_xscale("log")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def measure_sizes(options: argparse.Namespace) -> None:
+    """Print seconds an epoch and memory for growing data sets, with a cap that the largest exceeds."""
+    name, build = next(backbones(options.size))
+    cap = 2**27
+    print(f"{name}, half of the stages frozen, record capped at {cap / 1e6:.0f} MB of memory")
+    rows = []
+    for count in (1024, 4096, 16384):
+        parts = images_of(count, options.size)
+        model = classifier(build, options.size)
+        kerasft.freeze(model, (len(kerasft.find_stages(model)) - 1) // 2)
+        cache = kerasft.PrefixCache(max_bytes=cap)
+        cached = fit(model, parts, 3, [cache], options.source)
+        record, held = cache.report.bytes, cache.report.peak_bytes
+        model = classifier(build, options.size)
+        kerasft.freeze(model, (len(kerasft.find_stages(model)) - 1) // 2)
+        plain = fit(model, parts, 2, [], options.source)
+        rows.append((count, plain.epochs[-1], cached.epochs[0], cached.epochs[-1]))
+        print(
+            f"{count:6} images: plain {plain.epochs[-1]:6.1f} s an epoch, recording {cached.epochs[0]:5.1f}, "
+            f"from the record {cached.epochs[-1]:5.1f}; record {record / 1e6:6.1f} MB, in memory at most "
+            f"{held / 1e6:5.1f} MB",
+            flush=True,
+        )
+    if options.figure:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        counts = [row[0] for row in rows]
+        for column, label in ((1, "plain Keras"), (2, "recording epoch"), (3, "from the record")):
+            axes.loglog(counts, [row[column] for row in rows], "o-", label=label)
+        axes.set_xlabel("images")
+        axes.set_ylabel("seconds an epoch")
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+        figure.savefig(options.figure, dpi=110)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=2048)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--source", choices=("arrays", "dataset"), default="arrays")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--figure")
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores")
+    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
+    (measure_sizes if options.sizes else measure)(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Which samples there are, and in which order they come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class Index:
+    """Rows by the fingerprints of their samples."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, fingerprint: int) -> bool:
+        return int(fingerprint) in self._rows
+
+    def find(self, fingerprints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row of each sample, new ones numbered on; and which are new (a repeated one is new once)."""
+        rows, new = np.empty(len(fingerprints), np.int64), np.zeros(len(fingerprints), bool)
+        for i, fingerprint in enumerate(fingerprints.tolist()):
+            row = self._rows.get(fingerprint)
+            if row is None:
+                row, new[i] = len(self._rows), True
+                self._rows[fingerprint] = row
+            rows[i] = row
+        return rows, new
+
+    def fingerprints(self) -> np.ndarray:
+        """Those of all rows, in order."""
+        return np.fromiter(self._rows, np.uint64, len(self._rows))
+
+    def digest(self) -> str:
+        """A name for the set of samples, whatever their order."""
+        return hashlib.blake2b(np.sort(self.fingerprints()).tobytes(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """In which order recorded rows come, epoch after epoch.
+
+    Attributes:
+        windows: Rows of an epoch; of each of several epochs in turn, if there are several.
+        sizes: The sizes of an epoch's batches.
+        seed: For a fresh permutation in each epoch; None keeps the order, and an epoch goes on in the
+            first window where the one before it has ended.
+        first_epoch: The first epoch that comes from the record.
+        start: Batches of the first window that were taken before that epoch, if the order is kept.
+    """
+
+    windows: tuple[np.ndarray, ...]
+    sizes: tuple[int, ...]
+    seed: int | None
+    first_epoch: int
+    start: int = 0
+    cycle: tuple[int, ...] = ()
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The rows of each batch of an epoch."""
+        if self.seed is None:
+            bounds = np.cumsum([0, *self.cycle])
+            first = self.start + (epoch - self.first_epoch) * len(self.sizes)
+            indices = [(first + i) % len(self.cycle) for i in range(len(self.sizes))]
+            return [self.windows[0][bounds[i] : bounds[i + 1]] for i in indices]
+        rows = self.windows[(epoch - self.first_epoch) % len(self.windows)]
+        shuffled = np.random.default_rng([self.seed, epoch]).permutation(rows)
+        return np.split(shuffled[: sum(self.sizes)], np.cumsum(self.sizes)[:-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "windows": [w.tolist() for w in self.windows]}
+
+    @classmethod
+    def from_dict(cls, said: dict[str, Any]) -> Order:
+        """What `to_dict` returned."""
+        windows = tuple(np.array(w, np.int64) for w in said["windows"])
+        return cls(
+            **{**said, "windows": windows, "sizes": tuple(said["sizes"]), "cycle": tuple(said["cycle"])}
+        )
+
+
+def order_of(
+    log: Sequence[np.ndarray], window: int, rows: int, seed: int, first_epoch: int, views: int = 1
+) -> Order:
+    """How a source goes on whose batches so far were `log`.
+
+    If they came in cycles, the order is kept; otherwise each epoch is a fresh permutation of what was seen.
+
+    Args:
+        log: The rows of each batch since the source began, in epochs of `window` batches.
+        window: Batches in an epoch.
+        rows: How many rows there are.
+        seed: For permutations.
+        first_epoch: The first epoch that is to come from the record.
+        views: How many epochs of an augmented source were recorded, to be used in turn.
+    """
+    sizes = tuple(len(batch) for batch in log[-window:])
+    if views > 1:
+        windows = [np.concatenate(log[i * window : (i + 1) * window]) for i in range(views)]
+        return Order(tuple(windows), sizes, seed, first_epoch)
+    for period in range(1, len(log) - (window + 1) // 2 + 1):  # half an epoch must have come again
+        if all(np.array_equal(a, b) for a, b in zip(log, log[period:], strict=False)):
+            cycle = tuple(len(batch) for batch in log[:period])
+            return Order((np.concatenate(log[:period]),), sizes, None, first_epoch, len(log) % period, cycle)
+    seen = np.concatenate(log[-window:])
+    others = np.setdiff1d(np.arange(rows), seen)
+    return Order((np.concatenate([seen, others]),), sizes, seed, first_epoch)

@@ -1,0 +1,283 @@
+"""Tables of rows that grow, in memory or on disk, under a cap."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class StorageError(Exception):
+    """A record can't be stored; the message says why, as a sentence."""
+
+
+class Column:
+    """An array that grows by rows: blocks in memory, or a file."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], path: Path | None = None) -> None:
+        self.shape, self.dtype, self.path = shape, dtype, path
+        self.row_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self._blocks: list[np.ndarray] = []
+        self._starts: list[int] = []
+        self._rows = 0
+        self._map: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def append(self, block: np.ndarray) -> None:
+        """Add rows; what the caller does to `block` later does not matter."""
+        if self.path is None:
+            self._starts.append(self._rows)
+            self._blocks.append(np.array(block))
+        else:
+            with open(self.path, "ab") as file:
+                file.write(np.ascontiguousarray(block).view(np.uint8).data)
+            self._map = None
+        self._rows += len(block)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The given rows, in the given order."""
+        if self.path is not None:
+            return self._mapped()[rows]
+        found = np.empty((len(rows), *self.shape), self.dtype)
+        block = np.searchsorted(self._starts, rows, side="right") - 1
+        for index in np.unique(block):
+            at = np.flatnonzero(block == index)
+            found[at] = self._blocks[index][rows[at] - self._starts[index]]
+        return found
+
+    def move_to(self, path: Path) -> None:
+        """Go from memory to a file."""
+        with open(path, "wb") as file:
+            for block in self._blocks:
+                file.write(np.ascontiguousarray(block).view(np.uint8).data)
+        self.path, self._blocks, self._starts = path, [], []
+
+    def _mapped(self) -> np.ndarray:
+        if self._map is None:
+            shape = (self._rows, *self.shape)
+            if not self._rows or not self.row_bytes:
+                self._map = np.empty(shape, self.dtype)
+            else:
+                assert self.path is not None
+                self._map = np.memmap(self.path, self.dtype, "r", 0, shape)
+        return self._map
+
+    @classmethod
+    def of_file(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], rows: int) -> Column:
+        """A column that a file holds already."""
+        column = cls(shape, dtype, path)
+        column._rows = rows
+        return column
+
+
+class Table:
+    """Columns with the same rows; a folder holds them, if there is one."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.columns: list[Column] = []
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, wherever they are."""
+        return sum(len(c) * c.row_bytes for c in self.columns)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are in memory."""
+        return self.folder is None
+
+    def append(self, arrays: Sequence[np.ndarray]) -> None:
+        """Add rows: one array for each column.
+
+        Raises:
+            StorageError: An array has another shape or dtype than those before it.
+        """
+        if not self.columns:
+            self.columns = [
+                Column(a.shape[1:], a.dtype, None if self.folder is None else self.folder / f"{i}.bin")
+                for i, a in enumerate(arrays)
+            ]
+        for column, array in zip(self.columns, arrays, strict=True):
+            if array.shape[1:] != column.shape or array.dtype != column.dtype:
+                raise StorageError(
+                    f"The data change from batch to batch: {array.dtype} {array.shape[1:]} came after "
+                    f"{column.dtype} {column.shape}."
+                )
+        for column, array in zip(self.columns, arrays, strict=True):
+            column.append(array)
+
+    def take(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The given rows of each column, in the given order."""
+        return [column.take(rows) for column in self.columns]
+
+    def move_to(self, folder: Path) -> None:
+        """Go from memory to files in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, column in enumerate(self.columns):
+            column.move_to(folder / f"{i}.bin")
+        self.folder = folder
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What each file of a table on disk holds, with its checksum."""
+        return [
+            {
+                "dtype": c.dtype.str,
+                "shape": list(c.shape),
+                "bytes": len(c) * c.row_bytes,
+                "blake2b": digest_of(c.path),
+            }
+            for c in self.columns
+        ]  # fmt: skip
+
+    @classmethod
+    def open(cls, folder: Path, description: Sequence[dict[str, Any]], rows: int) -> Table:
+        """A table that `describe` described.
+
+        Raises:
+            StorageError: A file is missing, cut short or altered.
+        """
+        table = cls(folder)
+        for i, said in enumerate(description):
+            path = folder / f"{i}.bin"
+            if said["bytes"] == 0:
+                path.touch()
+            if (
+                not path.is_file()
+                or path.stat().st_size != said["bytes"]
+                or digest_of(path) != said["blake2b"]
+            ):
+                raise StorageError(f"{path} was cut short or altered")
+            dtype = np.dtype(said["dtype"])
+            table.columns.append(Column.of_file(path, tuple(said["shape"]), dtype, rows))
+        return table
+
+
+def digest_of(path: Path | None) -> str:
+    """A checksum of a file; of nothing, if it does not exist."""
+    if path is None or not path.exists():
+        return hashlib.blake2b(digest_size=16).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class Storage:
+    """Where the tables of a run are, under a cap.
+
+    Args:
+        folder: A folder for all of them; None keeps them in memory, and moves those beyond the cap into a
+            temporary folder if `spill` is on.
+        max_bytes: The cap: of memory, or of the folder.
+        spill: Whether tables beyond the cap go to disk.
+    """
+
+    def __init__(self, folder: Path | None, max_bytes: int, spill: bool) -> None:
+        self.folder, self.max_bytes, self.spill = folder, max_bytes, spill
+        self.peak_bytes = 0
+        self._tables: list[Table] = []
+        self._scratch: Path | None = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
+
+    def table(self) -> Table:
+        """A new table."""
+        table = Table(None if self.folder is None else self._new_folder())
+        self._tables.append(table)
+        return table
+
+    def append(self, table: Table, arrays: Sequence[np.ndarray]) -> None:
+        """Add rows to a table, within the cap.
+
+        Raises:
+            StorageError: They don't fit, or the disk is full.
+        """
+        more = sum(a.nbytes for a in arrays)
+        try:
+            if table.in_memory and self.spill and self.bytes_in_memory + more > self.max_bytes:
+                table.move_to(self._new_folder())
+            elif (table.in_memory or self.folder) and self.nbytes + more > self.max_bytes and not self.spill:
+                raise StorageError(
+                    f"The record exceeds max_bytes={self.max_bytes:,}: it has {self.nbytes:,} bytes, and a "
+                    f"batch adds {more:,}."
+                )
+            table.append(arrays)
+        except OSError as error:
+            raise StorageError(f"The record can't be written: {error}.") from None
+        self.peak_bytes = max(self.peak_bytes, self.bytes_in_memory)
+
+    def drop(self, table: Table) -> None:
+        """Forget a table, and delete its files."""
+        self._tables = [t for t in self._tables if t is not table]
+        if table.folder is not None and self._scratch is not None:
+            if self._scratch in table.folder.parents:
+                shutil.rmtree(table.folder, ignore_errors=True)
+        table.columns = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tables."""
+        return sum(t.nbytes for t in self._tables)
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Bytes of the tables in memory."""
+        return sum(t.nbytes for t in self._tables if t.in_memory)
+
+    def close(self) -> None:
+        """Delete what is not kept."""
+        self._tables = []
+        if self._scratch is not None:
+            self._delete()
+            self._scratch = None
+
+    def _new_folder(self) -> Path:
+        if self._scratch is None:
+            prefix = "kerasft-" if self.folder is None else partial_prefix()
+            self._scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
+            self._delete = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+
+def partial_prefix() -> str:
+    """How names of folders begin that this process has not finished."""
+    return f".recording-{socket.gethostname()}-{os.getpid()}-"
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what processes of this machine that are gone were recording."""
+    for path in folder.glob(f".recording-{socket.gethostname()}-*"):
+        pid = path.name.rsplit("-", 2)[1]
+        with contextlib.suppress(ValueError, PermissionError):
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free, as far as the system says; limits of a container included."""
+    free = 2**31
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        with open("/proc/meminfo") as file:
+            free = 1024 * int(next(line for line in file if line.startswith("MemAvailable")).split()[1])
+    with contextlib.suppress(OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    return max(free, 0)
