@@ -90,6 +90,9 @@ def finetune(
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
     ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Run frozen layers once for each image.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
@@ -133,6 +136,7 @@ def finetune(
             batch_norm=batch_norm,
             overwrite=overwrite,
             resume=resume,
+            cache=cache,
             seed=seed,
             trust=trust,
         )
@@ -274,6 +278,8 @@ def _show(outcome: Outcome) -> None:
     console.print(
         f"Frozen weights compared after each epoch: {count}, all equal to the bit.", highlight=False
     )
+    if outcome.cache is not None:
+        console.print(f"Frozen work: {outcome.cache}", highlight=False)
     for precision, reason in outcome.failures.items():
         console.print(f"{precision} was not exported: {reason}", style="red", markup=False)
     if not outcome.reports:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import networkx
-import numpy as np
 import tensorflow as tf
 
 from kerasft import trainer
@@ -78,11 +78,17 @@ class Cut:
 
     @property
     def weights_digest(self) -> str:
-        """A name for the values of the prefix's weights."""
-        found = hashlib.blake2b(digest_size=16)
-        for weight in self.weights:
-            found.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
-        return found.hexdigest()
+        """A name for the values of the prefix's weights, quick to find (FarmHash64)."""
+        memo = self.program.memo
+        if self.position not in memo:
+            weights = self.weights
+
+            def digest() -> Any:
+                rows = [tf.fingerprint(tf.reshape(v.value, (1, -1))) for v in weights]
+                return tf.fingerprint(tf.reshape(tf.concat(rows, 0), (1, -1)))
+
+            memo[self.position] = tf.function(digest, autograph=False).get_concrete_function()
+        return bytes(memo[self.position]().numpy()).hex()
 
     def suffix(self, value: Any, sides: Mapping[int, Any], training: bool) -> Any:
         """The model's outputs from the value at the cut and the inputs that it reads, by their numbers."""
@@ -133,11 +139,12 @@ def find_cut(program: trainer.Program, moving: Collection[int] = ()) -> Cut:
         raise NoCutError(f"Nothing frozen comes first: {first}.")
     frontier &= set(still)
     candidates = {*frontier, *(p for f in frontier for p in cut_points(still, [f]))}
+    costs = [_cost(operation) for operation in operations]
     best: tuple[float, int, int] | None = None
     for i in sorted(candidates):
         if len(operations[i].writes) == 1 and operations[i].layer is not None:
             needed, sides = _needed(program, i, producer)
-            saved = sum(_cost(operations[k]) for k in ancestors[i] - needed)
+            saved = sum(costs[k] for k in ancestors[i] - needed)
             if saved and (best is None or (saved, -len(sides), i) > best):
                 best = saved, -len(sides), i
     if best is None:
@@ -153,9 +160,8 @@ def find_cut(program: trainer.Program, moving: Collection[int] = ()) -> Cut:
 
 def _cost(operation: trainer.Operation) -> float:
     """What a call costs, in multiplications of a sample, roughly; 0 for a layer without weights."""
-    sizes = [float(np.prod(v.shape)) for v in getattr(operation.layer, "weights", ())]
-    positions = [axis or 1 for axis in operation.outputs[0].shape[1:-1]] if sizes else []
-    return sum(sizes) * float(np.prod(positions))
+    sizes = [math.prod(v.shape) for v in getattr(operation.layer, "weights", ())]
+    return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
 
 
 def _needed(
@@ -240,13 +246,26 @@ class Prefix:
         """Numbers of the inputs that any of the suffixes reads."""
         return tuple(sorted({side for cut in self.cuts for side in cut.sides}))
 
+    def computes_the_same(self, other: Prefix) -> bool:
+        """Whether two prefixes have the same cuts and graphs, to the name of each operation."""
+        a, b = self.function, other.function
+        return (
+            [cut.position for cut in self.cuts] == [cut.position for cut in other.cuts]
+            and [id(t) for t in a.captured_inputs] == [id(t) for t in b.captured_inputs]
+            and a.graph.as_graph_def() == b.graph.as_graph_def()
+        )
+
     def __call__(self, x: Any) -> Any:
         """For data `x`: the value at each cut, its mask (or None), and the inputs in `sides`."""
         return self.function(*leaves(x))
 
 
 def trace_prefix(
-    plan: Callable[[Collection[int]], Sequence[Cut]], signature: Any, training: bool, moving: set[int]
+    plan: Callable[[Collection[int]], Sequence[Cut]],
+    signature: Any,
+    training: bool,
+    moving: set[int],
+    traced: list[Prefix] | None = None,
 ) -> Prefix:
     """Trace what comes before cuts, and prove that nothing in it writes, draws or leaves TensorFlow.
 
@@ -255,6 +274,8 @@ def trace_prefix(
         signature: `tf.TensorSpec`s of the model's inputs, in the structure of its data.
         training: Whether the model trains.
         moving: Indices known so far; those that the trace finds are added.
+        traced: Those that were traced before; one that computes the same is used again, which saves the time
+            that TensorFlow takes to prepare a function.
 
     Raises:
         NoCutError: There is no cut.
@@ -275,7 +296,13 @@ def trace_prefix(
         elif trainer.impure_operations(concrete.graph):
             moving.add(indices[_first_impure(compute, signature, len(indices))])
         else:
-            return Prefix(cuts, concrete)
+            found = Prefix(cuts, concrete)
+            for other in traced or []:
+                if other.computes_the_same(found):
+                    return other
+            if traced is not None:
+                traced.append(found)
+            return found
 
 
 def _compute(

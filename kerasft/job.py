@@ -16,9 +16,11 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kerasft import export
+from kerasft.cache_report import CacheReport
 from kerasft.data import ImageData
 from kerasft.hub import load_backbone
 from kerasft.multipliers import layerwise_decay, with_lr_multipliers
+from kerasft.prefix import PrefixCache
 from kerasft.resume import BackupAndRestore
 from kerasft.schedule import Phase, UnfreezingSchedule
 from kerasft.stages import Stages, find_stages
@@ -43,6 +45,7 @@ class Settings:
         precisions: What to export, each to a file of its own.
         overwrite: Whether `out` may be replaced, and an unfinished run of it discarded.
         resume: Whether to go on with an unfinished run of `out`.
+        cache: Whether frozen work is recorded and done once (`kerasft.PrefixCache`).
         seed: For weights and shuffling.
         trust: As in `load_backbone`.
     """
@@ -58,6 +61,7 @@ class Settings:
     precisions: tuple[str, ...] = ("float32", "float16")
     overwrite: bool = False
     resume: bool = False
+    cache: bool = True
     seed: int = 0
     trust: bool = False
 
@@ -76,6 +80,8 @@ class Outcome:
             equal to the bit, or the job would have raised.
         seconds: Whole time, from the loaded data to the verified files.
         out: The folder.
+        files: Names of the files in it.
+        cache: What was recorded; None if nothing was to be.
     """
 
     phases: list[dict[str, Any]]
@@ -87,6 +93,7 @@ class Outcome:
     seconds: float
     out: Path
     files: list[str] = field(default_factory=list)
+    cache: CacheReport | None = None
 
 
 def run(data: ImageData, settings: Settings, progress: Progress | None = None) -> Outcome:
@@ -123,7 +130,10 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
         stages = find_stages(model)
         schedule = equal_parts(stages, settings.epochs, settings.learning_rate / 3)
         head_accuracy = _head_accuracy(work, model, data, sum(settings.epochs), display)
-        history = _fit(model, stages, schedule, data, settings, display, work)
+        cache = None
+        if settings.cache:
+            cache = PrefixCache(work.scratch / "record", keep=True, seed=settings.seed)
+        history = _fit(model, stages, schedule, data, settings, display, work, cache)
         task = display.add_task("testing and exporting", total=1 + len(settings.precisions))
         accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
         display.advance(task)
@@ -155,6 +165,7 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
             time.perf_counter() - begin,
             settings.out,
             [*sorted(p.name for p in folder.iterdir()), "report.json"],
+            None if cache is None else cache.report,
         )
         (folder / "report.json").write_text(_to_json(outcome, history))
     return outcome
@@ -260,6 +271,7 @@ def _fit(
     settings: Settings,
     display: Progress,
     work: Workspace,
+    cache: PrefixCache | None,
 ) -> dict[str, list[float]]:
     keras.utils.set_random_seed(settings.seed)  # whatever came before: a resumed run skips some of it
     optimizer = with_lr_multipliers(
@@ -270,6 +282,7 @@ def _fit(
     rows = _Rows(work.state / "history.json", unfreezing)
     callbacks = [
         unfreezing,
+        *([] if cache is None else [cache]),
         rows,
         BackupAndRestore(work.state / "backup", delete_checkpoint=False),
         _Bar(display, stages),
@@ -305,6 +318,8 @@ class _Rows(keras.callbacks.Callback):
 
 class _Bar(keras.callbacks.Callback):
     """One bar over all epochs."""
+
+    display_only = True
 
     def __init__(self, display: Progress, stages: Stages) -> None:
         super().__init__()
@@ -350,6 +365,7 @@ def _to_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
         "head_accuracy": outcome.head_accuracy,
         "accuracy": outcome.accuracy,
         "seconds": round(outcome.seconds, 1),
+        "cache": None if outcome.cache is None else dataclasses.asdict(outcome.cache),
         "not_exported": outcome.failures,
         "exports": {name: json.loads(report.to_json()) for name, report in outcome.reports.items()},
         "history": history,

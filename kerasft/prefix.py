@@ -15,7 +15,7 @@ import keras
 
 from kerasft import trainer
 from kerasft.cache_report import CacheReport, why_never
-from kerasft.cuts import Cut, NoCutError, find_cut
+from kerasft.cuts import Cut, NoCutError, Prefix, find_cut
 from kerasft.freezing import Flags, set_depth
 from kerasft.record import Storage, free_memory
 from kerasft.source import Plan, Settings, Source
@@ -123,6 +123,7 @@ class PrefixCache(keras.callbacks.Callback):
         self.report = CacheReport()
         self._iterator = getattr(trainer.running_fit(self.model), "epoch_iterator", None)
         self._moving: set[int] = set()
+        self._traced: list[Prefix] = []
         self._epoch = 0
         self._flags: Flags | None = None
         self._stock = self._stock_test = None
@@ -143,7 +144,8 @@ class PrefixCache(keras.callbacks.Callback):
         self._begin = time.perf_counter()
         if self._train is None or self._broken:
             return
-        if self._flags is not None and self._is_known_function() and (changed := self._flags.changed()):
+        changed = None if self._flags is None else self._flags.changed()
+        if changed and self._is_known_function():
             logger.warning(
                 "`trainable` was changed while fit runs, which Keras does not see: %s. It counts from epoch "
                 "%d on.",
@@ -151,7 +153,8 @@ class PrefixCache(keras.callbacks.Callback):
                 epoch,
             )
             trainer.follow_flags(self.model)
-        self._arrange()
+        if changed != [] or not self._is_known_function():
+            self._arrange()
         self._train.begin_epoch(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -231,6 +234,7 @@ class PrefixCache(keras.callbacks.Callback):
         return Plan(
             cuts=self._cuts,
             moving=self._moving,
+            traced=self._traced,
             repeats=trainer.reads_arrays(source),
             ordered=trainer.keeps_order(source),
             ahead=self._may_go_ahead([] if fit is None else fit.callbacks),

@@ -60,6 +60,7 @@ class Plan:
     Attributes:
         cuts: Finds the cuts, as in `trace_prefix`.
         moving: Calls that are known not to be deterministic.
+        traced: Prefixes that were traced before.
         repeats: Whether the data are the same in each epoch for certain.
         ordered: Whether they come in the same order for certain.
         ahead: Whether several steps may be taken before the first of them is reported.
@@ -69,6 +70,7 @@ class Plan:
 
     cuts: Callable[[Any], list[Cut]]
     moving: set[int]
+    traced: list[Prefix]
     repeats: bool
     ordered: bool
     ahead: bool
@@ -120,6 +122,7 @@ class Source:
         self.model, self.settings, self.store = model, settings, store
         self._ask, self._stop, self._is_running = plan, stop, is_running
         self.stock: Any = None
+        self._iterator: Any = None  # the one that the calls of this epoch come with
         self.forget()
         self.begin_epoch(0)
 
@@ -134,6 +137,7 @@ class Source:
         self._batches: list[np.ndarray] = []
         self._closed = False
         self._order: Order | None = None
+        self._left_out: set[int] = set()  # coming cuts for which there is no room
         self._is_kept = False  # whether it began with a record that an earlier run has kept
         self._kept_order: Order | None = None  # of that record
 
@@ -165,6 +169,7 @@ class Source:
         self._peeked: Any = None
         self._halted = False
         self._is_whole = True
+        self._iterator = None
 
     @property
     def replays(self) -> bool:
@@ -185,8 +190,10 @@ class Source:
 
     def __call__(self, iterator: Any) -> Any:
         """Take as many steps as Keras expects of one call; return the logs of the last one."""
-        if not isinstance(iterator, tf.data.Iterator) or not self._is_running():
-            return self.stock(iterator)  # train_on_batch, or a later fit after an interrupted one
+        if iterator is not self._iterator:
+            if not isinstance(iterator, tf.data.Iterator) or not self._is_running():
+                return self.stock(iterator)  # train_on_batch, or a later fit after an interrupted one
+            self._iterator = iterator
         try:
             prepared = self._prepare(iterator)
             if self._fresh:
@@ -269,7 +276,8 @@ class Source:
             turn = self._epoch - self._order.first_epoch
             if self._compare_seconds > COMPARE_SECONDS and turn & (turn - 1):
                 return  # it takes long: to fill a buffer for shuffling, say
-        self._peeked = next(iterator, None)
+        if self._peeked is None:
+            self._peeked = next(iterator, None)
         if self._peeked is None:
             raise StorageError(f"The source had no data in epoch {self._epoch}.")
         identities = self._identify(self._peeked)
@@ -383,7 +391,9 @@ class Source:
         assert self._plan is not None
         if self._prefix is None:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(self._spec)
-            self._prefix = trace_prefix(self._plan.cuts, x, self.settings.training, self._plan.moving)
+            self._prefix = trace_prefix(
+                self._plan.cuts, x, self.settings.training, self._plan.moving, self._plan.traced
+            )
             self._cuts = list(self._prefix.cuts)
             if self._cuts[0].position != self._cut.position:
                 self._suffix = None
@@ -411,8 +421,9 @@ class Source:
 
     def _columns(self, batch: Any, rows: np.ndarray, new: np.ndarray) -> list[Any]:
         """What the step needs for a batch, from the record where it has it."""
+        wanted = [cut for cut in self._cuts if cut is self._cut or cut.position not in self._left_out]
         lacking = new.any() or any(
-            (recorded := self._valid_once(cut)) is None or recorded.missing(rows).any() for cut in self._cuts
+            (recorded := self._valid_once(cut)) is None or recorded.missing(rows).any() for cut in wanted
         )
         if not lacking:
             recorded = self._recorded[self._cut.position]
@@ -429,16 +440,43 @@ class Source:
         if len(first):
             self.store.append(self._base, [_array(t)[first] for t in beside])
         for cut, value, mask in zip(prefix.cuts, values, masks, strict=True):
+            if cut.position in self._left_out and cut is not prefix.cuts[0]:
+                continue
             recorded = self._recorded.get(cut.position)
             if recorded is None:
                 recorded = self._recorded[cut.position] = Recorded(self.store.table(), cut.weights_digest)
             at = np.flatnonzero(recorded.missing(rows))
             at = at[np.unique(rows[at], return_index=True)[1]]  # a sample that comes twice is recorded once
-            arrays = [self._rounded(_array(value)[at], cut), *([] if mask is None else [_array(mask)[at]])]
             begin = len(recorded.table)
-            self.store.append(recorded.table, arrays)
+            try:
+                values_at = self._rounded(_array(value)[at], cut)
+                self._append(cut, recorded, [values_at, *([] if mask is None else [_array(mask)[at]])])
+            except StorageError as error:
+                if cut is prefix.cuts[0]:
+                    raise
+                logger.info("Nothing is recorded for the coming cut at %s. %s", cut.name, error)
+                self._leave_out(cut)
+                continue
             recorded.positions[rows[at]] = np.arange(begin, begin + len(at))
         return [values[0], *([] if masks[0] is None else [masks[0]]), *beside]
+
+    def _append(self, cut: Cut, recorded: Recorded, arrays: Sequence[np.ndarray]) -> None:
+        """Record values; those for coming cuts make room for those of the cut in force."""
+        while True:
+            try:
+                self.store.append(recorded.table, arrays)
+                return
+            except StorageError:
+                coming = [c for c in self._cuts[1:] if c.position in self._recorded]
+                if cut is not self._cut or not coming:
+                    raise
+                self._leave_out(coming[-1])
+
+    def _leave_out(self, cut: Cut) -> None:
+        """Record nothing for a coming cut, until it is in force."""
+        self._left_out.add(cut.position)
+        if recorded := self._recorded.pop(cut.position, None):
+            self.store.drop(recorded.table)
 
     def _valid_once(self, cut: Cut) -> Recorded | None:
         """As `_valid`, with weights compared at the first batch of an epoch only."""

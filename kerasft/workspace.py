@@ -24,11 +24,13 @@ class Workspace:
     Attributes:
         results: What becomes the job's folder.
         state: What a resumed job needs, such as backups; deleted at the end.
+        scratch: What a resumed job can use and does not need; deleted at the end.
         resumed: Whether an earlier process has begun the job.
     """
 
     results: Path
     state: Path
+    scratch: Path
     resumed: bool
 
 
@@ -67,13 +69,14 @@ def workspace(
         now = json.loads(json.dumps(identity, default=str))
         if resume:
             _check_same(out, json.loads(description.read_text()), now)
-        results, state = work / "results", work / "state"
+        results, state, scratch = work / "results", work / "state", work / "scratch"
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir()
         state.mkdir(exist_ok=True)
+        scratch.mkdir(exist_ok=True)
         description.write_text(json.dumps(now, indent=1))
         try:
-            yield Workspace(results, state, resume)
+            yield Workspace(results, state, scratch, resume)
             old = work / "old"
             if out.exists():
                 out.replace(old)

@@ -40,6 +40,7 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
     assert [row["depth"] for row in report["phases"]] == [3, 2, 1]
     assert report["exports"]["float32"]["accuracy_file"] == outcome.reports["float32"].accuracy_file
     assert report["history"]["freeze_depth"] == [3, 2, 1]
+    assert outcome.cache.replayed == report["cache"]["replayed"] == [False, False, True]
     assert outcome.frozen_checked == (3 + 2 + 1) * 6  # blocks frozen in the three epochs, 6 weights each
     model = keras.models.load_model(tmp_path / "out" / "model.keras")
     accuracy = model.evaluate(digits.test, verbose=0, return_dict=True)["accuracy"]
@@ -69,35 +70,43 @@ def test_a_job_that_breaks_off_leaves_nothing(handle, digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("cache", "epoch"), [(False, 1), (True, 1), (True, 2), (True, 3)])
+def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_path, monkeypatch, cache, epoch):
+    """With the cache, epochs 0 and 1 read the data, and epochs 2 and 3 come from the record."""
+    options = {"epochs": (2, 1, 1), "cache": cache}
+
     def data():
         return load_dataset("digits", image_size=16, limit=300)
 
-    whole = job.run(data(), settings(handle, tmp_path / "whole"))
+    whole = job.run(data(), settings(handle, tmp_path / "whole", **options))
     original, batches = job._Bar.on_train_batch_end, []
 
-    def stop_in_epoch_1(self, batch, logs=None):
+    def stop(self, batch, logs=None):
         original(self, batch, logs)
         batches.append(batch)
-        if batches.count(0) == 2 and batch == 3:
+        if batches.count(0) == epoch + 1 and batch == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(job._Bar, "on_train_batch_end", stop_in_epoch_1)
+    monkeypatch.setattr(job._Bar, "on_train_batch_end", stop)
     with pytest.raises(KeyboardInterrupt):
-        job.run(data(), settings(handle, tmp_path / "out"))
+        job.run(data(), settings(handle, tmp_path / "out", **options))
     monkeypatch.undo()
     assert (tmp_path / ".out.unfinished").is_dir() and not (tmp_path / "out").exists()
     with pytest.raises(FileExistsError, match="--resume"):
         job.run(digits, settings(handle, tmp_path / "out"))
     with pytest.raises(ValueError, match=r"learning_rate=0\.001; now there is learning_rate=0\.1"):
-        job.run(digits, settings(handle, tmp_path / "out", resume=True, learning_rate=0.1))
-    outcome = job.run(data(), settings(handle, tmp_path / "out", resume=True))
+        job.run(digits, settings(handle, tmp_path / "out", resume=True, learning_rate=0.1, **options))
+    outcome = job.run(data(), settings(handle, tmp_path / "out", resume=True, **options))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
     one, other = (keras.models.load_model(tmp_path / name / "model.keras") for name in ("whole", "out"))
     for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert outcome.phases == whole.phases
     assert (outcome.frozen_checked, outcome.accuracy) == (whole.frozen_checked, whole.accuracy)
+    assert (whole.cache is not None) == cache
+    if cache:
+        assert whole.cache.replayed == [False, False, True, True]
+        assert outcome.cache.replayed == whole.cache.replayed[epoch:]
     with pytest.raises(FileNotFoundError, match="no unfinished run"):
         job.run(digits, settings(handle, tmp_path / "new", resume=True))
 

@@ -808,6 +808,23 @@ def test_more_than_the_cap_without_a_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_coming_cut_for_which_there_is_no_room_is_left_out(caplog):
+    schedule = kerasft.UnfreezingSchedule.from_depths(["head", "block_2"], every=3)
+    # 44 samples: 3 floats at the head, 6·6·3 floats before block_2, a label of 8 bytes
+    for cap, replayed in (
+        (44 * (12 + 432 + 8), [False] + [True] * 5),
+        (3000, [False, True, True] + [False] * 3),
+    ):
+        cache = PrefixCache("memory", max_bytes=cap)
+        model = staged()
+        callbacks = [kerasft.GradualUnfreezing(schedule), cache]
+        with caplog.at_level(logging.INFO):
+            model.fit(*data(), epochs=6, batch_size=BATCH, verbose=0, callbacks=callbacks)
+        assert cache.report.replayed == replayed
+    assert "exceeds max_bytes=3000" in cache.reason.replace(",", "")
+    assert "Nothing is recorded for the coming cut at block_1_bn" in caplog.text
+
+
 def test_a_cap_smaller_than_a_batch():
     off(
         image_model(),

@@ -32,7 +32,9 @@ class Bench:
         self.model.compile("sgd", "mse")
         self.reasons = []
         program = trainer.program(self.model)
-        plan = Plan(lambda moving: [find_cut(program, moving)], set(), repeats, False, ahead, first_epoch, 1)
+        plan = Plan(
+            lambda moving: [find_cut(program, moving)], set(), [], repeats, False, ahead, first_epoch, 1
+        )
         given = {
             "training": True,
             "dtype": "float32",
