@@ -100,7 +100,7 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, trainable=False, name="body"),
         ...                         keras.layers.Dense(2, name="top")])
         >>> print(inspect_prefix(net))
-        Cached up to 'body': 66.7% of the forward pass, 32 bytes a sample, shape (None, 8).
+        Cached up to 'body': 67.9% of the forward pass, 32 bytes a sample, shape (None, 8).
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"inspect_prefix expects a Keras model, not {type(model).__name__}.")

@@ -10,12 +10,14 @@ import functools
 import hashlib
 import json
 import math
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import networkx
+import numpy as np
 import tensorflow as tf
 
 from kerasft import trainer
@@ -78,17 +80,17 @@ class Cut:
 
     @property
     def weights_digest(self) -> str:
-        """A name for the values of the prefix's weights, quick to find (FarmHash64)."""
-        memo = self.program.memo
-        if self.position not in memo:
-            weights = self.weights
+        """A name for the values of the prefix's weights."""
+        found = hashlib.blake2b(digest_size=16)
+        for weight in self.weights:
+            found.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
+        return found.hexdigest()
 
-            def digest() -> Any:
-                rows = [tf.fingerprint(tf.reshape(v.value, (1, -1))) for v in weights]
-                return tf.fingerprint(tf.reshape(tf.concat(rows, 0), (1, -1)))
-
-            memo[self.position] = tf.function(digest, autograph=False).get_concrete_function()
-        return bytes(memo[self.position]().numpy()).hex()
+    def prefix(self, x: Any, training: bool) -> Any:
+        """The value at the cut for data `x`, computed layer by layer."""
+        values = self.program.enter(x)
+        self.program.run(self.before, values, training)
+        return values[self.value]
 
     def suffix(self, value: Any, sides: Mapping[int, Any], training: bool) -> Any:
         """The model's outputs from the value at the cut and the inputs that it reads, by their numbers."""
@@ -190,7 +192,10 @@ def _settings(layer: Any) -> Any:
         said = vars(layer) if layer is not None else {}
         plain = {k: repr(v) for k, v in said.items() if k != "name" and not k.startswith("_")}
         return [type(layer).__name__, plain]
-    return [type(layer).__name__, _without_names(layer.get_config())]
+    try:
+        return [type(layer).__name__, _without_names(layer.get_config())]
+    except NotImplementedError:  # Keras's answer for a layer that does not say its settings
+        return [type(layer).__name__]
 
 
 def _without_names(config: Any) -> Any:
@@ -255,9 +260,24 @@ class Prefix:
             and a.graph.as_graph_def() == b.graph.as_graph_def()
         )
 
+    @functools.cached_property
+    def halves(self) -> Any:
+        """`function` on the halves of a batch, side by side: one alone leaves cores idle."""
+
+        def both(*given: Any) -> Any:
+            middle = (tf.shape(given[0])[0] + 1) // 2
+            parts = [self.function(*(t[:middle] for t in given)), self.function(*(t[middle:] for t in given))]
+            first, second = (leaves(part) for part in parts)
+            return packed(parts[0], [tf.concat(pair, 0) for pair in zip(first, second, strict=True)])
+
+        signature = self.function.structured_input_signature[0]
+        return tf.function(both, input_signature=signature, autograph=False).get_concrete_function()
+
     def __call__(self, x: Any) -> Any:
         """For data `x`: the value at each cut, its mask (or None), and the inputs in `sides`."""
-        return self.function(*leaves(x))
+        given = leaves(x)
+        fixed = any(spec.shape[0] is not None for spec in self.function.structured_input_signature[0])
+        return (self.function if fixed or len(given[0]) < 8 else self.halves)(*given)
 
 
 def trace_prefix(
@@ -283,6 +303,8 @@ def trace_prefix(
     while True:
         cuts = tuple(plan(moving))
         program = cuts[0].program
+        if all(spec.shape[0] is None for spec in leaves(program.signature)):
+            signature = keras.tree.map_structure(_of_any_size, signature)
         wanted = {id(operation) for cut in cuts for operation in cut.before}
         indices = [i for i, operation in enumerate(program.operations) if id(operation) in wanted]
 
@@ -291,6 +313,9 @@ def trace_prefix(
             concrete = tf.function(compute, autograph=False).get_concrete_function(*leaves(signature))
         except trainer.NotDivisibleError as error:
             raise NoCutError(f"The model can't be run in parts: {error}.") from None
+        except Exception as error:  # of a user's layer, say: the whole model may train all the same
+            said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+            raise NoCutError(f"The frozen layers can't be traced by themselves. {said}") from error
         if adding := [i for i in indices if trainer.has_losses(program.operations[i].layer)]:
             moving.update(adding)
         elif trainer.impure_operations(concrete.graph):
@@ -303,6 +328,11 @@ def trace_prefix(
             if traced is not None:
                 traced.append(found)
             return found
+
+
+def _of_any_size(spec: Any) -> Any:
+    """The specification of a batch of any number of samples."""
+    return None if spec is None else tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)
 
 
 def _compute(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasft.order import Index, Order
-from kerasft.record import StorageError, Table, digest_of, partial_prefix
+from kerasft.record import StorageError, Table, partial_prefix
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,7 @@ def keep(folder: Path, record: Kept) -> Path:
                     (copy / f"{i}.bin").write_bytes(array.view(np.uint8).data)
                 else:
                     _link(column.path, copy / f"{i}.bin")
-            described[name] = [
-                {**said, "blake2b": digest_of(copy / f"{i}.bin")} for i, said in enumerate(table.describe())
-            ]
+            described[name] = table.describe()
         content = json.dumps(
             {
                 "rows": len(record.index),

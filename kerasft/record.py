@@ -75,10 +75,16 @@ class Column:
 
     @classmethod
     def of_file(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], rows: int) -> Column:
-        """A column that a file holds already."""
+        """A column that a file holds already; it stays what it is if another file takes the name later."""
         column = cls(shape, dtype, path)
         column._rows = rows
+        column._mapped()
         return column
+
+    def digest(self) -> str:
+        """A checksum of all rows."""
+        rows = np.ascontiguousarray(self.take(np.arange(self._rows)) if self.path is None else self._mapped())
+        return hashlib.blake2b(rows.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()
 
 
 class Table:
@@ -105,8 +111,10 @@ class Table:
         """Add rows: one array for each column.
 
         Raises:
-            StorageError: An array has another shape or dtype than those before it.
+            StorageError: An array has another shape or dtype than those before it, or holds strings.
         """
+        if any(a.dtype.hasobject for a in arrays):
+            raise StorageError("The data hold strings beside the cut, which can't be recorded.")
         if not self.columns:
             self.columns = [
                 Column(a.shape[1:], a.dtype, None if self.folder is None else self.folder / f"{i}.bin")
@@ -133,16 +141,16 @@ class Table:
         self.folder = folder
 
     def describe(self) -> list[dict[str, Any]]:
-        """What each file of a table on disk holds, with its checksum."""
+        """What each column holds, with its checksum."""
         return [
             {
-                "dtype": c.dtype.str,
+                "dtype": c.dtype.name,
                 "shape": list(c.shape),
                 "bytes": len(c) * c.row_bytes,
-                "blake2b": digest_of(c.path),
+                "blake2b": c.digest(),
             }
             for c in self.columns
-        ]  # fmt: skip
+        ]
 
     @classmethod
     def open(cls, folder: Path, description: Sequence[dict[str, Any]], rows: int) -> Table:
@@ -156,23 +164,13 @@ class Table:
             path = folder / f"{i}.bin"
             if said["bytes"] == 0:
                 path.touch()
-            if (
-                not path.is_file()
-                or path.stat().st_size != said["bytes"]
-                or digest_of(path) != said["blake2b"]
-            ):
-                raise StorageError(f"{path} was cut short or altered")
-            dtype = np.dtype(said["dtype"])
-            table.columns.append(Column.of_file(path, tuple(said["shape"]), dtype, rows))
+            if not path.is_file() or path.stat().st_size != said["bytes"]:
+                raise StorageError(f"{path} was cut short")
+            column = Column.of_file(path, tuple(said["shape"]), np.dtype(said["dtype"]), rows)
+            if column.digest() != said["blake2b"]:
+                raise StorageError(f"{path} was altered")
+            table.columns.append(column)
         return table
-
-
-def digest_of(path: Path | None) -> str:
-    """A checksum of a file; of nothing, if it does not exist."""
-    if path is None or not path.exists():
-        return hashlib.blake2b(digest_size=16).hexdigest()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 class Storage:

@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ import tensorflow as tf
 from kerasft import trainer
 from kerasft.cuts import Cut, NoCutError, Prefix, trace_prefix
 from kerasft.kept import Kept, keep, kept
-from kerasft.order import Index, Order, order_of
-from kerasft.record import Storage, StorageError, Table
-from kerasft.samples import check_rows, check_spec, identities, leaves, without_optionals
+from kerasft.passes import Passes
+from kerasft.record import Storage, StorageError
+from kerasft.recording import Recording
+from kerasft.samples import check_spec, identities, leaves, without_optionals
 from kerasft.suffix import Suffix
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**26  # of recorded rows that go into one call of several steps
 COMPARE_SECONDS = 0.2  # a comparison that takes longer is made in the first, second, fourth, eighth … replay
+
+PROBED = 4  # samples of a kept record that are computed anew
 
 
 @dataclass(frozen=True)
@@ -78,26 +81,6 @@ class Plan:
     steps: int
 
 
-@dataclass(eq=False)
-class Recorded:
-    """The values at one cut: row `positions[i]` of the table is that of sample `i`, -1 if it is missing."""
-
-    table: Table
-    weights: str
-    positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def missing(self, rows: np.ndarray) -> np.ndarray:
-        """Which of these samples it lacks."""
-        if len(rows) and rows.max() >= len(self.positions):
-            more = np.full(int(rows.max()) + 1 - len(self.positions), -1, np.int64)
-            self.positions = np.concatenate([self.positions, more])
-        return self.positions[rows] < 0
-
-    def is_complete(self, rows: int) -> bool:
-        """Whether it has all samples."""
-        return len(self.positions) == rows and bool((self.positions >= 0).all())
-
-
 class Source:
     """Stands in for `model.train_function`, or `model.test_function`.
 
@@ -123,32 +106,25 @@ class Source:
         self._ask, self._stop, self._is_running = plan, stop, is_running
         self.stock: Any = None
         self._iterator: Any = None  # the one that the calls of this epoch come with
+        self._epoch = 0
         self.forget()
         self.begin_epoch(0)
-
-    def _restart(self) -> None:
-        """Begin a new record."""
-        self._recorded: dict[int, Recorded] = {}
-        self._index = Index()
-        self._sides: tuple[int, ...] = ()  # numbers of the model's inputs that are recorded
-        self._base = self.store.table()  # what the suffix needs beside the cut: side inputs, targets, weights
-        self._log: list[np.ndarray] = []
-        self._window = self._passes = self._seen = self._new = 0
-        self._batches: list[np.ndarray] = []
-        self._closed = False
-        self._order: Order | None = None
-        self._left_out: set[int] = set()  # coming cuts for which there is no room
-        self._is_kept = False  # whether it began with a record that an earlier run has kept
-        self._kept_order: Order | None = None  # of that record
 
     def forget(self) -> None:
         """Begin anew, without a record and without traced steps."""
         self.retrace()
         self._restart()
-        self._changes = 0
         self._looked_for_kept = False
         self._probed = False
         self._compare_seconds = 0.0  # that the last comparison took
+
+    def _restart(self) -> None:
+        """Begin a new record."""
+        self._recording = Recording(self.store, self.settings.dtype)
+        self._passes = Passes(self.settings.verify, self.settings.views, self.settings.seed)
+        self._passes.begin(self._epoch)
+        self._is_kept = False  # whether it began with a record that an earlier run has kept
+        self._follow_plan()
 
     def retrace(self) -> None:
         """Trace the steps anew before the next one."""
@@ -160,12 +136,11 @@ class Source:
     def begin_epoch(self, epoch: int) -> None:
         """The next call is the first one of an epoch."""
         self._epoch = epoch
+        self._passes.begin(epoch)
         self._fresh = True
         self._replay: list[np.ndarray] | None = None
         self._next = 0
         self._logs = []
-        self._seen = self._new = 0
-        self._batches = []
         self._peeked: Any = None
         self._halted = False
         self._is_whole = True
@@ -179,7 +154,7 @@ class Source:
     @property
     def samples(self) -> int:
         """How many samples are recorded."""
-        return len(self._index)
+        return len(self._recording)
 
     @property
     def cut_name(self) -> str:
@@ -196,10 +171,12 @@ class Source:
             self._iterator = iterator
         try:
             prepared = self._prepare(iterator)
+            if self._fresh or prepared:
+                self._recording.forget_changed([self._cut] if self._passes.closed else self._cuts)
             if self._fresh:
                 self._fresh = False
                 self._begin(iterator)
-            elif prepared and self._replay is not None and not self._has_all():
+            elif prepared and self._replay is not None and not self._recording.has_all(self._cut):
                 self._replay, self._is_whole = None, False  # the depth has changed within the epoch
         except (NoCutError, StorageError) as error:
             self._halt(error)
@@ -253,118 +230,61 @@ class Source:
 
     def _begin(self, iterator: Any) -> None:
         """Decide whether this epoch is a pass or a replay."""
-        assert self._plan is not None
         if not self._looked_for_kept:
             self._looked_for_kept = True
             self._use_kept(iterator)
-        if not self._closed:
+        if not self._passes.closed:
             return
-        if not self._has_all():
+        if not self._recording.has_all(self._cut):
             if self.settings.views > 1:  # its epochs do not come again
                 self._restart()
             return
-        if self._order is None or self._compares:
+        if self._passes.order is None or self._passes.compares:
             self._compare(iterator)
-        assert self._order is not None
+        assert self._passes.order is not None
         self._peeked = None
-        self._replay = self._order.epoch(self._epoch)
+        self._replay = self._passes.order.epoch(self._epoch)
 
     def _compare(self, iterator: Any) -> None:
         """Hold the first batch of a replay against the record."""
-        begin = time.perf_counter()
-        if self._order is not None:
-            turn = self._epoch - self._order.first_epoch
+        begin, passes, index = time.perf_counter(), self._passes, self._recording.index
+        if passes.order is not None:
+            turn = self._epoch - passes.order.first_epoch
             if self._compare_seconds > COMPARE_SECONDS and turn & (turn - 1):
                 return  # it takes long: to fill a buffer for shuffling, say
+        batch = self._peek(iterator)
+        if batch is None:
+            raise StorageError(f"The source had no data in epoch {self._epoch}.")
+        identities = self._identify(batch)
+        known = [identity in index for identity in identities.tolist()]
+        if passes.compares and not all(known):
+            raise StorageError(passes.why_changed(known.count(False), len(known)))
+        if passes.order is None:
+            passes.meet(index.find(identities)[0] if all(known) else None, len(index))
+            self._keep()
+        self._compare_seconds = time.perf_counter() - begin
+
+    def _peek(self, iterator: Any) -> Any:
+        """The next batch, which stays the next one; None at the end."""
         if self._peeked is None:
             self._peeked = next(iterator, None)
-        if self._peeked is None:
-            raise StorageError(f"The source had no data in epoch {self._epoch}.")
-        identities = self._identify(self._peeked)
-        known = [identity in self._index for identity in identities.tolist()]
-        if self._compares and not all(known):
-            raise StorageError(self._why_changed(known.count(False), len(known)))
-        if self._order is None:
-            same = all(known) and np.array_equal(self._index.find(identities)[0], self._log[0])
-            self._settle_order(self._log * 2 if same else self._log, self._epoch)
-            if not self._is_kept:
-                self._keep()
-        self._compare_seconds = time.perf_counter() - begin
+        return self._peeked
 
     def end_epoch(self, whole: bool) -> None:
         """See what a pass has shown; `whole` tells whether it was one."""
-        if self._replay is not None or not self._batches or self._plan is None:
+        if self._replay is not None or not self._passes.batches or self._plan is None:
             return
         if not (whole and self._is_whole):
-            self.begin_epoch(self._epoch)
-            if not self._closed:
-                self._log, self._passes = [], 0
+            self._passes.break_off()
             return
-        if self._closed:
-            return  # it went by for the sake of another cut
-        self._log += self._batches
-        self._window = len(self._batches)
-        self._passes += 1
-        share = self._new / max(1, self._seen)
-        if not self._compares:
-            self._closed = self._passes >= self.settings.views
-        elif not self._new:
-            self._closed = True
-        elif self._passes > 1 and (share > 0.5 or self._passes > 3):
-            self._halt(StorageError(self._why_unfit()))
+        was_closed = self._passes.closed
+        try:
+            self._passes.end(len(self._recording))
+        except StorageError as error:
+            self._halt(error)
             return
-        if self._closed and (self._plan.repeats or self._passes > 1):
-            self._settle_order(self._log * 2 if self._plan.ordered else self._log, self._epoch + 1)
-        if not self._is_kept:
+        if not was_closed:
             self._keep()
-
-    @property
-    def _compares(self) -> bool:
-        """Whether what comes from the source is to be held against the record."""
-        assert self._plan is not None
-        return self.settings.verify and self.settings.views == 1 and not self._plan.repeats
-
-    def _why_changed(self, new: int, of: int) -> str:
-        return (
-            f"{new} of {of} samples in epoch {self._epoch} had not been seen before, although an epoch had "
-            "brought nothing new: the source has changed."
-        )
-
-    def _why_unfit(self) -> str:
-        return (
-            f"{self._new:,} of the {self._seen:,} samples of epoch {self._epoch} had not been seen before: "
-            "the source augments, or an epoch is less than all of its data. Augment in layers behind the "
-            "frozen ones, or record several epochs with augmented_views."
-        )
-
-    def _settle_order(self, log: Sequence[np.ndarray], first_epoch: int) -> None:
-        order = order_of(
-            log, self._window, len(self._index), self.settings.seed, first_epoch, self.settings.views
-        )
-        was = self._kept_order
-        if was is not None and order.seed is not None and was.seed is not None and was.sizes == order.sizes:
-            order = was  # so that this run can be resumed too
-        self._order = order
-
-    def _has_all(self) -> bool:
-        """Whether the cut in force is recorded for all samples, with the weights as they are."""
-        assert self._plan is not None
-        recorded = self._valid(self._cut)
-        return recorded is not None and recorded.is_complete(len(self._index))
-
-    def _valid(self, cut: Cut) -> Recorded | None:
-        recorded = self._recorded.get(cut.position)
-        if recorded is not None and recorded.weights != cut.weights_digest:
-            self.store.drop(self._recorded.pop(cut.position).table)
-            self._changes += 1
-            if self._changes > 2:
-                raise StorageError(
-                    "Frozen weights have changed three times between epochs: something beside the optimizer "
-                    "writes them."
-                )
-            logger.info("The frozen weights before %s have changed; their record is dropped.", cut.name)
-            recorded = None
-        return recorded
 
     # --- steps
 
@@ -377,14 +297,18 @@ class Source:
         check_spec(self._spec)
         self._cuts = plan.cuts(plan.moving)
         self._cut = self._cuts[0]
-        for position in self._recorded.keys() - {cut.position for cut in self._cuts}:
-            self.store.drop(self._recorded.pop(position).table)  # what comes before it will train
-        if len(self._index) and not {s for cut in self._cuts for s in cut.sides} <= set(self._sides):
+        self._recording.forget_all_but(self._cuts)
+        if not self._recording.has_sides_for(self._cuts):
             self._restart()  # a deeper cut needed fewer inputs beside it
         self._plan = plan
+        self._follow_plan()
         identify = tf.function(lambda *given: identities(given), autograph=False)
         self._identities = identify.get_concrete_function(*leaves(self._spec))
         return True
+
+    def _follow_plan(self) -> None:
+        if self._plan is not None:
+            self._passes.repeats, self._passes.ordered = self._plan.repeats, self._plan.ordered
 
     def _prefix_for(self) -> Prefix:
         """The traced prefix; tracing may show that the cut has to be another one."""
@@ -403,125 +327,52 @@ class Source:
     def _pass_by(self, batch: Any) -> Any:
         """One step on data from the source, which are recorded."""
         found = self._identify(batch)
-        rows, new = self._index.find(found)
+        rows, new = self._recording.index.find(found)
         if new.any() and self._is_kept:  # that record is of other data, or of a part of them
             logger.info("The data differ from those of the kept record; it is not used.")
-            self._is_whole = not self._batches  # what the kept record had of this epoch is not recorded
+            self._is_whole = not self._passes.batches  # what it had of this epoch is not recorded
             self._restart()
-            rows, new = self._index.find(found)
-        self._batches.append(rows)
-        self._seen, self._new = self._seen + len(rows), self._new + int(new.sum())
-        if self._compares:
-            if self._closed and new.any():
-                raise StorageError(self._why_changed(int(new.sum()), len(new)))
-            if self._passes and len(self._batches) == 4 and 2 * self._new > self._seen:
-                raise StorageError(self._why_unfit())
+            rows, new = self._recording.index.find(found)
+        self._passes.see(rows, new)
         columns = self._columns(batch, rows, new)
         return self._suffix_for(columns).step(columns)
 
     def _columns(self, batch: Any, rows: np.ndarray, new: np.ndarray) -> list[Any]:
         """What the step needs for a batch, from the record where it has it."""
-        wanted = [cut for cut in self._cuts if cut is self._cut or cut.position not in self._left_out]
-        lacking = new.any() or any(
-            (recorded := self._valid_once(cut)) is None or recorded.missing(rows).any() for cut in wanted
-        )
-        if not lacking:
-            recorded = self._recorded[self._cut.position]
-            return [*recorded.table.take(recorded.positions[rows]), *self._base.take(rows)]
+        if not new.any() and not self._recording.lacks(self._cuts, rows):
+            return self._recording.take(self._cut, rows)
         prefix = self._prefix_for()
-        values, masks, sides = self._run(prefix, batch)
-        if not len(self._base):
-            self._sides = prefix.sides
-        sides = [t for n, t in zip(prefix.sides, sides, strict=True) if n in self._sides]
-        _, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        beside = [*sides, *leaves((y, weight))]
-        check_rows(beside + values, len(rows))
-        first = np.flatnonzero(new)
-        if len(first):
-            self.store.append(self._base, [_array(t)[first] for t in beside])
-        for cut, value, mask in zip(prefix.cuts, values, masks, strict=True):
-            if cut.position in self._left_out and cut is not prefix.cuts[0]:
-                continue
-            recorded = self._recorded.get(cut.position)
-            if recorded is None:
-                recorded = self._recorded[cut.position] = Recorded(self.store.table(), cut.weights_digest)
-            at = np.flatnonzero(recorded.missing(rows))
-            at = at[np.unique(rows[at], return_index=True)[1]]  # a sample that comes twice is recorded once
-            begin = len(recorded.table)
-            try:
-                values_at = self._rounded(_array(value)[at], cut)
-                self._append(cut, recorded, [values_at, *([] if mask is None else [_array(mask)[at]])])
-            except StorageError as error:
-                if cut is prefix.cuts[0]:
-                    raise
-                logger.info("Nothing is recorded for the coming cut at %s. %s", cut.name, error)
-                self._leave_out(cut)
-                continue
-            recorded.positions[rows[at]] = np.arange(begin, begin + len(at))
-        return [values[0], *([] if masks[0] is None else [masks[0]]), *beside]
-
-    def _append(self, cut: Cut, recorded: Recorded, arrays: Sequence[np.ndarray]) -> None:
-        """Record values; those for coming cuts make room for those of the cut in force."""
-        while True:
-            try:
-                self.store.append(recorded.table, arrays)
-                return
-            except StorageError:
-                coming = [c for c in self._cuts[1:] if c.position in self._recorded]
-                if cut is not self._cut or not coming:
-                    raise
-                self._leave_out(coming[-1])
-
-    def _leave_out(self, cut: Cut) -> None:
-        """Record nothing for a coming cut, until it is in force."""
-        self._left_out.add(cut.position)
-        if recorded := self._recorded.pop(cut.position, None):
-            self.store.drop(recorded.table)
-
-    def _valid_once(self, cut: Cut) -> Recorded | None:
-        """As `_valid`, with weights compared at the first batch of an epoch only."""
-        return self._valid(cut) if len(self._batches) == 1 else self._recorded.get(cut.position)
-
-    def _run(self, prefix: Prefix, batch: Any) -> Any:
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         values, masks, sides = prefix(x)
         if not self._probed:
             self._probed = True
             _check_independence(prefix, x, values)
-        return values, masks, sides
-
-    def _rounded(self, values: np.ndarray, cut: Cut) -> np.ndarray:
-        """Values in the dtype of the record."""
-        if self.settings.dtype != "float16" or values.dtype not in (np.float32, np.float64):
-            return values
-        with np.errstate(over="ignore"):
-            rounded = values.astype(np.float16)
-        if np.isinf(rounded).any() and np.isfinite(values).all():
-            raise StorageError(
-                f'dtype="float16" can\'t hold the output of {cut.name!r}: it has values up to '
-                f'{np.abs(values).max():.3g}, and 65504 is the largest. Use "float32".'
-            )
-        return rounded
+        return self._recording.add(
+            prefix.cuts,
+            rows,
+            new,
+            list(zip(values, masks, strict=True)),
+            dict(zip(prefix.sides, sides, strict=True)),
+            leaves((y, weight)),
+        )
 
     def _suffix_for(self, columns: Sequence[Any]) -> Suffix:
         """The traced suffix, for columns like these."""
         if self._suffix is None:
             self._suffix = Suffix(
-                self.model, self._cut, self._spec, self._sides, columns, self.settings.training
+                self.model, self._cut, self._spec, self._recording.sides, columns, self.settings.training
             )
         return self._suffix
 
     def _take_steps(self) -> None:
         """Take the next steps from the record, as many in one call as may be."""
         assert self._plan is not None and self._replay is not None
-        recorded = self._recorded[self._cut.position]
         left = self._replay[self._next :]
-        row_bytes = max(1, sum(c.row_bytes for c in [*recorded.table.columns, *self._base.columns]))
+        row_bytes = max(1, self._recording.row_bytes(self._cut))
         fit = max(1, CHUNK_BYTES // (row_bytes * max(1, len(left[0]))))
         batches = left[: max(fit, self._plan.steps) if self._plan.ahead else self._plan.steps]
         self._next += len(batches)
-        rows = np.concatenate(batches)
-        columns = [*recorded.table.take(recorded.positions[rows]), *self._base.take(rows)]
+        columns = self._recording.take(self._cut, np.concatenate(batches))
         self._logs = self._suffix_for(columns).steps(columns, [len(batch) for batch in batches])
 
     def _identify(self, batch: Any) -> np.ndarray:
@@ -537,20 +388,12 @@ class Source:
 
     def _keep(self) -> None:
         """Write what is recorded in full where later runs find it."""
+        if self._is_kept:
+            return
         for cut in self._cuts:
-            folder, recorded = self._folder_of(cut), self._recorded.get(cut.position)
-            if folder is None or recorded is None or not recorded.is_complete(len(self._index)):
+            folder, state = self._folder_of(cut), self._recording.to_keep(cut, self._passes)
+            if folder is None or state is None:
                 continue
-            state = Kept(
-                self._index,
-                recorded.table,
-                self._base,
-                recorded.positions,
-                self._sides,
-                tuple(self._log),
-                self._passes,
-                self._order,
-            )
             try:
                 keep(folder, state)
             except OSError as error:
@@ -559,53 +402,51 @@ class Source:
     def _use_kept(self, iterator: Any) -> None:
         """Begin with records that an earlier run has kept, if they have the first samples."""
         assert self._plan is not None
-        if self.settings.folder is None:
-            return
         for cut in self._cuts:
             folder = self._folder_of(cut)
-            assert folder is not None
-            for path, found in kept(folder):
-                if self._peeked is None:
-                    self._peeked = next(iterator, None)
-                if self._peeked is None:
+            for path, found in () if folder is None else kept(folder):
+                batch = self._peek(iterator)
+                if batch is None:
                     return
-                if not len(self._index):
-                    first = self._identify(self._peeked).tolist()
-                    if not all(identity in found.index for identity in first):
-                        continue
-                    self._take_over(found)
-                elif not np.array_equal(found.index.fingerprints(), self._index.fingerprints()):
+                first = self._identify(batch)
+                if not self._recording.has_samples_of(found, first.tolist()):
                     continue
-                self._recorded[cut.position] = Recorded(found.values, cut.weights_digest, found.positions)
+                if not self._gives_what_is_kept(cut, found, without_optionals(batch), first):
+                    logger.warning("The record in %s is of other layers; it is not used.", path)
+                    continue
+                if not len(self._recording):
+                    self._is_kept, self._passes.wanted_order = True, found.order
+                    if 0 < self._plan.first_epoch == self._epoch:  # the run that is resumed
+                        self._passes.resume(found.log, found.passes, found.order)
+                self._recording.use(cut, found)
                 logger.info("Using the record kept in %s.", path)
                 break
 
-    def _take_over(self, found: Kept) -> None:
-        """Begin with what is kept; a run that is resumed goes on where the record stood."""
-        assert self._plan is not None
-        self._index, self._base, self._sides = found.index, found.beside, found.sides
-        self._kept_order, self._is_kept = found.order, True
-        if 0 < self._plan.first_epoch == self._epoch:
-            self._log, self._passes = list(found.log), found.passes
-            if found.order is not None and found.order.first_epoch <= self._epoch:
-                self._order, self._closed, self._window = found.order, True, len(found.order.sizes)
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return np.asarray(tensor)
+    def _gives_what_is_kept(self, cut: Cut, found: Kept, batch: Any, fingerprints: np.ndarray) -> bool:
+        """Whether the first samples of a batch have the values that are kept: a layer's settings may not
+        tell all that it does."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        values = cut.prefix(keras.tree.map_structure(lambda t: t[:PROBED], x), self.settings.training)
+        rows, _ = found.index.find(fingerprints[:PROBED])
+        return _are_close(values, found.values.take(found.positions[rows])[0])
 
 
 def _check_independence(prefix: Prefix, x: Any, values: Sequence[Any]) -> None:
     """Raise if what the prefix gives for a sample depends on the others in its batch.
 
     Raises:
-        StorageError: The first half of a batch gives something else beside a copy of itself.
+        StorageError: Every second sample gives something else when the batch has no others.
     """
     rows = int(values[0].shape[0])
-    half = (rows + 1) // 2
-    mixed = keras.tree.map_structure(lambda t: tf.gather(t, np.arange(rows) % half), x)
-    for value, other in zip(values, prefix(mixed)[0], strict=True):
-        a, b = (np.asarray(tf.cast(v[:half], tf.float32)) for v in (value, other))
-        scale = np.abs(a).max() if a.size else 0.0
-        if not np.allclose(a, b, rtol=1e-2, atol=1e-2 * scale, equal_nan=True):
+    second = np.arange(0, rows, 2)
+    others = prefix(keras.tree.map_structure(lambda t: tf.gather(t, np.tile(second, 2)[:rows]), x))[0]
+    for value, other in zip(values, others, strict=True):
+        if not _are_close(tf.gather(value, second), other[: len(second)]):
             raise StorageError("What the frozen layers give for a sample depends on the others in its batch.")
+
+
+def _are_close(a: Any, b: Any) -> bool:
+    """Whether two values are the same but for rounding."""
+    a, b = (np.asarray(tf.cast(v, tf.float32)) for v in (a, b))
+    scale = np.abs(a).max() if a.size else 0.0
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-2, atol=1e-2 * scale, equal_nan=True)

@@ -62,8 +62,11 @@ class Suffix:
         self._one = tf.function(
             step, input_signature=self._signature, jit_compile=model.jit_compile, autograph=False
         ).get_concrete_function()
+        rows = [tf.TensorSpec((None, *spec.shape[1:]), spec.dtype) for spec in self._signature]
         self._many = tf.function(
-            lambda columns, bounds: self._loop(columns, bounds), autograph=False, reduce_retracing=True
+            lambda columns, bounds: self._loop(columns, bounds),
+            input_signature=(rows, tf.TensorSpec((None,), tf.int32)),
+            autograph=False,
         )
 
     def step(self, columns: Sequence[Any]) -> Any:

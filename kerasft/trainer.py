@@ -13,7 +13,7 @@ import inspect
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -113,7 +113,6 @@ class Program:
     operations: tuple[Operation, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    memo: dict[Any, Any] = field(default_factory=dict)  # for what is worked out once
 
     @property
     def signature(self) -> Any:
@@ -1142,10 +1141,11 @@ def replay_epochs(model: keras.Model, epochs: int, read: bool = True) -> bool:
 
 
 def reads_arrays(epoch_iterator: Any) -> bool:
-    """Whether the data of a `fit` are arrays, which are the same in each epoch."""
+    """Whether the data of a `fit` are arrays, all of which come in each epoch."""
     from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
-    return isinstance(epoch_iterator.data_adapter, ArrayDataAdapter)
+    adapter = epoch_iterator.data_adapter
+    return isinstance(adapter, ArrayDataAdapter) and epoch_iterator.num_batches == adapter.num_batches
 
 
 def keeps_order(epoch_iterator: Any) -> bool:

@@ -12,7 +12,8 @@ ORDER = [
     "trainer", "stages", "schedule", "phases", "run_state",
     "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub",
     "freezing", "multipliers", "audit", "unfreezing",
-    "record", "samples", "cuts", "order", "kept", "suffix", "source", "cache_report", "prefix",
+    "record", "samples", "cuts", "order", "passes", "kept", "recording", "suffix", "source", "cache_report",
+    "prefix",
     "resume", "plots", "lr_finder", "data", "workspace",
     "job", "cli",
 ]  # fmt: skip

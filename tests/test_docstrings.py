@@ -5,7 +5,10 @@ import importlib
 
 import pytest
 
-MODULES = ["stages", "schedule", "phases", "freezing", "multipliers", "unfreezing", "resume", "data"]
+MODULES = [
+    "stages", "schedule", "phases", "freezing", "multipliers", "unfreezing", "recording", "cache_report",
+    "prefix", "resume", "data",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,5 +1,6 @@
 """A kept record is found again if it is whole, and only then."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -104,3 +105,24 @@ def test_a_record_that_is_not_whole_is_passed_over(tmp_path, harm):
     assert list(kept(tmp_path)) == []
     write(tmp_path)  # and can be written anew
     assert len(list(kept(tmp_path))) == 1
+
+
+def test_a_record_stays_what_it_is_while_another_process_writes_it_anew(tmp_path):
+    write(tmp_path)
+    ((_, found),) = kept(tmp_path)
+    backwards = record((7, 6, 5))  # the same samples in another order
+    keep(tmp_path, backwards)
+    assert found.values.take(np.array([0, 2]))[0].tolist() == [[0, 0], [2, -2]]
+    assert found.index.fingerprints().tolist() == [5, 6, 7]
+    ((_, other),) = kept(tmp_path)
+    assert other.index.fingerprints().tolist() == [7, 6, 5]
+
+
+def test_bfloat16_comes_back(tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    given, values = record(), Table()
+    values.append([np.arange(3).astype(ml_dtypes.bfloat16)])
+    keep(tmp_path, dataclasses.replace(given, values=values))
+    ((_, found),) = kept(tmp_path)
+    (rows,) = found.values.take(np.array([2, 1]))
+    assert rows.dtype == ml_dtypes.bfloat16 and rows.tolist() == [2, 1]

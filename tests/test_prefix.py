@@ -1,5 +1,6 @@
 """PrefixCache inside `fit`: equal to training without it, for every source, and off where it must be."""
 
+import copy
 import logging
 import os
 
@@ -160,6 +161,30 @@ def test_a_dataset_of_unknown_length(recwarn):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
     assert callbacks[0].report.replayed == [False, False, True, True]
     assert all("ran out of data" in str(w.message) for w in recwarn)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_arrays_of_which_an_epoch_takes_a_part():
+    # plain Keras goes on in the second epoch where the first one ended, and its epochs get 4 and 2 batches
+    off(image_model(), *data(), reason="had not been seen before", batch_size=BATCH, steps_per_epoch=4)
+    compare(image_model, arrays, batch_size=BATCH, steps_per_epoch=6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_validation_data_of_which_a_part_is_taken(steps):
+    options = {"validation_data": data(20), "validation_steps": steps, "batch_size": BATCH}
+    compare(image_model, arrays, epochs=6, **options)
+
+
+def test_a_batch_of_one_size():
+    def build():
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((6, 6, 2), batch_size=BATCH)
+        x = keras.layers.Conv2D(4, 3, trainable=False)(inputs)
+        x = keras.layers.Reshape((-1,))(x)
+        return compiled(keras.Model(inputs, keras.layers.Dense(3)(x)))
+
+    compare(build, lambda: dataset(drop=True), cached=2)
 
 
 def test_class_weights():
@@ -738,6 +763,23 @@ def test_models_with_methods_of_their_own(kind, reason):
     off(compiled(kind(model.inputs, model.outputs)), *data(), reason=reason, batch_size=BATCH)
 
 
+@keras.saving.register_keras_serializable("tests")
+class OnlyInAModel(keras.layers.Layer):
+    """Can't be called by kerasft."""
+
+    def call(self, inputs, training=False):
+        import sys
+
+        names = {sys._getframe(i).f_globals["__name__"] for i in range(12)}
+        if training and "kerasft.cuts" in names:
+            raise RuntimeError("not here")
+        return inputs
+
+
+def test_layers_that_can_not_be_traced():
+    off(with_layer(OnlyInAModel()), *data(), reason="can't be traced by themselves. RuntimeError: Exception")
+
+
 def test_other_reasons():
     off(compiled(OwnCall()), *data(), reason="subclassed", batch_size=BATCH)
     off(image_model(run_eagerly=True), *data(), reason="runs eagerly", batch_size=BATCH, epochs=2)
@@ -915,6 +957,38 @@ def test_a_kept_record_that_was_altered_is_not_used(tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Silent(keras.layers.Layer):
+    """Its settings do not say by how much it scales; the one without arguments has none to say."""
+
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        self.hidden = factor
+
+    def call(self, inputs):
+        return inputs * self.hidden
+
+
+class Quiet(Silent):
+    """Says nothing of itself by purpose."""
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("kind", [Silent, Quiet])
+def test_a_kept_record_of_layers_that_do_something_else_is_not_used(tmp_path, kind, caplog):
+    options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0}
+    with_layer(kind(2.0)).fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
+    plain, model = with_layer(kind(3.0)), with_layer(kind(3.0))
+    plain.fit(*data(), **options)
+    with caplog.at_level(logging.WARNING):
+        model.fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
+    assert ("is of other layers; it is not used" in caplog.text) == (kind is Quiet)
+    for a, b in zip(plain.weights, model.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
+
+
 def test_a_kept_record_of_a_part_of_the_data(tmp_path):
     x, y = data()
     options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0}
@@ -1046,6 +1120,14 @@ def test_a_folder_that_can_not_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="can't write into the folder"):
         PrefixCache(tmp_path / "file" / "below")
+
+
+def test_a_copy_is_a_cache_of_its_own():
+    """As keras-tuner makes one for each trial."""
+    cache = PrefixCache(max_bytes=10**6)
+    other = copy.deepcopy(cache)
+    image_model().fit(*data(), epochs=2, batch_size=BATCH, verbose=0, callbacks=[other])
+    assert other.report.replayed == [False, True] and cache.report.replayed == []
 
 
 def test_two_caches():

@@ -62,6 +62,11 @@ def test_batches_have_to_be_alike():
     assert len(table) == 2
 
 
+def test_strings_are_not_recorded():
+    with pytest.raises(StorageError, match="strings"):
+        Table().append([np.array(["a", "b"], object)])
+
+
 # --- caps
 
 

@@ -8,17 +8,7 @@ import tensorflow as tf
 from kerasft import trainer
 from kerasft.cuts import find_cut
 from kerasft.record import Storage
-from kerasft.source import Plan, Recorded, Settings, Source
-
-
-def test_what_is_recorded_and_what_is_missing():
-    recorded = Recorded(None, "digest")
-    assert recorded.missing(np.array([2, 0])).tolist() == [True, True]
-    recorded.positions[[2, 0]] = [0, 1]
-    assert recorded.missing(np.array([0, 1, 2, 3])).tolist() == [False, True, False, True]
-    assert not recorded.is_complete(3)
-    recorded.positions[[1, 3]] = [2, 3]
-    assert recorded.is_complete(4) and not recorded.is_complete(5)
+from kerasft.source import Plan, Settings, Source
 
 
 class Bench:
