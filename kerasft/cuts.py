@@ -310,7 +310,8 @@ def trace_prefix(
 
         compute = functools.partial(_compute, cuts, indices, signature, training)
         try:
-            concrete = tf.function(compute, autograph=False).get_concrete_function(*leaves(signature))
+            traced_function = tf.function(lambda *given: compute(*given), autograph=False)  # noqa: B023
+            concrete = traced_function.get_concrete_function(*leaves(signature))
         except trainer.NotDivisibleError as error:
             raise NoCutError(f"The model can't be run in parts: {error}.") from None
         except Exception as error:  # of a user's layer, say: the whole model may train all the same
