@@ -226,6 +226,15 @@ def _why_moving(layer: Any, trained: Collection[int]) -> str | None:
     return None
 
 
+def _depends_on_training(layer: keras.Layer) -> bool:
+    """Whether a layer of a prefix may give something else while the model trains."""
+    return any(
+        trainer.takes_training(part)
+        and not (isinstance(part, keras.layers.BatchNormalization | HubStage) and not part.trainable)
+        for part in trainer.sublayers(layer)
+    )
+
+
 def _draws(layer: keras.Layer) -> bool:
     """Whether a layer with a random generator uses it; recurrent layers have one in any case."""
     owners = [part for part in trainer.sublayers(layer) if trainer.random_variables(part)]
@@ -250,6 +259,14 @@ class Prefix:
     def sides(self) -> tuple[int, ...]:
         """Numbers of the inputs that any of the suffixes reads."""
         return tuple(sorted({side for cut in self.cuts for side in cut.sides}))
+
+    def serves(self, cuts: Sequence[Cut], signature: Any) -> bool:
+        """Whether it is the same for other steps, those that test in place of those that train, say."""
+        return (
+            [cut.position for cut in self.cuts] == [cut.position for cut in cuts]
+            and list(self.function.structured_input_signature[0]) == leaves(signature)
+            and not any(_depends_on_training(layer) for cut in cuts for layer in cut.layers)
+        )
 
     def computes_the_same(self, other: Prefix) -> bool:
         """Whether two prefixes have the same cuts and graphs, to the name of each operation."""
@@ -294,8 +311,8 @@ def trace_prefix(
         signature: `tf.TensorSpec`s of the model's inputs, in the structure of its data.
         training: Whether the model trains.
         moving: Indices known so far; those that the trace finds are added.
-        traced: Those that were traced before; one that computes the same is used again, which saves the time
-            that TensorFlow takes to prepare a function.
+        traced: Those that were traced before; one that serves as well or computes the same is used again,
+            which saves the time that tracing takes, or that TensorFlow takes to prepare a function.
 
     Raises:
         NoCutError: There is no cut.
@@ -305,6 +322,9 @@ def trace_prefix(
         program = cuts[0].program
         if all(spec.shape[0] is None for spec in leaves(program.signature)):
             signature = keras.tree.map_structure(_of_any_size, signature)
+        for other in traced or []:
+            if other.serves(cuts, signature):
+                return other
         wanted = {id(operation) for cut in cuts for operation in cut.before}
         indices = [i for i, operation in enumerate(program.operations) if id(operation) in wanted]
 

@@ -108,6 +108,11 @@ class Recording:
     def __len__(self) -> int:
         return len(self.index)
 
+    def drop(self) -> None:
+        """Give back all room."""
+        for table in (self._beside, *(values.table for values in self._values.values())):
+            self._store.drop(table)
+
     def forget_all_but(self, cuts: Sequence[Cut]) -> None:
         """Keep the values at these cuts alone: what comes before others will train."""
         for position in self._values.keys() - {cut.position for cut in cuts}:

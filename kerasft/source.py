@@ -107,6 +107,7 @@ class Source:
         self.stock: Any = None
         self._iterator: Any = None  # the one that the calls of this epoch come with
         self._epoch = 0
+        self._recording = Recording(store, settings.dtype)
         self.forget()
         self.begin_epoch(0)
 
@@ -120,6 +121,7 @@ class Source:
 
     def _restart(self) -> None:
         """Begin a new record."""
+        self._recording.drop()
         self._recording = Recording(self.store, self.settings.dtype)
         self._passes = Passes(self.settings.verify, self.settings.views, self.settings.seed)
         self._passes.begin(self._epoch)
@@ -184,7 +186,9 @@ class Source:
 
     def _halt(self, error: Exception) -> None:
         """Leave this and the coming steps to Keras's own function."""
-        self._halted = True
+        self._halted, self._is_whole = True, False
+        if isinstance(error, NoCutError):  # found while a batch was in hand; the next depth may have a cut
+            self._restart()
         self._stop(str(error), not isinstance(error, NoCutError))
 
     def _from_source(self, iterator: Any) -> Any:

@@ -265,6 +265,11 @@ def random_variables(layer: Any) -> list[keras.Variable]:
     return [g.state for s in sublayers(layer) for g in s._seed_generators if id(g.state) not in weights]
 
 
+def takes_training(layer: Any) -> bool:
+    """Whether a layer's `call` is told whether the model trains."""
+    return bool(layer._call_has_training_arg)
+
+
 _CONTAINERS = ("PartitionedCall", "StatefulPartitionedCall", "While", "If", "Case")
 _READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape", "VarHandleOp", "Assert")
 

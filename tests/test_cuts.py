@@ -211,3 +211,39 @@ def test_a_hub_stage_with_a_mask_beside_it(tmp_path, make_backbone):
     assert cut_of(model).name == "block_1"
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     np.testing.assert_allclose(parts(model, x), model(x, training=False), atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Louder(keras.layers.Layer):
+    """Twice as loud while the model trains."""
+
+    def call(self, inputs, training=False):
+        return inputs * 2 if training else inputs
+
+
+@pytest.mark.parametrize(
+    ("layer", "shared"),
+    [
+        (lambda: keras.layers.BatchNormalization(trainable=False), True),
+        (lambda: keras.layers.ReLU(), True),
+        (lambda: Louder(), False),
+    ],
+)  # fmt: skip
+def test_a_prefix_serves_tests_as_well_if_training_makes_no_difference(layer, shared):
+    inputs = keras.Input((4, 3))
+    x = layer()(keras.layers.Conv1D(3, 2, trainable=False)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    program, traced = trainer.program(model), []
+
+    def plan(moving):
+        return [find_cut(program, moving)]
+
+    prefixes = [trace_prefix(plan, spec_of(model), mode, set(), traced) for mode in (True, False)]
+    assert (prefixes[0] is prefixes[1]) == shared
+    x = np.random.default_rng(0).normal(size=(9, 4, 3)).astype("float32")
+    for prefix, mode in zip(prefixes, (True, False), strict=True):
+        (value,), _, _ = prefix(x)
+        inner = keras.Model(inputs, program.operations[prefix.cuts[0].position].outputs[0])
+        np.testing.assert_array_equal(value, inner(x, training=mode))
+    other = tf.TensorSpec((None, 4, 3), tf.float64)
+    assert trace_prefix(plan, other, True, set(), traced) not in prefixes

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasft import trainer
-from kerasft.cuts import find_cut
+from kerasft.cuts import NoCutError, find_cut
 from kerasft.record import Storage
 from kerasft.source import Plan, Settings, Source
 
@@ -191,3 +191,32 @@ def test_a_run_that_is_resumed_goes_on_in_the_same_order(tmp_path, first_epoch):
     for a, b in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert resumed.source.replays
+
+
+def test_a_depth_without_a_cut_leaves_nothing_behind(monkeypatch):
+    """That there is none shows in the middle of a step; the next depth has one, and gets all samples."""
+    from kerasft import source
+
+    trace = source.trace_prefix
+
+    def fail(*given):
+        raise NoCutError("There is none.")
+
+    bench = Bench(repeats=True)
+    monkeypatch.setattr(source, "trace_prefix", fail)
+    assert bench.epoch(0, rows(6)) == 3 and bench.reasons == ["There is none."]
+    monkeypatch.setattr(source, "trace_prefix", trace)
+    bench.source.retrace()
+    for epoch in (1, 2):
+        before = int(bench.model.optimizer.iterations)
+        assert bench.epoch(epoch, rows(6)) == 3
+        assert int(bench.model.optimizer.iterations) - before == 3
+    assert bench.source.replays and bench.source.samples == 6
+
+
+def test_a_record_that_is_begun_anew_takes_no_room():
+    bench = Bench(views=2)
+    bench.epoch(0, rows(6))
+    taken = bench.source.store.nbytes
+    bench.source.forget()
+    assert taken > 0 and bench.source.store.nbytes == 0

@@ -322,3 +322,11 @@ def test_a_running_fit_tells_its_arrays_and_their_order(dense_model):
     dense_model.fit(rows, shuffle=False, **options)
     assert seen == [(True, False, 1), (True, True, 1), False, (False, False, 1)]
     assert trainer.validation_iterator(dense_model) is None
+
+
+def test_which_layers_are_told_whether_the_model_trains():
+    told = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.1), keras.Sequential()]
+    assert all(trainer.takes_training(layer) for layer in told)
+    assert not any(
+        trainer.takes_training(layer) for layer in (keras.layers.Conv2D(1, 1), keras.layers.ReLU())
+    )
