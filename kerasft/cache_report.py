@@ -24,6 +24,7 @@ class CacheReport:
         peak_bytes: The most of it that was in memory at once.
         cut: The layer whose output was recorded last.
         on_disk: Whether some of it was on disk.
+        kept: Whether it began with a record that an earlier run had kept, which spared the first epoch.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -33,6 +34,7 @@ class CacheReport:
     peak_bytes: int = 0
     cut: str = ""
     on_disk: bool = False
+    kept: bool = False
 
     @property
     def seconds_saved(self) -> float:
@@ -46,13 +48,14 @@ class CacheReport:
         return saved
 
     def __str__(self) -> str:
+        said = f"{self.samples:,} samples were recorded by an earlier run. " if self.kept else ""
         if not any(self.replayed):
-            return f"No epoch of {len(self.replayed)} was trained from a record."
+            return f"{said}No epoch of {len(self.replayed)} was trained from a record."
         where = "partly on disk" if self.on_disk else "in memory"
         return (
-            f"{sum(self.replayed)} of {len(self.replayed)} epochs trained from a record of {self.samples:,} "
-            f"samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}), which saved about "
-            f"{self.seconds_saved:.0f} s."
+            f"{said}{sum(self.replayed)} of {len(self.replayed)} epochs trained from a record of "
+            f"{self.samples:,} samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}), which "
+            f"saved about {self.seconds_saved:.0f} s."
         )
 
 
@@ -104,9 +107,9 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"inspect_prefix expects a Keras model, not {type(model).__name__}.")
-    program = trainer.program(model)
     if reason := why_never(model):
         return PrefixReport(reason=reason)
+    program = trainer.program(model)
     assert program is not None
     signature = program.signature
     moving: set[int] = set()
@@ -141,6 +144,8 @@ def why_never(model: keras.Model) -> str | None:
         return "The model runs eagerly (run_eagerly=True)."
     if own := trainer.customized(model):
         return f"The model has its own {', '.join(own)}, which may need the whole model's input."
+    if isinstance(model, keras.Sequential) and not model.built:
+        return "The model is not built: it does not know its input yet. Give it a keras.Input, or data."
     if trainer.program(model) is None:
         return (
             "The model is subclassed or has its own `call`: Keras does not know in which order it calls its "

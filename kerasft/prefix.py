@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import os
@@ -127,10 +128,10 @@ class PrefixCache(keras.callbacks.Callback):
         self._epoch = 0
         self._flags: Flags | None = None
         self._stock = self._stock_test = None
-        self._broken = self._why_never()
-        self.reason = self._broken
+        self._was_on = False
+        self._broken = self.reason = self._why_never()
         if self._broken:
-            logger.info("PrefixCache is off: %s", self._broken)
+            logger.warning("PrefixCache is off: %s", self._broken)
             return
         self._program = trainer.program(self.model)
         cap = self.max_bytes or (free_memory() if self.folder is None else _free_disk(self.folder)) // 2
@@ -172,6 +173,7 @@ class PrefixCache(keras.callbacks.Callback):
         if not self._broken:
             self._train.end_epoch(whole=not self.model.stop_training)
             self.report.samples = self._train.samples
+            self.report.kept = self.report.kept or self._train.began_with_kept
             self.report.bytes = max(self.report.bytes, self._store.nbytes)
             self.report.peak_bytes = self._store.peak_bytes
             self.report.cut = self._train.cut_name or self.report.cut
@@ -244,10 +246,12 @@ class PrefixCache(keras.callbacks.Callback):
 
     def _stop(self, reason: str, for_good: bool = True) -> None:
         """Go on without a record."""
+        expected = self._was_on and not for_good  # a schedule has come to a depth where nothing is frozen
+        if reason != self.reason:
+            logger.log(logging.INFO if expected else logging.WARNING, "PrefixCache is off: %s", reason)
         self.reason = reason
         if for_good:
             self._broken = reason
-        logger.info("PrefixCache is off: %s", reason)
         if self._train is not None and self.model.train_function is self._train:
             self.model.train_function = self._stock
         if self._stock_test is not None:
@@ -262,7 +266,9 @@ class PrefixCache(keras.callbacks.Callback):
 
     def _why_never(self) -> str | None:
         """Why this model is not divided in this `fit`, whatever is frozen."""
-        if self._iterator is None:
+        if self._iterator is not None:
+            trainer.build_for(self.model, self._iterator)
+        else:
             return "Keras's fit was not found on the stack; another program calls the callbacks."
         callbacks = getattr(trainer.running_fit(self.model), "callbacks", [])
         if sum(isinstance(other, PrefixCache) for other in callbacks) > 1:
@@ -286,7 +292,7 @@ class PrefixCache(keras.callbacks.Callback):
         except NoCutError as error:
             self._stop(str(error), for_good=False)
             return
-        self.reason = None
+        self.reason, self._was_on = None, True
         self.model.train_function = self._train
 
     def _cuts(self, moving: Collection[int]) -> list[Cut]:
@@ -345,6 +351,12 @@ def _writable(folder: Any) -> Path:
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise TypeError(f'storage is "auto", "memory" or a folder, not {folder!r}.')
     path = Path(folder)
+    meant = difflib.get_close_matches(str(folder).lower(), ("auto", "memory"), 1)
+    if meant and not path.exists():
+        raise ValueError(
+            f'storage is "auto", "memory" or a folder; is {folder!r} "{meant[0]}"? A folder of that name is '
+            f'"./{folder}".'
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable-{os.getpid()}"

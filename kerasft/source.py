@@ -154,6 +154,11 @@ class Source:
         return self._replay is not None
 
     @property
+    def began_with_kept(self) -> bool:
+        """Whether the record is one that an earlier run has kept."""
+        return self._is_kept
+
+    @property
     def samples(self) -> int:
         """How many samples are recorded."""
         return len(self._recording)

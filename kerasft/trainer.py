@@ -288,6 +288,7 @@ def impure_operations(graph: Any) -> list[str]:
 def floating_point_operations(function: Callable[..., Any], signature: Any) -> int:
     """Those of one call for one sample, as TensorFlow's profiler counts them."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    from tensorflow.python.util import deprecation
 
     def with_one_sample(spec: Any) -> tf.TensorSpec:
         return tf.TensorSpec((1, *spec.shape[1:]), spec.dtype)
@@ -295,7 +296,7 @@ def floating_point_operations(function: Callable[..., Any], signature: Any) -> i
     one = keras.tree.map_structure(with_one_sample, signature)
     concrete = tf.function(function, autograph=False).get_concrete_function(one)
     graph = convert_variables_to_constants_v2(concrete).graph
-    with graph.as_default():
+    with graph.as_default(), deprecation.silence():  # the profiler's own
         options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
         options["output"] = "none"
         return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
@@ -1117,6 +1118,14 @@ def running_fit(model: keras.Model) -> RunningFit | None:
             return RunningFit(callbacks, local["epoch_iterator"], local["initial_epoch"])
         frame = frame.f_back
     return None
+
+
+def build_for(model: keras.Model, epoch_iterator: Any) -> None:
+    """Build a Sequential model that has no input yet for the data of a `fit`, as its first step would."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(epoch_iterator._distributed_dataset.element_spec)
+        if isinstance(x, tf.TensorSpec) and x.shape.rank is not None:
+            model.build(tuple(x.shape))
 
 
 def replay_epochs(model: keras.Model, epochs: int, read: bool = True) -> bool:

@@ -43,6 +43,7 @@ def test_reasons(dense_model):
     assert str(inspect_prefix(dense_model)).startswith("Nothing can be cached. Nothing frozen comes first")
     dense_model.compile(loss="mse", run_eagerly=True)
     assert "eagerly" in inspect_prefix(dense_model).reason == why_never(dense_model)
+    assert "is not built" in str(inspect_prefix(keras.Sequential([keras.layers.Dense(1)])))
     with pytest.raises(TypeError, match="expects a Keras model, not str"):
         inspect_prefix("model")
 
@@ -67,5 +68,7 @@ def test_the_report_of_a_run():
         "2 of 4 epochs trained from a record of 100 samples (2.0 MB, in memory; last at 'pool'), which saved "
         "about 7 s."
     )
+    kept = CacheReport([1.0], [False], 100, kept=True)
+    assert str(kept).startswith("100 samples were recorded by an earlier run. No epoch of 1")
     assert str(CacheReport([1.0], [False])) == "No epoch of 1 was trained from a record."
     assert CacheReport([1.0], [True]).seconds_saved == 0

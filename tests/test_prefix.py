@@ -294,6 +294,30 @@ def half_frozen():
     return compiled(keras.Model(inputs, keras.layers.Dense(3)(x)))
 
 
+def sequential_without_an_input():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([*layers(), keras.layers.Dense(3)])
+    for layer in model.layers[:4]:
+        layer.trainable = False
+    return compiled(model)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset"])
+def test_a_sequential_model_that_is_not_built_yet(kind):
+    weights = []
+    for callbacks in ([], [cache := PrefixCache()]):
+        model = sequential_without_an_input()
+        options = {"epochs": 4, "shuffle": False, "verbose": 0, "callbacks": callbacks}
+        if kind == "arrays":
+            model.fit(*data(), batch_size=BATCH, **options)
+        else:
+            model.fit(*dataset(), **options)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert cache.report.replayed[-1] and cache.report.cut == "body_pool"
+
+
 @pytest.mark.parametrize("build", [sequential, nested_sequential, half_frozen])
 def test_kinds_of_models(build):
     _, cache = compare(build, arrays, batch_size=BATCH)
@@ -786,6 +810,25 @@ def test_other_reasons():
     off(image_model(frozen=False), *data(), reason="Nothing frozen comes first", batch_size=BATCH)
 
 
+def test_that_it_is_off_is_said_once_unless_it_was_to_be_expected(caplog):
+    def said():
+        found = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+        caplog.clear()
+        return [message for message in found if "PrefixCache is off" in message]
+
+    off(with_layer(keras.layers.RandomFlip()), *data(), reason="random", batch_size=BATCH, epochs=4)
+    assert len(said()) == 1
+    off(image_model(), augmented(), reason="the source augments")
+    assert len(said()) == 1
+    off(compiled(OwnCall()), *data(), reason="subclassed", batch_size=BATCH, epochs=2)
+    assert len(said()) == 1
+    schedule = [kerasft.Phase("head", 2), kerasft.Phase(0, 2)]
+    options = {"batch_size": BATCH, "verbose": 0}
+    callbacks = [kerasft.GradualUnfreezing(schedule), PrefixCache()]
+    staged().fit(*data(), epochs=4, callbacks=callbacks, **options)
+    assert said() == [] and "Nothing frozen comes first" in callbacks[1].reason
+
+
 def test_a_distribution_strategy():
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         model = image_model()
@@ -927,7 +970,9 @@ def test_a_kept_record_skips_the_recording_epoch(tmp_path, monkeypatch):
     models = []
     for _ in range(2):
         models.append(image_model())
-        models[-1].fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
+        cache = PrefixCache(tmp_path, keep=True)
+        models[-1].fit(*data(), callbacks=[cache], **options)
+        assert cache.report.kept == (len(models) == 2)
     assert len(traced) == 2  # training and validation, of the first run
     for a, b in zip(models[0].weights, models[1].weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
@@ -1103,6 +1148,7 @@ def test_after_an_exception_the_model_trains_as_if_nothing_had_been(when):
     [
         ({"storage": 3}, TypeError, 'storage is "auto", "memory" or a folder, not 3'),
         ({"storage": ""}, TypeError, "not ''"),
+        ({"storage": "mem"}, ValueError, "is 'mem' \"memory\""),
         ({"max_bytes": 0}, ValueError, "above 0"),
         ({"max_bytes": 1.5}, TypeError, "number of bytes"),
         ({"dtype": "int8"}, ValueError, "labels and weights of samples are kept as they are"),
