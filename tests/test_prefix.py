@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import subprocess
 
 import keras
 import numpy as np
@@ -958,6 +959,28 @@ def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
     for a, b in zip(plain.weights, train([cache]).weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
     assert "No space left" in cache.reason and list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 200 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if os.name != "posix" or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk):
+    models, (x, y) = [], data(1000)
+    for callbacks in ([], [cache := PrefixCache(small_disk, max_bytes=10**9)]):
+        models.append(half_frozen())
+        models[-1].fit(x, y, epochs=2, batch_size=100, shuffle=False, verbose=0, callbacks=callbacks)
+    for a, b in zip(models[0].weights, models[1].weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
+    assert "No space left" in cache.reason and list(small_disk.iterdir()) == []
 
 
 def test_a_kept_record_skips_the_recording_epoch(tmp_path, monkeypatch):
