@@ -51,7 +51,7 @@ class CacheReport:
         said = f"{self.samples:,} samples were recorded by an earlier run. " if self.kept else ""
         if not any(self.replayed):
             return f"{said}No epoch of {len(self.replayed)} was trained from a record."
-        where = "partly on disk" if self.on_disk else "in memory"
+        where = "in memory" if not self.on_disk else "partly on disk" if self.peak_bytes else "on disk"
         return (
             f"{said}{sum(self.replayed)} of {len(self.replayed)} epochs trained from a record of "
             f"{self.samples:,} samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}), which "

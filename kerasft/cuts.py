@@ -330,8 +330,7 @@ def trace_prefix(
 
         compute = functools.partial(_compute, cuts, indices, signature, training)
         try:
-            traced_function = tf.function(lambda *given: compute(*given), autograph=False)  # noqa: B023
-            concrete = traced_function.get_concrete_function(*leaves(signature))
+            concrete = _traced(compute, signature)
         except trainer.NotDivisibleError as error:
             raise NoCutError(f"The model can't be run in parts: {error}.") from None
         except Exception as error:  # of a user's layer, say: the whole model may train all the same
@@ -349,6 +348,15 @@ def trace_prefix(
             if traced is not None:
                 traced.append(found)
             return found
+
+
+def _traced(compute: Callable[..., Any], signature: Any) -> Any:
+    """A concrete function of the leaves of the data."""
+
+    def function(*given: Any) -> Any:  # without the options of `compute`, which would be arguments
+        return compute(*given)
+
+    return tf.function(function, autograph=False).get_concrete_function(*leaves(signature))
 
 
 def _of_any_size(spec: Any) -> Any:
@@ -380,7 +388,7 @@ def _first_impure(compute: Callable[..., Any], signature: Any, count: int) -> in
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
-        part = tf.function(functools.partial(compute, count=middle + 1), autograph=False)
-        pure = not trainer.impure_operations(part.get_concrete_function(*leaves(signature)).graph)
+        part = _traced(functools.partial(compute, count=middle + 1), signature)
+        pure = not trainer.impure_operations(part.graph)
         low, high = (middle + 1, high) if pure else (low, middle)
     return low

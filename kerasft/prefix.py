@@ -128,7 +128,6 @@ class PrefixCache(keras.callbacks.Callback):
         self._epoch = 0
         self._flags: Flags | None = None
         self._stock = self._stock_test = None
-        self._was_on = False
         self._broken = self.reason = self._why_never()
         if self._broken:
             logger.warning("PrefixCache is off: %s", self._broken)
@@ -246,7 +245,7 @@ class PrefixCache(keras.callbacks.Callback):
 
     def _stop(self, reason: str, for_good: bool = True) -> None:
         """Go on without a record."""
-        expected = self._was_on and not for_good  # a schedule has come to a depth where nothing is frozen
+        expected = self.report.samples and not for_good  # a schedule has come to a depth without a cut
         if reason != self.reason:
             logger.log(logging.INFO if expected else logging.WARNING, "PrefixCache is off: %s", reason)
         self.reason = reason
@@ -292,7 +291,7 @@ class PrefixCache(keras.callbacks.Callback):
         except NoCutError as error:
             self._stop(str(error), for_good=False)
             return
-        self.reason, self._was_on = None, True
+        self.reason = None
         self.model.train_function = self._train
 
     def _cuts(self, moving: Collection[int]) -> list[Cut]:
@@ -352,7 +351,7 @@ def _writable(folder: Any) -> Path:
         raise TypeError(f'storage is "auto", "memory" or a folder, not {folder!r}.')
     path = Path(folder)
     meant = difflib.get_close_matches(str(folder).lower(), ("auto", "memory"), 1)
-    if meant and not path.exists():
+    if meant and isinstance(folder, str) and "/" not in folder and not path.exists():
         raise ValueError(
             f'storage is "auto", "memory" or a folder; is {folder!r} "{meant[0]}"? A folder of that name is '
             f'"./{folder}".'

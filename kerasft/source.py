@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**26  # of recorded rows that go into one call of several steps
 COMPARE_SECONDS = 0.2  # a comparison that takes longer is made in the first, second, fourth, eighth … replay
-
 PROBED = 4  # samples of a kept record that are computed anew
 
 

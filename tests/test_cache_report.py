@@ -68,6 +68,8 @@ def test_the_report_of_a_run():
         "2 of 4 epochs trained from a record of 100 samples (2.0 MB, in memory; last at 'pool'), which saved "
         "about 7 s."
     )
+    assert "(0.0 MB, on disk;" in str(CacheReport([1.0], [True], on_disk=True))
+    assert "partly on disk" in str(CacheReport([1.0], [True], peak_bytes=1, on_disk=True))
     kept = CacheReport([1.0], [False], 100, kept=True)
     assert str(kept).startswith("100 samples were recorded by an earlier run. No epoch of 1")
     assert str(CacheReport([1.0], [False])) == "No epoch of 1 was trained from a record."

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -727,12 +728,12 @@ class Centred(keras.layers.Layer):
         (lambda: keras.layers.RandomFlip(), "draws random numbers"),
         (lambda: keras.layers.GaussianNoise(0.1), "draws random numbers"),
         (lambda: keras.layers.Dropout(0.1), "draws random numbers"),
-        (lambda: keras.layers.BatchNormalization(), "'batch_normalization' trains"),
+        (lambda: keras.layers.BatchNormalization(name="norm"), "'norm' trains"),
         (lambda: keras.layers.BatchNormalization(scale=False, center=False), "normalizes by the batch"),
         (lambda: keras.layers.ActivityRegularization(l2=0.1), "has an activity regularizer"),
-        (lambda: Noise(), "'noise' draws random numbers"),
-        (lambda: Counter(), "'counter' draws random numbers, writes variables"),
-        (lambda: Penalty(), "'penalty' draws random numbers, writes variables or adds a loss"),
+        (lambda: Noise(name="noise"), "'noise' draws random numbers"),
+        (lambda: Counter(name="counter"), "'counter' draws random numbers, writes variables"),
+        (lambda: Penalty(name="penalty"), "'penalty' draws random numbers, writes variables or adds a loss"),
         (lambda: Centred(), "depends on the others in its batch"),
     ],
 )  # fmt: skip
@@ -820,6 +821,10 @@ def test_that_it_is_off_is_said_once_unless_it_was_to_be_expected(caplog):
     off(with_layer(keras.layers.RandomFlip()), *data(), reason="random", batch_size=BATCH, epochs=4)
     assert len(said()) == 1
     off(image_model(), augmented(), reason="the source augments")
+    assert len(said()) == 1
+    off(
+        with_layer(Noise(name="noise")), *data(), reason="'noise' draws", batch_size=BATCH
+    )  # tracing shows it
     assert len(said()) == 1
     off(compiled(OwnCall()), *data(), reason="subclassed", batch_size=BATCH, epochs=2)
     assert len(said()) == 1
@@ -1197,6 +1202,13 @@ def test_a_copy_is_a_cache_of_its_own():
     other = copy.deepcopy(cache)
     image_model().fit(*data(), epochs=2, batch_size=BATCH, verbose=0, callbacks=[other])
     assert other.report.replayed == [False, True] and cache.report.replayed == []
+
+
+def test_a_folder_with_a_name_like_a_kind_of_storage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("./auto", "./memo", Path("memo")):
+        assert PrefixCache(name).folder.is_dir()
+    assert PrefixCache("memo").folder.is_dir()  # it is there by now
 
 
 def test_two_caches():

@@ -101,6 +101,7 @@ def test_a_table_that_is_dropped_makes_room():
     store.append(table, arrays(4))
     store.drop(table)
     store.append(store.table(), arrays(4))
+    assert store.nbytes == 64
 
 
 def test_a_full_disk_is_said(tmp_path, monkeypatch):
