@@ -24,7 +24,8 @@ class CacheReport:
         peak_bytes: The most of it that was in memory at once.
         cut: The layer whose output was recorded last.
         on_disk: Whether some of it was on disk.
-        kept: Whether it began with a record that an earlier run had kept, which spared the first epoch.
+        kept: Whether it began with a record that an earlier run had kept.
+        seconds_saved: Estimated by what the frozen layers took for a sample; 0 if they never ran.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -35,27 +36,17 @@ class CacheReport:
     cut: str = ""
     on_disk: bool = False
     kept: bool = False
-
-    @property
-    def seconds_saved(self) -> float:
-        """Estimated: epochs from the record against the fastest one before them that was not."""
-        saved, whole = 0.0, None
-        for seconds, replayed in zip(self.seconds, self.replayed, strict=True):
-            if not replayed:
-                whole = seconds if whole is None else min(whole, seconds)
-            elif whole is not None:
-                saved += max(0.0, whole - seconds)
-        return saved
+    seconds_saved: float = 0.0
 
     def __str__(self) -> str:
         said = f"{self.samples:,} samples were recorded by an earlier run. " if self.kept else ""
         if not any(self.replayed):
             return f"{said}No epoch of {len(self.replayed)} was trained from a record."
+        saved = f", which saved about {self.seconds_saved:.0f} s" if self.seconds_saved else ""
         where = "in memory" if not self.on_disk else "partly on disk" if self.peak_bytes else "on disk"
         return (
             f"{said}{sum(self.replayed)} of {len(self.replayed)} epochs trained from a record of "
-            f"{self.samples:,} samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}), which "
-            f"saved about {self.seconds_saved:.0f} s."
+            f"{self.samples:,} samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}){saved}."
         )
 
 

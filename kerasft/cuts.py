@@ -78,6 +78,11 @@ class Cut:
             json.dumps([calls, self.weights_digest], sort_keys=True, default=repr).encode(), digest_size=16
         ).hexdigest()
 
+    @functools.cached_property
+    def cost(self) -> float:
+        """What the prefix costs, in multiplications of a sample, roughly."""
+        return sum(_cost(operation) for operation in self.before)
+
     @property
     def weights_digest(self) -> str:
         """A name for the values of the prefix's weights."""

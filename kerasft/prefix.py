@@ -173,6 +173,8 @@ class PrefixCache(keras.callbacks.Callback):
             self._train.end_epoch(whole=not self.model.stop_training)
             self.report.samples = self._train.samples
             self.report.kept = self.report.kept or self._train.began_with_kept
+            sources = [self._train, *([] if self._test is None else [self._test])]
+            self.report.seconds_saved = sum(source.seconds_spared for source in sources)
             self.report.bytes = max(self.report.bytes, self._store.nbytes)
             self.report.peak_bytes = self._store.peak_bytes
             self.report.cut = self._train.cut_name or self.report.cut

@@ -63,7 +63,8 @@ def test_a_hub_model_counts_what_its_stages_compute(tmp_path, make_backbone):
 
 def test_the_report_of_a_run():
     report = CacheReport([9.0, 5.0, 1.0, 2.0], [False, False, True, True], 100, 2_000_000, 0, "pool")
-    assert report.seconds_saved == 4 + 3
+    assert str(report).endswith("last at 'pool').")  # nothing is known of what it saved
+    report.seconds_saved = 7.2
     assert str(report) == (
         "2 of 4 epochs trained from a record of 100 samples (2.0 MB, in memory; last at 'pool'), which saved "
         "about 7 s."
@@ -73,4 +74,3 @@ def test_the_report_of_a_run():
     kept = CacheReport([1.0], [False], 100, kept=True)
     assert str(kept).startswith("100 samples were recorded by an earlier run. No epoch of 1")
     assert str(CacheReport([1.0], [False])) == "No epoch of 1 was trained from a record."
-    assert CacheReport([1.0], [True]).seconds_saved == 0

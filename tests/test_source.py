@@ -1,5 +1,8 @@
 """A source reads and records, or replays; tests of its own that need no `fit`."""
 
+import itertools
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -220,3 +223,19 @@ def test_a_record_that_is_begun_anew_takes_no_room():
     taken = bench.source.store.nbytes
     bench.source.forget()
     assert taken > 0 and bench.source.store.nbytes == 0
+
+
+def test_what_was_spared_is_what_the_prefix_took(monkeypatch):
+    """Each look at the clock is a second later, so the prefix takes a second for two samples."""
+    clock = itertools.count()
+    monkeypatch.setattr("kerasft.source.time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    bench = Bench(repeats=True)
+    bench.epoch(0, rows(6))
+    assert bench.source.seconds_spared == 0
+    for epoch in (1, 2):
+        bench.epoch(epoch, rows(6))
+    assert bench.source.replays and bench.source.seconds_spared == pytest.approx(2 * 6 / 2)
+    compared = Bench()
+    for epoch in range(2):
+        compared.epoch(epoch, rows(6))
+    assert not compared.source.replays and compared.source.seconds_spared == pytest.approx(6 / 2)
