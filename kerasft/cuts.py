@@ -269,7 +269,7 @@ class Prefix:
         """Whether it is the same for other steps, those that test in place of those that train, say."""
         return (
             [cut.position for cut in self.cuts] == [cut.position for cut in cuts]
-            and list(self.function.structured_input_signature[0]) == leaves(signature)
+            and _kinds(self.function.structured_input_signature[0]) == _kinds(leaves(signature))
             and not any(_depends_on_training(layer) for cut in cuts for layer in cut.layers)
         )
 
@@ -353,6 +353,11 @@ def trace_prefix(
             if traced is not None:
                 traced.append(found)
             return found
+
+
+def _kinds(specs: Sequence[Any]) -> list[Any]:
+    """Shapes and dtypes, without the names that tracing gives."""
+    return [(spec.shape.as_list(), spec.dtype) for spec in specs]
 
 
 def _traced(compute: Callable[..., Any], signature: Any) -> Any:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kerasft
-from kerasft import trainer
+from kerasft import cuts, trainer
 from kerasft.cuts import NoCutError, find_cut, trace_prefix
 
 
@@ -229,7 +229,9 @@ class Louder(keras.layers.Layer):
         (lambda: Louder(), False),
     ],
 )  # fmt: skip
-def test_a_prefix_serves_tests_as_well_if_training_makes_no_difference(layer, shared):
+def test_a_prefix_serves_tests_as_well_if_training_makes_no_difference(layer, shared, monkeypatch):
+    traces, trace = [], cuts._traced
+    monkeypatch.setattr(cuts, "_traced", lambda *given: traces.append(1) or trace(*given))
     inputs = keras.Input((4, 3))
     x = layer()(keras.layers.Conv1D(3, 2, trainable=False)(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
@@ -239,7 +241,7 @@ def test_a_prefix_serves_tests_as_well_if_training_makes_no_difference(layer, sh
         return [find_cut(program, moving)]
 
     prefixes = [trace_prefix(plan, spec_of(model), mode, set(), traced) for mode in (True, False)]
-    assert (prefixes[0] is prefixes[1]) == shared
+    assert (prefixes[0] is prefixes[1]) == shared and len(traces) == (1 if shared else 2)
     x = np.random.default_rng(0).normal(size=(9, 4, 3)).astype("float32")
     for prefix, mode in zip(prefixes, (True, False), strict=True):
         (value,), _, _ = prefix(x)

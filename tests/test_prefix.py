@@ -183,7 +183,7 @@ def test_a_batch_of_one_size():
         keras.utils.set_random_seed(1)
         inputs = keras.Input((6, 6, 2), batch_size=BATCH)
         x = keras.layers.Conv2D(4, 3, trainable=False)(inputs)
-        x = keras.layers.Reshape((-1,))(x)
+        x = keras.layers.Lambda(lambda x: keras.ops.reshape(x, (BATCH, -1)), name="flat")(x)
         return compiled(keras.Model(inputs, keras.layers.Dense(3)(x)))
 
     compare(build, lambda: dataset(drop=True), cached=2)
