@@ -10,10 +10,12 @@ ROOT = Path(__file__).parent.parent
 # A file imports only files that stand before it.
 ORDER = [
     "trainer", "stages", "schedule", "phases", "run_state",
-    "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub",
+    "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub.blueprint", "hub.memory", "hub",
     "freezing", "multipliers", "audit", "unfreezing",
-    "record", "samples", "cuts", "order", "passes", "kept", "recording", "suffix", "source", "cache_report",
-    "prefix",
+    "record", "samples", "cuts", "order", "passes", "kept", "bridge", "recording", "suffix", "source",
+    "cache_report", "prefix",
+    "recipes", "checkpoint", "trials", "space", "losses", "objective", "search_folder", "sharing",
+    "trial_run", "trial_watch", "search", "cluster",
     "resume", "plots", "lr_finder", "data", "workspace",
     "job", "cli",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasft.hub.ops import ALLOWED_OPS
+from kerasft.hub.ops import ALLOWED_OPS, PURE_OPS
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,15 @@ class GraphFunction:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def check_ops(self) -> None:
-        """Raise ValueError if the graph holds an operation outside the allow-list."""
+    @functools.cached_property
+    def _ops(self) -> frozenset[str]:
         graph = tf.compat.v1.GraphDef.FromString(self.graph)
         nodes = [n for f in graph.library.function for n in f.node_def] + list(graph.node)
-        foreign = sorted({n.op for n in nodes} - ALLOWED_OPS)
+        return frozenset(n.op for n in nodes)
+
+    def check_ops(self) -> None:
+        """Raise ValueError if the graph holds an operation outside the allow-list."""
+        foreign = sorted(self._ops - ALLOWED_OPS)
         if foreign:
             raise ValueError(
                 f"The graph holds operations that reach outside the model or are not known to be safe: "
@@ -35,19 +40,13 @@ class GraphFunction:
             )
 
     def concrete(self, specs: Sequence[tf.TensorSpec]) -> Any:
-        """A concrete function that runs the graph on tensors of the given specs, in order of `inputs`."""
-        graph = tf.compat.v1.GraphDef.FromString(self.graph)
+        """A concrete function that runs the graph on tensors of the given specs, in order of `inputs`.
 
-        def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
-            used = {n if ":" in n else f"{n}:0" for node in graph.node for n in node.input}
-            named = zip(self.inputs, tensors, strict=True)
-            feeds = {name: tensor for name, tensor in named if name in used}
-            return tf.graph_util.import_graph_def(
-                graph, input_map=feeds, return_elements=list(self.outputs), name=""
-            )
-
-        # Unlike tf.function, this makes the functions of the graph's loops known outside it.
-        return tf.compat.v1.wrap_function(run, list(specs))
+        Those that are asked for again and again, as in a search, are made once for all who ask. A graph that
+        draws random numbers is not shared: its kernels count the numbers that were drawn.
+        """
+        make = _shared if self._ops <= PURE_OPS else _concrete
+        return make(self, tuple(specs))
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -59,3 +58,22 @@ class GraphFunction:
         """The inverse of `to_config`."""
         graph = zlib.decompress(base64.b64decode(config["graph"]))
         return cls(graph, tuple(config["inputs"]), tuple(config["outputs"]))
+
+
+def _concrete(function: GraphFunction, specs: tuple[tf.TensorSpec, ...]) -> Any:
+    graph = tf.compat.v1.GraphDef.FromString(function.graph)
+
+    def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        used = {n if ":" in n else f"{n}:0" for node in graph.node for n in node.input}
+        named = zip(function.inputs, tensors, strict=True)
+        feeds = {name: tensor for name, tensor in named if name in used}
+        return tf.graph_util.import_graph_def(
+            graph, input_map=feeds, return_elements=list(function.outputs), name=""
+        )
+
+    # Unlike tf.function, this makes the functions of the graph's loops known outside it.
+    return tf.compat.v1.wrap_function(run, list(specs))
+
+
+# A function of a stage takes about 0.5 MB: up to three or four backbones of the usual size.
+_shared = functools.lru_cache(maxsize=128)(_concrete)

@@ -42,7 +42,7 @@ class HubStage(keras.Layer):
         loaded_batch_norm: What None stands for; None takes `batch_norm`.
         scales: Positions of the scales and offsets of batch normalization.
         unclear: Positions of moving statistics whose scale and offset are not known.
-        values: `tf.Variable`s to be used as weights, shared with the SavedModel; None begins with zeros.
+        values: `tf.Variable`s to be used as weights, with their storage; None begins with zeros.
 
     Call arguments:
         inputs: A tensor, or a list of tensors in the order of the function's inputs.
@@ -160,8 +160,7 @@ class HubStage(keras.Layer):
         tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
         tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
         values = [tf.convert_to_tensor(v.value) for v in self.stage_weights]
-        train = bool(training) and self.trainable and self.batch_norm != "inference"
-        mode = "training" if train and self._graphs["training"] is not None else "inference"
+        mode = self._mode(training)
         results = self._function(mode, tensors)(*tensors, *values)
         if mode == "training" and self.updates:
             results, new = results[: -len(self.updates)], results[-len(self.updates) :]
@@ -172,7 +171,22 @@ class HubStage(keras.Layer):
             self.add_loss(tf.add_n(losses))
         return results[0] if len(results) == 1 else results
 
-    def _function(self, mode: str, tensors: Sequence[tf.Tensor]) -> Any:
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        """The results of `call` as symbolic tensors, without a trace of it."""
+        tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
+        mode = self._mode(training)
+        function = self._function(mode, [tf.TensorSpec(t.shape, t.dtype) for t in tensors])
+        results = function.structured_outputs  # `outputs` grows when gradients are asked for
+        if mode == "training":
+            results = results[: len(results) - len(self.updates)]
+        specs = [keras.KerasTensor(t.shape, t.dtype) for t in results]
+        return specs[0] if len(specs) == 1 else specs
+
+    def _mode(self, training: bool | None) -> str:
+        train = bool(training) and self.trainable and self.batch_norm != "inference"
+        return "training" if train and self._graphs["training"] is not None else "inference"
+
+    def _function(self, mode: str, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> Any:
         """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""
         shapes = tuple((None, *t.shape[1:]) if t.shape.rank else tuple(t.shape) for t in tensors)
         if (mode, shapes) not in self._concrete:

@@ -62,12 +62,15 @@ FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChanne
 QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
 """
 
-_RANDOM = """
+_DRAWS = """
 Multinomial ParameterizedTruncatedNormal RandomGamma RandomShuffle RandomStandardNormal RandomUniform
-RandomUniformInt StatelessMultinomial StatelessRandomGetAlg StatelessRandomGetKeyCounter
-StatelessRandomGetKeyCounterAlg StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform
-StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2
-StatelessTruncatedNormal StatelessTruncatedNormalV2 TruncatedNormal
+RandomUniformInt TruncatedNormal
+"""
+
+_STATELESS_RANDOM = """
+StatelessMultinomial StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg
+StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformInt
+StatelessRandomUniformIntV2 StatelessRandomUniformV2 StatelessTruncatedNormal StatelessTruncatedNormalV2
 """
 
 _CONTROL = """
@@ -77,8 +80,14 @@ TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack TensorLi
 TensorListResize TensorListSetItem TensorListSplit TensorListStack
 """
 
-ALLOWED_OPS = frozenset(
+# What gives the same result whenever it is called with the same tensors.
+PURE_OPS = frozenset(
     " ".join(
-        (_ARITHMETIC, _ARRAYS, _REDUCTIONS_AND_ALGEBRA, _NETWORKS, _IMAGES, _QUANTIZATION, _RANDOM, _CONTROL)
+        (
+            *(_ARITHMETIC, _ARRAYS, _REDUCTIONS_AND_ALGEBRA, _NETWORKS, _IMAGES, _QUANTIZATION),
+            *(_STATELESS_RANDOM, _CONTROL),
+        )
     ).split()
 )
+
+ALLOWED_OPS = PURE_OPS | frozenset(_DRAWS.split())

@@ -96,3 +96,26 @@ def test_concrete_needs_as_many_specs_as_inputs():
     function = graph_function(lambda x: [x], VECTOR)
     with pytest.raises(ValueError, match=r"zip\(\)"):
         function.concrete([VECTOR, VECTOR])
+
+
+def test_asked_for_again_it_is_the_same():
+    function = graph_function(lambda x: [tf.nn.relu(x)], VECTOR)
+    copy = GraphFunction.from_config(function.to_config())
+    assert function.concrete([VECTOR]) is function.concrete([VECTOR]) is copy.concrete([VECTOR])
+    assert function.concrete([tf.TensorSpec((2, 3), tf.float32)]) is not function.concrete([VECTOR])
+    other = graph_function(lambda x: [tf.nn.relu6(x)], VECTOR)
+    assert other.concrete([VECTOR]) is not function.concrete([VECTOR])
+
+
+def test_what_draws_numbers_begins_anew_for_each_who_asks():
+    function = graph_function(lambda x: [x + tf.random.uniform((1, 3), seed=3)], VECTOR)
+    x = tf.zeros((1, 3))
+    one, two = function.concrete([VECTOR]), function.concrete([VECTOR])
+    drawn = [one(x)[0].numpy(), one(x)[0].numpy()]
+    assert not np.array_equal(*drawn)
+    np.testing.assert_array_equal(two(x)[0], drawn[0])
+
+
+def test_what_is_not_known_is_not_shared():
+    function = graph_function(lambda x: [x + tf.cast(tf.timestamp(), tf.float32)], VECTOR)
+    assert function.concrete([VECTOR]) is not function.concrete([VECTOR])

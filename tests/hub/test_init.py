@@ -1,11 +1,13 @@
 """load_backbone and resolve: staged SavedModels equal the uncut ones, and every failure says why."""
 
+import gc
 import logging
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ import tensorflow_hub
 
 import kerasft
 from kerasft.hub import HubStage, load_backbone, resolve
+from kerasft.hub.memory import Memory
 
 IMAGES = np.random.default_rng(5).normal(0, 1, (6, 8, 8, 3)).astype("float32")
 SEQUENCES = np.random.default_rng(6).normal(0, 1, (4, 5, 3)).astype("float32")
@@ -430,6 +433,187 @@ class TestInputs:
         with pytest.raises(ValueError, match="ReadFile"):
             load_backbone(path, batch_norm="train")
         assert load_backbone(path, batch_norm="train", trust=True)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Paths of the SavedModels that were read since, beginning with an empty memory of 2 entries."""
+    paths, read = [], kerasft.hub.read
+    monkeypatch.setattr(kerasft.hub, "_MEMORY", Memory(entries=2, nbytes=10**6))
+    monkeypatch.setattr(kerasft.hub, "read", lambda path, *args: paths.append(path) or read(path, *args))
+    return paths
+
+
+def described(model):
+    """All of a model but its values: names, shapes, dtypes, flags, configuration."""
+    weights = [(w.path, w.value.name, w.shape, w.dtype, w.trainable) for w in model.weights]
+    config = {k: v for k, v in model.get_config().items() if k != "layers"}
+    return weights, str(config), [layer.get_config() for layer in model.layers]
+
+
+class TestAgain:
+    """A SavedModel that was read before is not read again, and nobody can tell."""
+
+    @pytest.mark.parametrize("name", ["residual", "encoder", "recurrent", "loss_of_one"])
+    def test_equals_the_first(self, name, saved, reads):
+        options = {"batch_norm": "train"} if name == "residual" else {}
+        x = {"residual": IMAGES, "encoder": TOKENS}.get(name, np.ones((2, 4), "float32"))
+        if name == "recurrent":
+            x = np.concatenate([SEQUENCES, SEQUENCES[:, :1]], 1)
+        found = []
+        for _ in range(3):
+            model = load_backbone(saved(name), **options)
+            said, before = described(model), model.get_weights()
+            training = [bool(options)] * 2  # the second call sees the statistics that the first has moved
+            outputs = [tf.nest.flatten(model(x, training=t)) for t in (False, *training)]
+            losses = [float(v) for v in model.losses]
+            gradients = gradients_of(
+                lambda m=model: tf.nest.flatten(m(x))[0], [w.value for w in model.trainable_weights]
+            )
+            values = [
+                tf.convert_to_tensor(v).numpy()
+                for v in [*tf.nest.flatten(outputs), *gradients]
+                if v is not None
+            ]
+            found.append((said, losses, [*before, *values, *model.get_weights()]))
+            keras.backend.clear_session()
+        assert len(reads) == 1
+        for said, losses, arrays in found[1:]:
+            assert (said, losses) == found[0][:2]
+            assert len(arrays) == len(found[0][2]) > 3
+            assert all(np.array_equal(a, b) for a, b in zip(arrays, found[0][2], strict=True))
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_models_are_independent(self, jit_compile, saved, reads):
+        first = load_backbone(saved("residual"), batch_norm="train")
+        pretrained, expected = first.get_weights(), first(IMAGES).numpy()
+        second = load_backbone(saved("residual"), batch_norm="train")
+        assert len(reads) == 1
+        assert not {id(layer) for layer in first.layers} & {id(layer) for layer in second.layers}
+        assert not {id(w.value) for w in first.weights} & {id(w.value) for w in second.weights}
+        first.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+        first.fit(IMAGES, np.ones((6, *first.output_shape[1:])), epochs=3, verbose=0)
+        assert all(
+            changed(layer, [*b])
+            for layer, b in zip(
+                stage_layers(first),
+                ([w.numpy() for w in s.weights] for s in stage_layers(second)),
+                strict=True,
+            )
+        )
+        first.weights[0].value.scatter_nd_update([[0, 0, 0, 0]], [7.0])
+        first.weights[1].assign(tf.zeros_like(first.weights[1].value))
+        stage_layers(first)[0].weight_specs[0]["shape"].append(1)
+        stage_layers(first)[1].trainable = False
+        for model in (second, load_backbone(saved("residual"), batch_norm="train")):
+            assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), pretrained, strict=True))
+            np.testing.assert_array_equal(model(IMAGES), expected)
+            assert len(model.trainable_weights) == len(model.weights) - 6
+            assert stage_layers(model)[0].weight_specs[0]["shape"] == [*model.weights[0].shape]
+        assert len(reads) == 1
+
+    def test_what_is_asked_for_counts(self, saved, reads):
+        path = saved("residual")
+        for options in (
+            {},
+            {"stages": 2},
+            {"stages": 1},
+            {"batch_norm": "train"},
+            {"input_shape": (8, 8, 3)},
+        ):
+            count = len(reads)
+            models = [load_backbone(path, **options) for _ in range(2)]
+            assert len(reads) == count + 1, options
+            assert stage_names(models[0]) == stage_names(models[1])
+        load_backbone(path, input_shape=[8, 8, 3])
+        assert load_backbone(path, input_shape=(8, 8, 3), trainable=False).trainable_weights == []
+        assert len(reads) == 5
+        with pytest.raises(ValueError, match="received True"):
+            load_backbone(path, stages=True)
+
+    def test_shapes_by_name_and_outputs_count(self, saved, reads):
+        path, shape = saved("encoder"), {"input_mask": (5,)}
+        first, second = (load_backbone(path, input_shape=shape, output="pooled_output") for _ in range(2))
+        assert len(reads) == 1 and described(first) == described(second)
+        assert load_backbone(path, input_shape=shape, output="sequence_output").output_shape == (None, 5, 6)
+        assert len(reads) == 2
+
+    def test_the_folder_counts_however_it_is_named(self, saved, reads, tmp_path, monkeypatch):
+        (tmp_path / "link").symlink_to(saved("chain"))
+        monkeypatch.chdir(tmp_path)
+        models = [load_backbone(h) for h in (saved("chain"), pathlib.Path(saved("chain")), "link")]
+        assert len(reads) == 1
+        assert [m.name for m in models] == ["chain", "chain", "link"]
+        load_backbone(saved("tied_in_front"))
+        assert len(reads) == 2
+
+    def test_arguments_that_are_objects_are_read_each_time(self, saved, reads):
+        for size in (np.int64(8), np.int64(8)):
+            assert load_backbone(saved("any_size"), input_shape=(size,)).input_shape == (None, 8)
+        assert len(reads) == 2
+
+    def test_an_overwritten_saved_model_is_noticed(self, saved, reads, tmp_path):
+        path, x = tmp_path / "model", np.ones((2, 4), "float32")
+        shutil.copytree(saved("chain"), path)
+        first = load_backbone(path)(x).numpy()
+        loaded = tf.saved_model.load(str(path))
+        for variable in loaded.__call__.concrete_functions[0].variables:
+            variable.assign(variable * 2.0)
+        other = tmp_path / "other"
+        tf.saved_model.save(loaded, str(other))
+        shutil.copytree(other, path, dirs_exist_ok=True)
+        second = load_backbone(path)(x).numpy()
+        assert np.abs(first - second).max() > 0.01
+        np.testing.assert_allclose(second, loaded(tf.constant(x)), rtol=1e-6)
+        assert len(reads) == 2
+
+    def test_trust_is_not_inherited(self, saved, reads):
+        load_backbone(saved("reads_file"), trust=True)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"not known to be safe: \[.*'ReadFile'.*trust=True"):
+                load_backbone(saved("reads_file"))
+        load_backbone(saved("loss_reads_file"), trust=True)
+        with pytest.raises(ValueError, match=r"not known to be safe: \['ReadFile', 'StringLength'\]"):
+            load_backbone(saved("loss_reads_file"))
+
+    def test_a_graph_for_training_that_was_left_out_is_still_missed(self, saved, reads):
+        path = saved("reads_file_in_training")
+        load_backbone(path)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="ReadFile"):
+                load_backbone(path, batch_norm="train")
+
+    def test_the_log_says_it_each_time(self, saved, reads, caplog):
+        with caplog.at_level(logging.WARNING, "kerasft.hub"):
+            for _ in range(2):
+                load_backbone(saved("parallel"))
+        assert len(reads) == 1 and len(caplog.records) == 2
+        assert caplog.messages[0] == caplog.messages[1]
+
+    def test_only_a_few_are_kept(self, saved, reads):
+        names = ["chain", "tied_in_front", "loss_of_one"]  # two entries
+        for name in (*names, *names):
+            load_backbone(saved(name))
+        assert len(reads) == 6
+        load_backbone(saved("loss_of_one"))
+        assert len(reads) == 6
+
+    def test_nothing_of_a_model_stays_alive(self, saved, reads):
+        def dies():
+            model = load_backbone(saved("residual"), batch_norm="train")
+            model.compile("sgd", "mse")
+            model.fit(IMAGES, np.ones((6, *model.output_shape[1:])), verbose=0)
+            return [
+                weakref.ref(x)
+                for x in (model, *model.layers, *model.weights, *(w.value for w in model.weights))
+            ]
+
+        for _ in range(2):
+            refs = dies()
+            keras.backend.clear_session()
+            gc.collect()
+            assert len(refs) > 20 and [r() for r in refs if r() is not None] == []
+        assert len(reads) == 1
 
 
 class TestRefused:

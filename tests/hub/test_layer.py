@@ -80,6 +80,24 @@ def test_any_batch_size_uses_one_function(chain_model):
     assert len(stage._concrete) == count
 
 
+@pytest.mark.parametrize("training", [None, False, True])
+@pytest.mark.parametrize("batch_norm", ["inference", "train"])
+@pytest.mark.parametrize("name", ["residual", "encoder", "recurrent"])
+def test_symbolic_results_are_those_of_a_trace(name, batch_norm, training, saved):
+    model = load_backbone(saved(name), batch_norm=batch_norm if name == "residual" else "inference")
+    for stage in (layer for layer in model.layers if isinstance(layer, HubStage)):
+        for _ in range(2):
+            got = stage.compute_output_spec(stage.input, training=training)
+            expected = keras.Operation.compute_output_spec(stage, stage.input, training=training)
+            flat, flat_expected = keras.tree.flatten(got), keras.tree.flatten(expected)
+            assert type(got) is type(expected)
+            assert [(t.shape, t.dtype) for t in flat] == [(t.shape, t.dtype) for t in flat_expected]
+            if name == "residual":  # gradients must not change what is said the second time
+                with tf.GradientTape() as tape:
+                    y = stage(np.ones((2, *stage.input.shape[1:]), "float32"), training=training)
+                assert tape.gradient(y, stage.trainable_weights[0].value) is not None
+
+
 def test_computes_in_its_own_dtype_under_mixed_precision(saved):
     expected = load_backbone(saved("chain"))(X).numpy()
     keras.mixed_precision.set_global_policy("mixed_float16")

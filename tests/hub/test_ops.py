@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from kerasft.hub.ops import ALLOWED_OPS
+from kerasft.hub.ops import ALLOWED_OPS, PURE_OPS
 
 FORBIDDEN = """
 ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc RestoreV2 Restore RestoreSlice SaveV2 Save
@@ -76,3 +76,12 @@ def test_stateful_ones_are_random_or_harmless():
         and any(a.type == tf.resource.as_datatype_enum for a in [*op.input_arg, *op.output_arg])
     }
     assert resources == set()
+
+
+def test_pure_operations_keep_no_state():
+    checks_and_containers = {"Assert", "CheckNumerics", "GuaranteeConst", "StatelessRandomGetAlg"}
+    checks_and_containers |= {"Case", "If", "StatefulPartitionedCall", "While"}
+    stateful = {name for name in ALLOWED_OPS if op_def_registry.get(name).is_stateful}
+    assert PURE_OPS & stateful == checks_and_containers
+    assert ALLOWED_OPS - PURE_OPS == stateful - checks_and_containers
+    assert "RandomUniform" in stateful - PURE_OPS

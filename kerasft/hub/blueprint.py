@@ -1,0 +1,264 @@
+"""Open a SavedModel and work out its stages: a `Blueprint`, from which any number of models is made."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from kerasft.hub.cut import Part, divide, layer_paths
+from kerasft.hub.function import GraphFunction
+from kerasft.hub.graph import FlatGraph, flatten
+from kerasft.hub.layer import BatchNormPolicy
+
+InputShape = Sequence[int | None] | Mapping[str, Sequence[int | None]] | None
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight as the SavedModel has it.
+
+    Attributes:
+        name: Its layer's path and its own name, with dots.
+        variable: Name of the variable.
+        value: What it holds, in the host's memory.
+        trainable: Whether it can train.
+    """
+
+    name: str
+    variable: str
+    value: tf.Tensor
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a SavedModel comes to, without its variables, functions and graphs.
+
+    Attributes:
+        parts: The stages in order.
+        weights: The parts' weights, by the index that the parts have for them.
+        inputs: Name, shape with the batch, and dtype of each input.
+        structure: How callers pass the inputs: their keys in a dict, or how many there are.
+        names: Names of the outputs; None for a single one without a name.
+        regularizers: Regularization losses: functions of the weights of these indices.
+        notes: What the log says of each load: level, and text after the handle.
+    """
+
+    parts: Sequence[Part]
+    weights: Mapping[int, Weight]
+    inputs: Sequence[tf.TensorSpec]
+    structure: Any
+    names: Sequence[str] | None
+    regularizers: Sequence[tuple[GraphFunction, Sequence[int]]]
+    notes: Sequence[tuple[int, str]]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory weights and graphs take, in bytes."""
+        graphs = [g for part in self.parts for g in (part.inference, part.training) if g is not None]
+        values = [weight.value for weight in self.weights.values()]
+        return sum(len(g.graph) for g in graphs) + sum(v.shape.num_elements() * v.dtype.size for v in values)
+
+
+def read(
+    path: str,
+    input_shape: InputShape,
+    output: str | None,
+    stages: int | None,
+    batch_norm: BatchNormPolicy,
+    trust: bool,
+) -> Blueprint:
+    """Open the SavedModel in a folder and divide it.
+
+    Args:
+        path: The folder.
+        input_shape: As all that follow, what `kerasft.hub.load_backbone` takes by that name.
+        output: See there.
+        stages: See there.
+        batch_norm: See there. Policies other than "inference" need the graph for training.
+        trust: See there.
+
+    Raises:
+        TypeError, ValueError: As there.
+    """
+    loaded = _load(path)
+    variables = _variables(loaded)
+    functions = _concrete_functions(loaded.__call__)
+    inputs, structure = _inputs(functions[False], input_shape)
+    names, selected = _outputs(functions[False], output)
+    notes = []
+
+    def divided(*modes: bool) -> tuple[FlatGraph, list[Part], str | None]:
+        graphs = []
+        for training in modes:
+            function = functions[training]
+            tensors = [t for t, _ in _inputs(function, input_shape)[0]]
+            outputs = [function.outputs[i] for i in selected]
+            graphs.append(flatten(function, tensors, outputs, variables, training))
+        parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
+        for graph in (g for part in parts for g in (part.inference, part.training)):
+            if graph is not None and not trust:
+                graph.check_ops()
+        return graphs[0], parts, reason
+
+    try:
+        inference, parts, reason = divided(False, *([True] if functions[True] is not None else []))
+    except ValueError as error:
+        if batch_norm != "inference" or functions[True] is None:
+            raise
+        notes.append((logging.INFO, f"is loaded without its graph for training: {error}"))
+        inference, parts, reason = divided(False)
+    if reason:
+        notes.append((logging.WARNING, f"is a single stage. {reason}"))
+    regularizers = _regularizers(loaded, variables)
+    if not trust:
+        for graph, _ in regularizers:
+            graph.check_ops()
+    if any(sum(not set(order).isdisjoint(p.variables) for p in parts) > 1 for _, order in regularizers):
+        text = (
+            "has a regularization loss of weights in several stages, which is left out. "
+            "Load it with stages=1 to keep it."
+        )
+        notes.append((logging.WARNING, text))
+    paths = layer_paths(inference, variables)
+    can_train = {id(v.handle) for v in getattr(loaded, "trainable_variables", [])} or {
+        id(v.handle) for v in variables if v.trainable
+    }
+    weights = {}
+    for index in (i for part in parts for i in part.variables):
+        variable, path = variables[index], paths.get(index, "")
+        full_name = variable.name.split(":")[0]
+        last = full_name.split("/")[-1]
+        name = (path if path.endswith(last) else f"{path}/{last}").strip("/").replace("/", ".")
+        with tf.device("CPU:0"):
+            value = tf.identity(variable)
+        weights[index] = Weight(name, full_name, value, id(variable.handle) in can_train)
+    specs = [spec for _, spec in inputs]
+    return Blueprint(parts, weights, specs, structure, names, regularizers, notes)
+
+
+def _load(path: str) -> Any:
+    if tf.io.gfile.exists(os.path.join(path, "tfhub_module.pb")):
+        raise ValueError(
+            f"{path} is in the TF1 Hub format, whose graph can't be trained by TensorFlow 2. "
+            "Look for the TF2 version of the model."
+        )
+    if not tf.saved_model.contains_saved_model(path):
+        raise ValueError(
+            f"{path} holds no saved_model.pb. It has {sorted(tf.io.gfile.listdir(path))[:10]}. "
+            "Give the folder of a TF2 SavedModel."
+        )
+    loaded = tf.saved_model.load(path)
+    if not callable(loaded):
+        signatures = sorted(getattr(loaded, "signatures", {}))
+        raise ValueError(
+            f"The SavedModel in {path} has no `__call__`, only the signatures {signatures}: it was exported "
+            "for serving and can't be fine-tuned. Export it as a reusable SavedModel "
+            "(kerasft.export.to_saved_model(model, path, reusable=True))."
+        )
+    return loaded
+
+
+def _variables(loaded: Any) -> list[tf.Variable]:
+    """All variables of a loaded object, each once."""
+    listed = [*getattr(loaded, "variables", [])]
+    for function in _restored(loaded.__call__):
+        listed += function.variables
+    return list({id(v.handle): v for v in listed}.values())
+
+
+def _restored(call: Any) -> list[Any]:
+    return list(getattr(call, "concrete_functions", [call]))
+
+
+def _concrete_functions(call: Any) -> dict[bool, Any]:
+    """The graph for inference and the one for training (None if there is none)."""
+    found: dict[bool, Any] = {}
+    for function in _restored(call):
+        leaves = tf.nest.flatten(function.structured_input_signature)
+        flags = [leaf for leaf in leaves if isinstance(leaf, bool)]
+        found.setdefault(any(flags), function)
+        if not flags and any(_is_flag(leaf) for leaf in leaves):
+            found.setdefault(True, function)
+    if not found:
+        raise ValueError(
+            "The SavedModel's `__call__` was never traced, so it holds no graph. Call it once, or give it "
+            "an input_signature, before saving."
+        )
+    return {False: found.get(False, found.get(True)), True: found.get(True)}
+
+
+def _is_flag(leaf: Any) -> bool:
+    return isinstance(leaf, tf.TensorSpec) and leaf.dtype == tf.bool and leaf.shape.rank == 0
+
+
+def _inputs(function: Any, input_shape: Any) -> tuple[list[tuple[tf.Tensor, tf.TensorSpec]], Any]:
+    """The placeholders and specs of the inputs, and the structure in which callers pass them."""
+    args, kwargs = function.structured_input_signature
+    leaves = [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, tf.TensorSpec)]
+    pairs = [
+        (tensor, spec)
+        for tensor, spec in zip(function.inputs[: len(leaves)], leaves, strict=True)
+        if not _is_flag(spec)
+    ]
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    keys: list[Any] = sorted(first) if isinstance(first, dict) else list(range(len(pairs)))
+    if len(keys) != len(pairs):
+        keys = list(range(len(pairs)))
+    if isinstance(input_shape, Mapping) and not input_shape.keys() <= set(keys):
+        raise ValueError(f"input_shape names {list(input_shape)}, but the inputs are {keys}.")
+    specs = []
+    for key, (tensor, spec) in zip(keys, pairs, strict=True):
+        wanted = input_shape.get(key) if isinstance(input_shape, Mapping) else input_shape
+        shape = spec.shape
+        if wanted is not None:
+            if not shape.is_compatible_with([shape[0] if shape.rank else None, *wanted]):
+                raise ValueError(
+                    f"input_shape={tuple(wanted)} does not fit the SavedModel, whose input "
+                    f"{spec.name or key!r} has the shape {tuple(shape)[1:]} without the batch."
+                )
+            shape = tf.TensorShape([shape[0] if shape.rank else None, *wanted])
+        if shape.rank is None:
+            raise ValueError(f"The SavedModel leaves the shape of its input {key!r} open: pass input_shape.")
+        specs.append((tensor, tf.TensorSpec(shape, spec.dtype, name=str(spec.name or key))))
+    structure = keys if isinstance(first, dict) else len(pairs)
+    return specs, structure
+
+
+def _outputs(function: Any, output: str | None) -> tuple[list[str] | None, list[int]]:
+    """Names of the outputs (None for a single one) and which of the function's tensors they are."""
+    structured = function.structured_outputs
+    flat = list(range(len(function.outputs)))
+    if not isinstance(structured, dict):
+        if output is not None:
+            raise ValueError(f"output={output!r}, but the SavedModel's outputs have no names.")
+        return (None if len(flat) == 1 else [f"output_{i}" for i in flat]), flat
+    numbered = tf.nest.pack_sequence_as(structured, flat)
+    names: dict[str, int] = {}
+    for key in sorted(numbered):
+        entries = tf.nest.flatten(numbered[key])
+        for i, entry in enumerate(entries):
+            names[key if len(entries) == 1 else f"{key}_{i}"] = entry
+    if output is None:
+        return (list(names), list(names.values())) if len(names) > 1 else (None, flat)
+    if output not in names:
+        raise ValueError(f"The SavedModel has no output {output!r}. It has {list(names)}.")
+    return None, [names[output]]
+
+
+def _regularizers(loaded: Any, variables: Sequence[tf.Variable]) -> list[tuple[Any, list[int]]]:
+    """The regularization losses as functions of variables, by index."""
+    found = []
+    for loss in getattr(loaded, "regularization_losses", []) or []:
+        function = _restored(loss)[0] if callable(loss) else None
+        if function is None:
+            continue
+        graph = flatten(function, [], function.outputs, variables, training=True)
+        order = sorted(graph.variables(graph.outputs))
+        found.append((graph.extract([], graph.outputs, order), order))
+    return found
