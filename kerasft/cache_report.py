@@ -20,6 +20,7 @@ class CacheReport:
         seconds: Of each epoch, validation included.
         replayed: Whether each epoch was trained from the record.
         samples: How many samples are recorded, validation data left out.
+        digest: A name for the set of those samples, whatever their order.
         bytes: Bytes of the largest record, validation data included.
         peak_bytes: The most of it that was in memory at once.
         cut: The layer whose output was recorded last.
@@ -31,6 +32,7 @@ class CacheReport:
     seconds: list[float] = field(default_factory=list)
     replayed: list[bool] = field(default_factory=list)
     samples: int = 0
+    digest: str = ""
     bytes: int = 0
     peak_bytes: int = 0
     cut: str = ""

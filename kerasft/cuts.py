@@ -84,6 +84,12 @@ class Cut:
         return sum(_cost(operation) for operation in self.before)
 
     @property
+    def share(self) -> float:
+        """The part of the whole model's cost that the prefix has, roughly."""
+        whole = self.cost + sum(_cost(operation) for operation in self.after)
+        return self.cost / whole if whole else 0.0
+
+    @property
     def weights_digest(self) -> str:
         """A name for the values of the prefix's weights."""
         found = hashlib.blake2b(digest_size=16)

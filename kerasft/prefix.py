@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +17,10 @@ import keras
 from kerasft import trainer
 from kerasft.cache_report import CacheReport, why_never
 from kerasft.cuts import Cut, NoCutError, Prefix, find_cut
-from kerasft.freezing import Flags, set_depth
+from kerasft.freezing import BatchNormPolicy, Flags, freeze_depth, set_depth
 from kerasft.record import Storage, free_memory
 from kerasft.source import Plan, Settings, Source
+from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class PrefixCache(keras.callbacks.Callback):
         verify: Whether data are compared with the source, as above. Without it a source that augments is
             not found out.
         keep: Whether the record stays in the folder `storage` for later runs with the same data and frozen
-            weights, which then run the prefix for no sample, and for a run that is resumed.
+            weights, which then run the prefix for no sample, for runs with more layers frozen, which run
+            those alone, and for a run that is resumed.
         augmented_views: Record so many epochs of a source that augments, to be used in turn, instead of
             finding out that it does.
         seed: For permutations; None draws one from Python's random numbers (`keras.utils.set_random_seed`).
@@ -113,6 +115,8 @@ class PrefixCache(keras.callbacks.Callback):
         self.seed = random.randint(0, 2**31) if seed is None else int(seed)
         self.reason: str | None = "fit has not begun."
         self.report = CacheReport()
+        self._trusted = False  # the data are known to be those of kept records
+        self._quiet = False  # somebody else tells the user that it is off
         self._train: Source | None = None
         self._test: Source | None = None
 
@@ -171,7 +175,7 @@ class PrefixCache(keras.callbacks.Callback):
         self.report.replayed.append(self._train.replays)
         if not self._broken:
             self._train.end_epoch(whole=not self.model.stop_training)
-            self.report.samples = self._train.samples
+            self.report.samples, self.report.digest = self._train.samples, self._train.digest
             self.report.kept = self.report.kept or self._train.began_with_kept
             sources = [self._train, *([] if self._test is None else [self._test])]
             self.report.seconds_saved = sum(source.seconds_spared for source in sources)
@@ -216,7 +220,7 @@ class PrefixCache(keras.callbacks.Callback):
     def _source(self, training: bool) -> Source:
         folder = self.folder if self.keep else None
         views = self.augmented_views if training else 1
-        settings = Settings(training, self.dtype, self.verify, views, self.seed, folder)
+        settings = Settings(training, self.dtype, self.verify, views, self.seed, folder, self._trusted)
         plan = functools.partial(self._plan, training)
         return Source(self.model, settings, self._store, plan, self._stop, self._is_running)
 
@@ -236,6 +240,7 @@ class PrefixCache(keras.callbacks.Callback):
         source = self._iterator if training else trainer.validation_iterator(self.model)
         return Plan(
             cuts=self._cuts,
+            below=self._cuts_below,
             moving=self._moving,
             traced=self._traced,
             repeats=trainer.reads_arrays(source),
@@ -247,7 +252,8 @@ class PrefixCache(keras.callbacks.Callback):
 
     def _stop(self, reason: str, for_good: bool = True) -> None:
         """Go on without a record."""
-        expected = self.report.samples and not for_good  # a schedule has come to a depth without a cut
+        # a schedule has come to a depth without a cut, or somebody else tells the user
+        expected = self._quiet or (self.report.samples and not for_good)
         if reason != self.reason:
             logger.log(logging.INFO if expected else logging.WARNING, "PrefixCache is off: %s", reason)
         self.reason = reason
@@ -300,27 +306,52 @@ class PrefixCache(keras.callbacks.Callback):
         """The cut for the flags as they are, then those of coming phases that can be recorded now."""
         assert self._program is not None
         cuts = {(cut := find_cut(self._program, moving)).position: cut}
-        flags = Flags(self.model)
-        for unfreezing, depth in self._coming_depths():
-            assert unfreezing.stages is not None
-            set_depth(unfreezing.stages, depth, unfreezing.batch_norm)
-            try:
-                coming = find_cut(self._program, moving)
+        for stages, batch_norm, depth in self._coming_depths():
+            coming = self._cut_at(stages, depth, batch_norm, moving)
+            if coming is not None:
                 cuts.setdefault(coming.position, coming)
-            except NoCutError:
-                pass
-            finally:
-                flags.restore()
         return list(cuts.values())
 
-    def _coming_depths(self) -> list[tuple[GradualUnfreezing, int]]:
+    def _cut_at(
+        self, stages: Stages, depth: int, batch_norm: BatchNormPolicy | None, moving: Collection[int]
+    ) -> Cut | None:
+        """The cut at another depth, if there is one."""
+        assert self._program is not None
+        flags = Flags(self.model)
+        set_depth(stages, depth, batch_norm)
+        try:
+            return find_cut(self._program, moving)
+        except NoCutError:
+            return None
+        finally:
+            flags.restore()
+
+    def _coming_depths(self) -> list[tuple[Stages, BatchNormPolicy | None, int]]:
         """The depths that a schedule will come to while all below them has stayed frozen."""
+        unfreezing = self._unfreezing()
+        if unfreezing is None or unfreezing.stages is None:
+            return []
+        depths, stages, batch_norm = unfreezing.coming_depths, unfreezing.stages, unfreezing.batch_norm
+        return [(stages, batch_norm, d) for i, d in enumerate(depths) if i and d < min(depths[:i])]
+
+    def _cuts_below(self) -> Iterator[Cut]:
+        """The cuts at lower depths than the one in force, the last one first."""
+        unfreezing = self._unfreezing()
+        try:
+            stages = unfreezing.stages if unfreezing and unfreezing.stages else find_stages(self.model)
+        except ValueError:  # it has no stages, though it has a cut
+            return
+        seen = {self._cuts(self._moving)[0].position}
+        for depth in range(freeze_depth(stages) - 1, 0, -1):
+            cut = self._cut_at(stages, depth, None, self._moving)
+            if cut is not None and cut.position not in seen:
+                seen.add(cut.position)
+                yield cut
+
+    def _unfreezing(self) -> GradualUnfreezing | None:
         fit = trainer.running_fit(self.model)
-        for callback in [] if fit is None else fit.callbacks:
-            if isinstance(callback, GradualUnfreezing):
-                depths = callback.coming_depths
-                return [(callback, d) for i, d in enumerate(depths) if i and d < min(depths[:i])]
-        return []
+        callbacks = [] if fit is None else fit.callbacks
+        return next((c for c in callbacks if isinstance(c, GradualUnfreezing)), None)
 
     def _may_go_ahead(self, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
         """Whether no callback looks at the model between steps."""

@@ -6,11 +6,12 @@ source and runs the prefix for samples that the record lacks, or a replay, which
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import trainer
+from kerasft.bridge import bridge
 from kerasft.cuts import Cut, NoCutError, Prefix, trace_prefix
 from kerasft.kept import Kept, keep, kept
 from kerasft.passes import Passes
@@ -46,6 +48,8 @@ class Settings:
         views: How many epochs are recorded, to be used in turn.
         seed: For permutations.
         folder: Where records are kept for later runs; None keeps none.
+        trusted: Whether the source is known to be the one that a kept record was made from, so that training
+            can begin with the record at once.
     """
 
     training: bool
@@ -54,6 +58,7 @@ class Settings:
     views: int
     seed: int
     folder: Path | None
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Plan:
         ahead: Whether several steps may be taken before the first of them is reported.
         first_epoch: Where `fit` began.
         steps: How many steps Keras expects of one call.
+        below: Finds the cuts before the one in force at which there may be a record, the last one first.
     """
 
     cuts: Callable[[Any], list[Cut]]
@@ -79,6 +85,7 @@ class Plan:
     ahead: bool
     first_epoch: int
     steps: int
+    below: Callable[[], Iterator[Cut]] = lambda: iter(())
 
 
 class Source:
@@ -164,6 +171,11 @@ class Source:
     def samples(self) -> int:
         """How many samples are recorded."""
         return len(self._recording)
+
+    @property
+    def digest(self) -> str:
+        """A name for the set of recorded samples, whatever their order."""
+        return self._recording.index.digest()
 
     @property
     def seconds_spared(self) -> float:
@@ -417,33 +429,64 @@ class Source:
             folder, state = self._folder_of(cut), self._recording.to_keep(cut, self._passes)
             if folder is None or state is None:
                 continue
-            try:
-                keep(folder, state)
-            except OSError as error:
-                logger.warning("The record could not be kept: %s.", error)
+            self._write(folder, state)
+
+    def _write(self, folder: Path, state: Kept) -> None:
+        try:
+            keep(folder, state)
+        except OSError as error:
+            logger.warning("The record could not be kept: %s.", error)
 
     def _use_kept(self, iterator: Any) -> None:
         """Begin with records that an earlier run has kept, if they have the first samples."""
         assert self._plan is not None
-        for cut in self._cuts:
-            folder = self._folder_of(cut)
-            for path, found in () if folder is None else kept(folder):
-                batch = self._peek(iterator)
-                if batch is None:
-                    return
-                first = self._identify(batch)
-                if not self._recording.has_samples_of(found, first.tolist()):
-                    continue
-                if not self._gives_what_is_kept(cut, found, without_optionals(batch), first):
-                    logger.warning("The record in %s is of other layers; it is not used.", path)
-                    continue
-                if not len(self._recording):
-                    self._is_kept, self._passes.wanted_order = True, found.order
-                    if 0 < self._plan.first_epoch == self._epoch:  # the run that is resumed
-                        self._passes.resume(found.log, found.passes, found.order)
-                self._recording.use(cut, found)
+        for cut in self._cuts if self.settings.folder is not None else []:
+            batch = self._peek(iterator)
+            if batch is None:
+                return
+            found = self._find_kept(cut, batch) or self._bridged(cut, batch)
+            if found is None:
+                continue
+            if not len(self._recording):
+                self._is_kept, self._passes.wanted_order = True, found.order
+                self._resume(found, len(self._identify(batch)))
+            self._recording.use(cut, found)
+
+    def _find_kept(self, cut: Cut, batch: Any) -> Kept | None:
+        """The newest record kept at a cut that has the first samples and is of these layers."""
+        folder, first = self._folder_of(cut), self._identify(batch)
+        for path, found in () if folder is None else kept(folder):
+            if not self._recording.has_samples_of(found, first.tolist()):
+                continue
+            if self._gives_what_is_kept(cut, found, without_optionals(batch), first):
                 logger.info("Using the record kept in %s.", path)
-                break
+                return found
+            logger.warning("The record in %s is of other layers; it is not used.", path)
+        return None
+
+    def _bridged(self, cut: Cut, batch: Any) -> Kept | None:
+        """A record made from the last one below a cut, and kept."""
+        assert self._plan is not None
+        folder = self._folder_of(cut)
+        for lower in self._plan.below() if cut is self._cut else ():
+            found = self._find_kept(lower, batch)
+            if found is None or folder is None:
+                continue
+            made = bridge(lower, cut, found, self.store, self.settings.dtype)
+            if made is not None:
+                logger.info("The record at %s was made from that at %s.", cut.name, lower.name)
+                self._write(folder, made)
+                return made
+        return None
+
+    def _resume(self, found: Kept, batch_size: int) -> None:
+        """Stand where the run stood that kept a record, if this is that run or one that need not look."""
+        assert self._plan is not None
+        if 0 < self._plan.first_epoch == self._epoch and not self.settings.trusted:  # the run that is resumed
+            self._passes.resume(found.log, found.passes, found.order)
+        elif self.settings.trusted and found.order is not None and found.order.sizes[0] == batch_size:
+            order = dataclasses.replace(found.order, first_epoch=self._epoch, start=0)
+            self._passes.resume(found.log, found.passes, order)
 
     def _gives_what_is_kept(self, cut: Cut, found: Kept, batch: Any, fingerprints: np.ndarray) -> bool:
         """Whether the first samples of a batch have the values that are kept: a layer's settings may not

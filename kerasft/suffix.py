@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,12 +63,13 @@ class Suffix:
         self._one = tf.function(
             step, input_signature=self._signature, jit_compile=model.jit_compile, autograph=False
         ).get_concrete_function()
+
+    @functools.cached_property
+    def _many(self) -> Any:
+        """A concrete function of the columns and the bounds of the pieces; traced when it is needed."""
         rows = [tf.TensorSpec((None, *spec.shape[1:]), spec.dtype) for spec in self._signature]
-        self._many = tf.function(
-            lambda columns, bounds: self._loop(columns, bounds),
-            input_signature=(rows, tf.TensorSpec((None,), tf.int32)),
-            autograph=False,
-        )
+        many = tf.function(lambda *given: self._loop(given[:-1], given[-1]), autograph=False)
+        return many.get_concrete_function(*rows, tf.TensorSpec((None,), tf.int32))
 
     def step(self, columns: Sequence[Any]) -> Any:
         """One step; returns its logs."""
@@ -78,7 +80,7 @@ class Suffix:
         if len(sizes) == 1:
             return [self.step(columns)]
         bounds = tf.constant(np.cumsum([0, *sizes]), tf.int32)
-        logs = [stack.numpy() for stack in self._many(self._tensors(columns), bounds)]
+        logs = [stack.numpy() for stack in self._many(*self._tensors(columns), bounds)]
         structure = self._one.structured_outputs
         return [keras.tree.pack_sequence_as(structure, [s[i] for s in logs]) for i in range(len(sizes))]
 

@@ -1015,6 +1015,40 @@ def test_a_kept_record_skips_the_recording_epoch(tmp_path, monkeypatch):
     assert len(traced) == 5  # other training data
 
 
+def deep_model(depth):
+    """Two convolutions, of which the first `depth` are frozen, with the same weights each time."""
+    keras.utils.set_random_seed(1)
+    convolutions = [keras.layers.Conv2D(4, 3, activation="relu") for _ in range(2)]
+    last = [keras.layers.Flatten(name="flatten"), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((6, 6, 2)), *convolutions, *last])
+    for layer in convolutions[:depth]:
+        layer.trainable = False
+    return compiled(model)
+
+
+def test_a_kept_record_serves_runs_with_more_layers_frozen(tmp_path, monkeypatch):
+    traced, bridged = [], []
+    trace, bridge = kerasft.source.trace_prefix, kerasft.source.bridge
+    monkeypatch.setattr(kerasft.source, "trace_prefix", lambda *given: traced.append(1) or trace(*given))
+    monkeypatch.setattr(kerasft.source, "bridge", lambda *given: bridged.append(1) or bridge(*given))
+    options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0, "validation_data": data(10)}
+    deep_model(1).fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
+    assert (len(traced), len(bridged)) == (2, 0)  # training and validation
+    plain = deep_model(2)
+    plain.fit(*data(), **options)
+    for _ in range(2):  # the second one finds what the first one made of it
+        model, cache = deep_model(2), PrefixCache(tmp_path, keep=True)
+        model.fit(*data(), callbacks=[cache], **options)
+        assert cache.report.kept and cache.report.cut == "flatten"
+        assert (len(traced), len(bridged)) == (2, 2)
+        for a, b in zip(plain.weights, model.weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
+    other = deep_model(2)
+    other.layers[0].kernel.assign_add(keras.ops.ones_like(other.layers[0].kernel))
+    other.fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
+    assert (len(traced), len(bridged)) == (4, 2)  # the records are not of these weights
+
+
 def test_a_kept_record_that_was_altered_is_not_used(tmp_path):
     options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0}
     plain = image_model()
