@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # A file imports only files that stand before it.
 ORDER = [
     "trainer", "stages", "schedule", "phases", "run_state",
-    "hub.ops", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub.blueprint", "hub.memory", "hub",
+    "hub.ops", "hub.pointwise", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub.blueprint", "hub.memory", "hub",
     "freezing", "multipliers", "audit", "unfreezing",
     "record", "samples", "cuts", "order", "passes", "kept", "bridge", "recording", "suffix", "source",
     "cache_report", "prefix",

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerasft.hub.ops import ALLOWED_OPS, PURE_OPS
+from kerasft.hub.pointwise import with_fast_gradients
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,18 @@ class GraphFunction:
                 "keras.models.load_model(..., safe_mode=False)."
             )
 
-    def concrete(self, specs: Sequence[tf.TensorSpec]) -> Any:
+    def concrete(self, specs: Sequence[tf.TensorSpec], for_gradients: bool = False) -> Any:
         """A concrete function that runs the graph on tensors of the given specs, in order of `inputs`.
 
         Those that are asked for again and again, as in a search, are made once for all who ask. A graph that
         draws random numbers is not shared: its kernels count the numbers that were drawn.
+
+        Args:
+            specs: Those of the tensors.
+            for_gradients: Whether gradients will be asked for. Such a function must not be saved.
         """
         make = _shared if self._ops <= PURE_OPS else _concrete
-        return make(self, tuple(specs))
+        return make(self, tuple(specs), for_gradients)
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -60,8 +65,10 @@ class GraphFunction:
         return cls(graph, tuple(config["inputs"]), tuple(config["outputs"]))
 
 
-def _concrete(function: GraphFunction, specs: tuple[tf.TensorSpec, ...]) -> Any:
+def _concrete(function: GraphFunction, specs: tuple[tf.TensorSpec, ...], for_gradients: bool) -> Any:
     graph = tf.compat.v1.GraphDef.FromString(function.graph)
+    if for_gradients:
+        graph = with_fast_gradients(graph)
 
     def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
         used = {n if ":" in n else f"{n}:0" for node in graph.node for n in node.input}
@@ -76,4 +83,4 @@ def _concrete(function: GraphFunction, specs: tuple[tf.TensorSpec, ...]) -> Any:
 
 
 # A function of a stage takes about 0.5 MB: up to three or four backbones of the usual size.
-_shared = functools.lru_cache(maxsize=128)(_concrete)
+_shared = functools.lru_cache(maxsize=256)(_concrete)

@@ -18,6 +18,7 @@ from typing import Any
 import networkx
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.record import could_possibly_record
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
 from kerasft.hub.function import GraphFunction
@@ -33,6 +34,11 @@ _ASSIGNS = {
     "AssignSubVariableOp": "assign_sub",
 }
 _RESOURCE = tf.resource.as_datatype_enum
+
+
+def gradients_are_recorded() -> bool:
+    """Whether a `tf.GradientTape` is recording, as it does in a training step."""
+    return bool(could_possibly_record())
 
 
 @dataclass(eq=False)

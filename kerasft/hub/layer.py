@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kerasft import trainer
 from kerasft.hub.function import GraphFunction
+from kerasft.hub.graph import gradients_are_recorded
 
 Regularizer = tuple[GraphFunction, tuple[int, ...]]
 BatchNormPolicy = Literal["train", "inference", "statistics"]
@@ -189,13 +190,14 @@ class HubStage(keras.Layer):
     def _function(self, mode: str, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> Any:
         """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""
         shapes = tuple((None, *t.shape[1:]) if t.shape.rank else tuple(t.shape) for t in tensors)
-        if (mode, shapes) not in self._concrete:
+        key = mode, shapes, gradients_are_recorded()
+        if key not in self._concrete:
             graph = self._graphs[mode]
             assert graph is not None
             specs = [tf.TensorSpec(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
             with tf.init_scope():
-                self._concrete[mode, shapes] = graph.concrete([*specs, *self._weight_tensors])
-        return self._concrete[mode, shapes]
+                self._concrete[key] = graph.concrete([*specs, *self._weight_tensors], key[-1])
+        return self._concrete[key]
 
     def get_config(self) -> dict[str, Any]:
         graphs = {k: g.to_config() for k, g in self._graphs.items() if g is not None}

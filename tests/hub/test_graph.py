@@ -1,10 +1,11 @@
 """Flattening: the private names that it needs, the inlining, and what reads of variables become."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasft.hub.graph import flatten, node_of
+from kerasft.hub.graph import flatten, gradients_are_recorded, node_of
 
 
 def load(path, training=False):
@@ -46,6 +47,27 @@ class TestPrivateNames:
             name, index = names[definition.ret[result.name]].split(":")
             assert name in {n.name for n in graph.node} and index.isdigit()
         assert names["split:output:1"] == "split:1"
+
+    def test_a_tape_shows_that_it_records(self):
+        seen = []
+
+        def look(x):
+            seen.append(gradients_are_recorded())
+            return x
+
+        tf.function(look)(1.0)
+        with tf.GradientTape():
+            look(1.0)
+        assert seen == [False, True]
+        layers = [keras.layers.Lambda(look), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((1,)), *layers])
+        model.compile("sgd", "mse")
+        seen.clear()
+        model.fit(np.ones((1, 1)), np.ones((1, 1)), verbose=0)
+        assert set(seen) == {True}
+        seen.clear()
+        model.predict(np.ones((1, 1)), verbose=0)
+        assert set(seen) == {False}
 
     def test_captures_line_up_with_their_values(self, saved):
         _, function, _, _ = load(saved("residual"))
