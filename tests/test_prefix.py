@@ -404,7 +404,7 @@ def test_keras_applications():
             weights=None, input_shape=(32, 32, 3), classes=3, classifier_activation=None, alpha=0.35
         )
         kerasft.freeze(model, "block_16")
-        return compiled(model)
+        return compiled(model, optimizer=keras.optimizers.SGD(0.02))  # Adam makes steps of rounding errors
 
     x = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype("float32")
     _, cache = compare(build, lambda: (x, data()[1][:16]), epochs=3, batch_size=8, tolerance=1e-4)
