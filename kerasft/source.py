@@ -440,11 +440,15 @@ class Source:
     def _use_kept(self, iterator: Any) -> None:
         """Begin with records that an earlier run has kept, if they have the first samples."""
         assert self._plan is not None
+        below: list[Cut] | None = None
         for cut in self._cuts if self.settings.folder is not None else []:
             batch = self._peek(iterator)
             if batch is None:
                 return
-            found = self._find_kept(cut, batch) or self._bridged(cut, batch)
+            found = self._find_kept(cut, batch)
+            if found is None:
+                below = list(self._plan.below()) if below is None else below
+                found = self._bridged(cut, [lower for lower in below if lower.position < cut.position], batch)
             if found is None:
                 continue
             if not len(self._recording):
@@ -464,11 +468,10 @@ class Source:
             logger.warning("The record in %s is of other layers; it is not used.", path)
         return None
 
-    def _bridged(self, cut: Cut, batch: Any) -> Kept | None:
+    def _bridged(self, cut: Cut, below: Sequence[Cut], batch: Any) -> Kept | None:
         """A record made from the last one below a cut, and kept."""
-        assert self._plan is not None
         folder = self._folder_of(cut)
-        for lower in self._plan.below() if cut is self._cut else ():
+        for lower in below:
             found = self._find_kept(lower, batch)
             if found is None or folder is None:
                 continue

@@ -1016,9 +1016,11 @@ def test_a_kept_record_skips_the_recording_epoch(tmp_path, monkeypatch):
 
 
 def deep_model(depth):
-    """Two convolutions, of which the first `depth` are frozen, with the same weights each time."""
+    """Three convolutions, of which the first `depth` are frozen, with the same weights each time."""
     keras.utils.set_random_seed(1)
-    convolutions = [keras.layers.Conv2D(4, 3, activation="relu") for _ in range(2)]
+    convolutions = [
+        keras.layers.Conv2D(4, 3, padding="same", activation="relu", name=f"conv_{i}") for i in range(3)
+    ]
     last = [keras.layers.Flatten(name="flatten"), keras.layers.Dense(3)]
     model = keras.Sequential([keras.Input((6, 6, 2)), *convolutions, *last])
     for layer in convolutions[:depth]:
@@ -1034,19 +1036,37 @@ def test_a_kept_record_serves_runs_with_more_layers_frozen(tmp_path, monkeypatch
     options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0, "validation_data": data(10)}
     deep_model(1).fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
     assert (len(traced), len(bridged)) == (2, 0)  # training and validation
-    plain = deep_model(2)
+    plain = deep_model(3)
     plain.fit(*data(), **options)
     for _ in range(2):  # the second one finds what the first one made of it
-        model, cache = deep_model(2), PrefixCache(tmp_path, keep=True)
+        model, cache = deep_model(3), PrefixCache(tmp_path, keep=True)
         model.fit(*data(), callbacks=[cache], **options)
         assert cache.report.kept and cache.report.cut == "flatten"
         assert (len(traced), len(bridged)) == (2, 2)
         for a, b in zip(plain.weights, model.weights, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
-    other = deep_model(2)
+    other = deep_model(3)
     other.layers[0].kernel.assign_add(keras.ops.ones_like(other.layers[0].kernel))
     other.fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
     assert (len(traced), len(bridged)) == (4, 2)  # the records are not of these weights
+
+
+def test_a_kept_record_serves_depths_that_a_schedule_comes_through(tmp_path, monkeypatch):
+    options = {"epochs": 4, "batch_size": BATCH, "shuffle": False, "verbose": 0}
+    deep_model(1).fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
+    monkeypatch.setattr(kerasft.source, "trace_prefix", lambda *given: pytest.fail("the prefix ran"))
+
+    def train(*callbacks):
+        model = deep_model(0)
+        unfreezing = kerasft.GradualUnfreezing(kerasft.UnfreezingSchedule.from_depths([3, 2, 1]))
+        model.fit(*data(), callbacks=[unfreezing, *callbacks], **options)
+        return model
+
+    cache = PrefixCache(tmp_path, keep=True)
+    model, plain = train(cache), train()
+    assert cache.report.kept and len(list(tmp_path.glob("*-train"))) == 3
+    for a, b in zip(plain.weights, model.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
 
 
 def test_a_kept_record_that_was_altered_is_not_used(tmp_path):
