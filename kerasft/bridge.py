@@ -1,4 +1,4 @@
-"""From the record at one cut to the record at a later one, without the source and without what lies before."""
+"""From the record at one cut to the record at a later one, without the source or what lies before."""
 
 from __future__ import annotations
 

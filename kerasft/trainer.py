@@ -1060,6 +1060,26 @@ def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Var
     return list({id(v): v for v in listed if v is not None}.values())
 
 
+def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
+    """All that an optimizer that counts steps saves, by name; a loss scale and companions included."""
+    arrays: dict[str, np.ndarray] = {}
+    inner_optimizer(optimizer).save_own_variables(arrays)
+    if isinstance(optimizer, ScaledLrMultipliers):
+        scale: dict[str, np.ndarray] = {}
+        optimizer.save_own_variables(scale)
+        arrays |= {f"scale:{name}": value for name, value in scale.items()}
+    return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+def set_optimizer_state(optimizer: keras.optimizers.Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put back what `optimizer_state` returned into an optimizer that is built and counts steps."""
+    scale = {name[6:]: value for name, value in arrays.items() if name.startswith("scale:")}
+    if scale and isinstance(optimizer, ScaledLrMultipliers):
+        optimizer.load_own_variables(scale)
+    own = {name: value for name, value in arrays.items() if not name.startswith("scale:")}
+    inner_optimizer(optimizer).load_own_variables(own)
+
+
 @contextlib.contextmanager
 def settable_rate(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
     """The model's optimizer with a rate that can be assigned, even if it has a schedule, for a while."""

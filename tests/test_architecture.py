@@ -10,14 +10,15 @@ ROOT = Path(__file__).parent.parent
 # A file imports only files that stand before it.
 ORDER = [
     "trainer", "stages", "schedule", "phases", "run_state",
-    "hub.ops", "hub.pointwise", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub.blueprint", "hub.memory", "hub",
+    "hub.ops", "hub.pointwise", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub.blueprint",
+    "hub.memory", "hub",
     "freezing", "multipliers", "audit", "unfreezing",
     "record", "samples", "cuts", "order", "passes", "kept", "bridge", "recording", "suffix", "source",
     "cache_report", "prefix",
-    "recipes", "checkpoint", "trials", "space", "losses", "objective", "search_folder", "sharing",
-    "trial_run", "trial_watch", "search", "cluster",
+    "recipes", "trials", "checkpoint", "space", "losses", "objective", "search_folder", "sharing",
+    "trial_run", "trial_watch", "trial", "search", "ray_worker", "cluster",
     "resume", "plots", "lr_finder", "data", "workspace",
-    "job", "cli",
+    "job", "hparams", "search_job", "cli",
 ]  # fmt: skip
 SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py")
 
