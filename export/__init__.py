@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .contract import ExportError, Parity, Report, TensorInfo
     from .saved_model import to_saved_model
-    from .tflite import to_tflite
+    from .tflite import PRECISIONS, to_tflite
 
 _HOMES = {
     "ExportError": "contract",
+    "PRECISIONS": "tflite",
     "Parity": "contract",
     "Report": "contract",
     "TensorInfo": "contract",
@@ -22,7 +23,7 @@ _HOMES = {
     "to_tflite": "tflite",
 }
 
-__all__ = ["ExportError", "Parity", "Report", "TensorInfo", "to_saved_model", "to_tflite"]
+__all__ = ["ExportError", "PRECISIONS", "Parity", "Report", "TensorInfo", "to_saved_model", "to_tflite"]
 
 
 def __getattr__(name: str) -> Any:

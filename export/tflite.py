@@ -20,6 +20,7 @@ from .files import check_target, replacing
 from .saved_model import by_name, check_model, input_names, input_structure, layers_of, pack_inputs, serving
 
 _TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
+PRECISIONS = tuple(_TOLERANCES)  # what to_tflite can write
 _GOLDEN = 16
 
 
