@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerasft import export, hub
     from kerasft.cache_report import CacheReport, PrefixReport, inspect_prefix
+    from kerasft.cluster import search_on_ray
     from kerasft.freezing import freeze, freeze_depth, frozen, unfreeze
     from kerasft.lr_finder import LearningRateCurve, find_learning_rate
     from kerasft.multipliers import (
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
         resolve_multipliers,
         with_lr_multipliers,
     )
+    from kerasft.objective import ExportedAccuracy
     from kerasft.prefix import PrefixCache
     from kerasft.resume import BackupAndRestore
     from kerasft.schedule import Phase, UnfreezingSchedule
+    from kerasft.search import FreezeDepthSearch
+    from kerasft.search_folder import repair_search
     from kerasft.stages import Stage, Stages, find_stages
+    from kerasft.trials import TrialRecord
     from kerasft.unfreezing import GradualUnfreezing
 
 _MODULES = {
@@ -39,6 +44,11 @@ _MODULES = {
     "kerasft.resume": ("BackupAndRestore",),
     "kerasft.cache_report": ("CacheReport", "PrefixReport", "inspect_prefix"),
     "kerasft.prefix": ("PrefixCache",),
+    "kerasft.search": ("FreezeDepthSearch",),
+    "kerasft.objective": ("ExportedAccuracy",),
+    "kerasft.cluster": ("search_on_ray",),
+    "kerasft.search_folder": ("repair_search",),
+    "kerasft.trials": ("TrialRecord",),
     "kerasft.lr_finder": ("LearningRateCurve", "find_learning_rate"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -47,6 +57,8 @@ _SUBMODULES = ("export", "hub")
 __all__ = [
     "BackupAndRestore",
     "CacheReport",
+    "ExportedAccuracy",
+    "FreezeDepthSearch",
     "GradualUnfreezing",
     "LearningRateCurve",
     "Phase",
@@ -54,6 +66,7 @@ __all__ = [
     "PrefixReport",
     "Stage",
     "Stages",
+    "TrialRecord",
     "UnfreezingSchedule",
     "__version__",
     "discriminative",
@@ -66,7 +79,9 @@ __all__ = [
     "hub",
     "inspect_prefix",
     "layerwise_decay",
+    "repair_search",
     "resolve_multipliers",
+    "search_on_ray",
     "unfreeze",
     "with_lr_multipliers",
 ]
