@@ -1,4 +1,4 @@
-"""The command `kerasft`: quickstart, finetune, export, inspect."""
+"""The command `kerasft`: quickstart, finetune, search, export, inspect."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from kerasft.job import Outcome
+    from kerasft.search_job import SearchOutcome
 
 app = typer.Typer(
     help="Fine-tune a TF Hub backbone with Keras, and export it to the edge.",
@@ -105,26 +106,11 @@ def finetune(
         if min(phases) < 1:
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
         _load_libraries()
-        from kerasft.data import load_dataset
         from kerasft.job import Settings, run
         from kerasft.workspace import check_free
 
         check_free(out, overwrite, resume)
-        images = load_dataset(
-            data,
-            image_size=image_size,
-            batch_size=batch_size,
-            seed=seed,
-            limit=limit,
-            skip_corrupt=skip_corrupt,
-            data_dir=data_dir,
-        )
-        for path in images.skipped:
-            _say(f"skipped: {path}")
-        _say(
-            f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
-            f"{images.test_size} to test, {len(images.class_names)} classes"
-        )
+        images = _load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         settings = Settings(
             handle=backbone,
             out=out,
@@ -141,6 +127,77 @@ def finetune(
             trust=trust,
         )
         _show(run(images, settings))
+
+
+@app.command()
+def search(
+    data: Annotated[str, typer.Argument(help="tfds:NAME, a folder of class folders, or digits.")],
+    backbone: Annotated[str, typer.Option(help="URL, Kaggle handle, or folder of a TF2 SavedModel.")],
+    out: Out,
+    trials: Annotated[int, typer.Option(help="How many trials; Hyperband decides itself.", min=1)] = 20,
+    epochs: Annotated[int, typer.Option(help="Epochs of a trial.", min=1)] = 5,
+    tuner: Annotated[str, typer.Option(help="bayesian, random, grid or hyperband.")] = "bayesian",
+    depths: Annotated[
+        str | None, typer.Option(help="Freeze depths or stages to choose from, separated by commas.")
+    ] = None,
+    recipes: Annotated[
+        str | None, typer.Option(help="Recipes to choose from, separated by commas; all by default.")
+    ] = None,
+    learning_rate: Annotated[str, typer.Option(help="Range of base learning rates, LOW,HIGH.")] = "1e-4,1e-2",
+    precision: Annotated[
+        str | None, typer.Option(help="Score the exported .tflite file of this precision, not Keras's model.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="The largest .tflite file, in bytes.")] = None,
+    max_ms: Annotated[float | None, typer.Option(help="Its longest latency on this machine.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no further trial after this time.")] = None,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=8)] = 224,
+    input_range: Annotated[
+        str, typer.Option(help="Pixel range that the backbone expects, as LOW,HIGH; TF Hub's is 0,1.")
+    ] = "0,1",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_norm: Annotated[str, typer.Option(help="inference, statistics or train.")] = "inference",
+    limit: Annotated[int | None, typer.Option(help="Use that many images only.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")] = None,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was killed.")] = False,
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    trust: Trust = False,
+) -> None:
+    """Search how deep to unfreeze a backbone, and how: trials share frozen work."""
+    with _errors():
+        low, high = _numbers(input_range, float, "--input-range", 2)
+        slowest, fastest = _numbers(learning_rate, float, "--learning-rate", 2)
+        _load_libraries()
+        from kerasft.search_job import SearchSettings, run
+        from kerasft.workspace import check_free
+
+        check_free(out, overwrite, resume)
+        settings = SearchSettings(
+            handle=backbone,
+            out=out,
+            image_size=image_size,
+            input_range=(low, high),
+            tuner=tuner,
+            trials=trials,
+            epochs=epochs,
+            depths=None if depths is None else tuple(int(d) if d.isdigit() else d for d in _words(depths)),
+            recipes=None if recipes is None else tuple(_words(recipes)),  # type: ignore[arg-type]
+            learning_rate=(slowest, fastest),
+            precision=precision,
+            max_bytes=max_bytes,
+            max_ms=max_ms,
+            budget=None if minutes is None else 60 * minutes,
+            batch_norm=batch_norm,
+            overwrite=overwrite,
+            resume=resume,
+            seed=seed,
+            trust=trust,
+        )
+        images = _load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        _show_search(run(images, settings))
 
 
 @app.command()
@@ -202,6 +259,40 @@ def _numbers(text: str, kind: type, option: str, count: int | None = None) -> li
     if count is not None and len(numbers) != count:
         raise ValueError(f"{option} takes {count} numbers; received {text!r}.")
     return numbers
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _load_images(
+    data: str,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    limit: int | None,
+    skip_corrupt: bool,
+    data_dir: Path | None,
+) -> Any:
+    """The images, and a line on what they are."""
+    from kerasft.data import load_dataset
+
+    images = load_dataset(
+        data,
+        image_size=image_size,
+        batch_size=batch_size,
+        seed=seed,
+        limit=limit,
+        skip_corrupt=skip_corrupt,
+        data_dir=data_dir,
+    )
+    for path in images.skipped:
+        _say(f"skipped: {path}")
+    _say(
+        f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
+        f"{images.test_size} to test, {len(images.class_names)} classes"
+    )
+    return images
 
 
 def _load_model(path: Path) -> Any:
@@ -298,6 +389,29 @@ In Python:
     from ai_edge_litert.interpreter import Interpreter
     classify = Interpreter("{tflite}").get_signature_runner()
     scores = classify({report.inputs[0].name}=image)  # float32 {tuple(report.inputs[0].shape)}, 0..255
+""")
+
+
+def _show_search(outcome: SearchOutcome) -> None:
+    """The best trials, and what was made."""
+    from rich.console import Console
+
+    from kerasft.trials import table
+
+    console = Console()
+    counts = {s: sum(r.status == s for r in outcome.records) for s in ("completed", "stopped", "failed")}
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.print(table(outcome.records, "max", f"{len(outcome.records)} trials: {said}", most=5))
+    best = outcome.best
+    console.print(
+        f"Best: trial {best.trial}, {best.recipe.replace('_', ' ')}, trains from {best.trains_from}; "
+        f"{outcome.objective} {best.score:.4f}, test accuracy {outcome.accuracy:.4f}.",
+        highlight=False,
+    )
+    console.print(f"{outcome.seconds:.0f} s. In {outcome.out}: {', '.join(outcome.files)}", highlight=False)
+    typer.echo(f"""
+    kerasft export {outcome.out / "model.keras"} --out model.tflite --labels {outcome.out / "labels.txt"}
+    tensorboard --logdir {outcome.out / "tensorboard"}
 """)
 
 

@@ -116,7 +116,7 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
     keras.utils.set_random_seed(settings.seed)
     begin = time.perf_counter()
     with (
-        workspace(settings.out, _identity(settings, data), settings.overwrite, settings.resume) as work,
+        workspace(settings.out, identity_of(settings, data), settings.overwrite, settings.resume) as work,
         _display(progress) as display,
     ):
         folder = work.results
@@ -126,7 +126,7 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
             batch_norm=settings.batch_norm,  # type: ignore[arg-type]
             trust=settings.trust,
         )
-        model = build_classifier(backbone, len(data.class_names), settings)
+        model = build_classifier(backbone, len(data.class_names), settings.image_size, settings.input_range)
         stages = find_stages(model)
         schedule = equal_parts(stages, settings.epochs, settings.learning_rate / 3)
         head_accuracy = _head_accuracy(work, model, data, sum(settings.epochs), display)
@@ -171,7 +171,7 @@ def run(data: ImageData, settings: Settings, progress: Progress | None = None) -
     return outcome
 
 
-def _identity(settings: Settings, data: ImageData) -> dict[str, Any]:
+def identity_of(settings: Any, data: ImageData) -> dict[str, Any]:
     """What a run that is resumed must have in common with the one that was killed."""
     said = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("out", "overwrite", "resume")}
     sizes = {"train": data.train_size, "validation": data.validation_size, "test": data.test_size}
@@ -196,10 +196,11 @@ def _head_accuracy(
     return float(json.loads(path.read_text()))
 
 
-def build_classifier(backbone: keras.Model, classes: int, settings: Settings) -> keras.Model:
+def build_classifier(
+    backbone: keras.Model, classes: int, size: int, input_range: tuple[float, float]
+) -> keras.Model:
     """A classifier of images with pixels from 0 to 255 over a backbone, preprocessing in its graph."""
-    size = settings.image_size
-    low, high = settings.input_range
+    low, high = input_range
     x = inputs = keras.Input((size, size, 3), name="image")
     if (low, high) != (0.0, 255.0):
         x = keras.layers.Rescaling((high - low) / 255, low, name="rescaling")(x)

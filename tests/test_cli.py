@@ -28,7 +28,7 @@ def test_help_names_every_command_and_loads_no_tensorflow():
     assert run.stdout.strip() == "False False"
     status, output = kerasft_command("--help")
     assert status == 0
-    for name in ("quickstart", "finetune", "export", "inspect"):
+    for name in ("quickstart", "finetune", "search", "export", "inspect"):
         assert name in output
 
 
@@ -73,6 +73,23 @@ def test_finetune_from_a_folder(tmp_path):
     assert status == 1 and "--overwrite" in output
 
 
+def test_search_prints_the_best_trials(tmp_path):
+    inputs = x = keras.Input((None, None, 3))
+    for i in range(2):
+        x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name=f"block_{i}")(x)
+    backbone = export.to_saved_model(keras.Model(inputs, x), tmp_path / "backbone")
+    words = ["search", "digits", "--limit", 100, "--backbone", backbone, "--out", tmp_path / "out"]
+    words += ["--image-size", 16, "--epochs", 1, "--trials", 2, "--recipes", "frozen_head, head_then_all"]
+    status, output = kerasft_command(*words, "--depths", "block_1")
+    assert status == 0, output
+    assert (
+        "2 trials: 2 completed" in output and "test accuracy" in output and "tensorboard --logdir" in output
+    )
+    assert (tmp_path / "out" / "model.keras").exists() and (tmp_path / "out" / "trials.png").exists()
+    status, output = kerasft_command(*words)
+    assert status == 1 and "--overwrite" in output
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -83,6 +100,10 @@ def test_finetune_from_a_folder(tmp_path):
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "1,x"), "--epochs"),
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "0"), "at least one"),
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--input-range", "1"), "takes 2"),
+        (("search", "nowhere", "--backbone", "b", "--out", "o"), "no folder"),
+        (("search", "digits", "--backbone", "b", "--out", "o", "--learning-rate", "1e-3"), "takes 2"),
+        (("search", "digits", "--backbone", "b", "--out", "o", "--tuner", "best"), "no tuner 'best'"),
+        (("search", "digits", "--backbone", "nowhere", "--out", "o"), "no folder"),
     ],
 )
 def test_mistakes_are_one_message(words, message, tmp_path, monkeypatch):
