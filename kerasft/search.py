@@ -9,10 +9,12 @@ import inspect
 import json
 import logging
 import math
+import os
 import time
 import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,8 +23,10 @@ import keras_tuner
 from kerasft import trainer
 from kerasft.checkpoint import as_it_was, fingerprints, loading_checkpoints
 from kerasft.freezing import BatchNormPolicy, check_batch_norm
+from kerasft.hparams import write_hparams
 from kerasft.losses import loss_for
 from kerasft.objective import ExportedAccuracy, holdout_of
+from kerasft.plots import trials_by_depth
 from kerasft.prefix import PrefixCache
 from kerasft.recipes import Recipe
 from kerasft.search_folder import SearchFolder
@@ -31,7 +35,7 @@ from kerasft.space import NAMES, Range, SearchSpace, apply
 from kerasft.stages import Stages, find_stages
 from kerasft.trial import TrialTraining
 from kerasft.trial_run import TrialRun, describe_data, targets_of
-from kerasft.trials import TrialRecord, read_trial, read_trials
+from kerasft.trials import TrialRecord, read_trial, read_trials, to_csv, to_json, write_text
 from kerasft.unfreezing import GradualUnfreezing
 
 logger = logging.getLogger(__name__)
@@ -391,6 +395,38 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
             ValueError: There is none.
         """
         return read_trials(SearchFolder(self._tuner_or(tuner).project_dir).project)
+
+    def write_report(
+        self, folder: str | os.PathLike[str], tuner: keras_tuner.Tuner | None = None
+    ) -> list[Path]:
+        """Write what the trials have come to.
+
+        Args:
+            folder: Where `trials.csv` goes (a row for each trial), `trials.json` (curves as well),
+                `trials.png` (score and time against freeze depth; left out without matplotlib), and
+                `tensorboard/` for TensorBoard's HParams tab. Those of an earlier report are replaced.
+            tuner: The tuner; None: the one that has searched last in this process.
+
+        Returns:
+            The files, and the folder for TensorBoard.
+
+        Raises:
+            ValueError: There is no tuner, or no trial has come to a score.
+        """
+        tuner = self._tuner_or(tuner)
+        records, objective, target = self.results(tuner), tuner.oracle.objective, Path(folder)
+        if not any(r.score is not None for r in records):
+            raise ValueError(f"No trial in {tuner.project_dir} has come to a score yet. Run search() first.")
+        write_text(target / "trials.csv", to_csv(records))
+        write_text(target / "trials.json", to_json(records))
+        written = [target / "trials.csv", target / "trials.json", target / "tensorboard"]
+        write_hparams(records, objective.name, target / "tensorboard")
+        try:
+            trials_by_depth(records, objective.name, target / "trials.png")
+            written.append(target / "trials.png")
+        except ImportError as error:
+            logger.warning("%s", error)
+        return written
 
     def best_model(self, tuner: keras_tuner.Tuner | None = None) -> keras.Model:
         """The model of the best trial at its best epoch, whole, with all its layers thawed as it was built.

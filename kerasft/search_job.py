@@ -18,15 +18,13 @@ from rich.live import Live
 from rich.text import Text
 
 from kerasft.data import ImageData
-from kerasft.hparams import write_hparams
 from kerasft.hub import load_backbone
 from kerasft.job import build_classifier, identity_of
 from kerasft.objective import ExportedAccuracy
-from kerasft.plots import trials_by_depth
 from kerasft.recipes import Recipe
 from kerasft.search import FreezeDepthSearch
 from kerasft.search_folder import repair_search
-from kerasft.trials import TrialRecord, ranked, table, to_csv, to_json
+from kerasft.trials import TrialRecord, ranked, table
 from kerasft.workspace import workspace
 
 TUNERS = ("bayesian", "random", "grid", "hyperband")
@@ -116,7 +114,6 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
     Raises:
         FileExistsError: `settings.out` is in use, or has an unfinished search, and `overwrite` is off.
         FileNotFoundError: There is nothing to resume.
-        ImportError: matplotlib is not installed.
         ValueError: A setting does not fit the backbone or the data, or the search to be resumed.
         RuntimeError: Every trial has failed, or another process works on `out`.
     """
@@ -157,10 +154,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         best = ranked(records, "max")[0]
         (folder / "schedule.json").write_text(json.dumps(best.schedule, indent=2) + "\n")
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
-        (folder / "trials.csv").write_text(to_csv(records))
-        (folder / "trials.json").write_text(to_json(records))
-        trials_by_depth(records, objective, folder / "trials.png")
-        write_hparams(records, objective, folder / "tensorboard")
+        search.write_report(folder, tuner)
         files = sorted(path.name for path in folder.iterdir())
     return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
 

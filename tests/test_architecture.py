@@ -15,10 +15,11 @@ ORDER = [
     "freezing", "multipliers", "audit", "unfreezing",
     "record", "samples", "cuts", "order", "passes", "kept", "bridge", "recording", "suffix", "source",
     "cache_report", "prefix",
-    "recipes", "trials", "checkpoint", "space", "losses", "objective", "search_folder", "sharing",
+    "recipes", "trials", "plots", "hparams", "checkpoint", "space", "losses", "objective",
+    "search_folder", "sharing",
     "trial_run", "trial_watch", "trial", "search", "ray_worker", "cluster",
-    "resume", "plots", "lr_finder", "data", "workspace",
-    "job", "hparams", "search_job", "cli",
+    "resume", "lr_finder", "data", "workspace",
+    "job", "search_job", "cli",
 ]  # fmt: skip
 SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py")
 

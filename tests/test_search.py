@@ -157,6 +157,17 @@ def test_a_budget_ends_the_search(tmp_path):
     assert len(search.results()) == 1
 
 
+def test_a_report_without_matplotlib_lacks_the_figure_alone(tmp_path, monkeypatch, caplog):
+    search = FreezeDepthSearch(build_model, [2], ["frozen_head"], **FIXED)
+    tuner = searched(grid(search, tmp_path))
+    names = {"trials.csv", "trials.json", "tensorboard"}
+    assert {p.name for p in search.write_report(tmp_path / "a", tuner)} == names | {"trials.png"}
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert {p.name for p in search.write_report(tmp_path / "b")} == names
+    assert {p.name for p in (tmp_path / "b").iterdir()} == names
+    assert 'pip install "kerasft[plots]"' in caplog.text
+
+
 def test_it_goes_to_another_process(tmp_path):
     search = FreezeDepthSearch(build_model, [2], ["frozen_head"], **FIXED)
     searched(grid(search, tmp_path))

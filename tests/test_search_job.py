@@ -75,7 +75,7 @@ def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
 
     options = {"trials": 2, "recipes": ("frozen_head",)}
     with monkeypatch.context() as patch:
-        patch.setattr("kerasft.search_job.write_hparams", fail)
+        patch.setattr("kerasft.search.write_hparams", fail)
         with pytest.raises(BreaksError):
             run(digits, settings(handle, tmp_path / "out", **options))
     assert [p.name for p in tmp_path.iterdir()] == [".out.unfinished"]
