@@ -20,25 +20,25 @@ class CacheReport:
         seconds: Of each epoch, validation included.
         replayed: Whether each epoch was trained from the record.
         samples: How many samples are recorded, validation data left out.
-        digest: A name for the set of those samples, whatever their order.
         bytes: Bytes of the largest record, validation data included.
         peak_bytes: The most of it that was in memory at once.
         cut: The layer whose output was recorded last.
         on_disk: Whether some of it was on disk.
         kept: Whether it began with a record that an earlier run had kept.
         seconds_saved: Estimated by what the frozen layers took for a sample; 0 if they never ran.
+        digest: A name for the set of recorded samples, whatever their order.
     """
 
     seconds: list[float] = field(default_factory=list)
     replayed: list[bool] = field(default_factory=list)
     samples: int = 0
-    digest: str = ""
     bytes: int = 0
     peak_bytes: int = 0
     cut: str = ""
     on_disk: bool = False
     kept: bool = False
     seconds_saved: float = 0.0
+    digest: str = ""
 
     def __str__(self) -> str:
         said = f"{self.samples:,} samples were recorded by an earlier run. " if self.kept else ""
