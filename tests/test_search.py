@@ -198,10 +198,15 @@ def test_a_search_that_was_killed_gives_the_best_trial_of_one_that_was_not(tmp_p
     )
     assert [r["trial"] for r in killed] == [r["trial"] for r in whole]
     for a, b in zip(killed, whole, strict=True):
-        # what the tuner's model of the scores proposes depends on their last bits
-        assert a["values"] == pytest.approx(b["values"], rel=1e-3)
+        assert a["values"].keys() == b["values"].keys()
+        for name, value in a["values"].items():
+            # what the tuner's model of the scores proposes depends on their last bits
+            expected = value if isinstance(value, str) else pytest.approx(value, rel=1e-3)
+            assert b["values"][name] == expected, name
         assert a["curve"] == pytest.approx(b["curve"], abs=1e-3)
-    assert (tmp_path / "killed" / "best.txt").read_text() == (tmp_path / "whole" / "best.txt").read_text()
+    best = [(tmp_path / name / "best.txt").read_text().split() for name in ("whole", "killed")]
+    assert best[0][0] == best[1][0]
+    assert float(best[0][1]) == pytest.approx(float(best[1][1]), abs=1e-3)
 
 
 # --- what is refused
