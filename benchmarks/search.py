@@ -227,6 +227,8 @@ def compare(plain: Run, shared: Run) -> dict[str, float]:
         "a trial with a frozen head, times faster": heads(plain) / heads(shared),
         "until the plain side's best score, times faster": plain.seconds_to(plain.best)
         / shared.seconds_to(plain.best),
+        "until one point less, times faster": plain.seconds_to(plain.best - 0.01)
+        / shared.seconds_to(plain.best - 0.01),
         "best score, plain keras-tuner": plain.best,
         "best score, FreezeDepthSearch": shared.best,
         "checkpoints, plain keras-tuner, MB": plain.checkpoints / 1e6,
