@@ -210,8 +210,10 @@ def measure_memory(build: Callable[[], keras.Model], parts: tuple, folder: str, 
         search, "val_accuracy", max_trials=trials, seed=1, directory=folder, project_name="memory"
     )
     tuner.search(*parts[0], validation_data=parts[1], epochs=2, batch_size=32, verbose=0)
-    for begin in (1, len(DEPTHS) + 1):
-        print(f"memory after trial {trials} by memory after trial {begin}: {held[-1] / held[begin - 1]:.3f}")
+    third = trials // 3
+    first, last = statistics.median(held[third : 2 * third]), statistics.median(held[-third:])
+    print(f"memory in the last third of the trials by that in the second (medians): {last / first:.3f}")
+    print(f"the most in the last third by the most before: {max(held[-third:]) / max(held[:-third]):.3f}")
 
 
 def compare(plain: Run, shared: Run) -> dict[str, float]:

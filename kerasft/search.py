@@ -197,7 +197,8 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         as_it_was(model)
         begin = time.perf_counter()
         try:
-            result, record = self._run(hp, model, arguments, run)
+            with trainer.released_steps():
+                result, record = self._run(hp, model, arguments, run)
         except keras_tuner.errors.FatalError:
             raise
         except Exception as error:

@@ -324,6 +324,43 @@ def step_with(model: keras.Model, forward: Callable[[Any, bool], Any], train: bo
     return functools.partial(step, _StandIn(model, forward))
 
 
+@contextlib.contextmanager
+def released_steps() -> Iterator[None]:
+    """Let go of the training steps that were traced in a block, once it ends.
+
+    Each trace of a Keras training step calls TensorFlow's `all_reduce`, whose gradient TensorFlow enters into
+    a table that it never clears: with it stay the step's graph and the weights of the model that it trained.
+    What the block has entered for those graphs is taken out again; steps that are still to run are not
+    harmed, as nothing asks for the gradient of a training step.
+    """
+    from tensorflow.python.framework import ops
+
+    table = ops.gradient_registry._registry
+    before = set(table)
+    try:
+        yield
+    finally:
+        graphs: dict[str, set[int]] = {}
+        steps: set[int] = set()
+        for name in set(table) - before:
+            inner = _closed_over(_closed_over(table[name]["type"]).get("tape_grad_fn"))
+            results = [t for t in tf.nest.flatten(inner.get("result")) if tf.is_symbolic_tensor(t)]
+            graphs[name] = {id(t.graph) for t in results}
+            if getattr(inner.get("grad_fn"), "__qualname__", "").startswith("ReplicaContextBase.all_reduce"):
+                steps |= graphs[name]
+        for name in graphs:
+            if graphs[name] & steps:
+                del table[name]
+
+
+def _closed_over(function: Any) -> dict[str, Any]:
+    """The variables that a function has from the one that defined it, by name."""
+    if getattr(function, "__closure__", None) is None:
+        return {}
+    pairs = zip(function.__code__.co_freevars, function.__closure__, strict=True)
+    return {name: cell.cell_contents for name, cell in pairs}
+
+
 def customized(model: keras.Model) -> list[str]:
     """Which of the methods that make up a step are not Keras's own."""
     names = (

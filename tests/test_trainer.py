@@ -1,5 +1,8 @@
 """The seam with Keras: each private name that kerasft uses is pinned here."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -330,3 +333,38 @@ def test_which_layers_are_told_whether_the_model_trains():
     assert not any(
         trainer.takes_training(layer) for layer in (keras.layers.Conv2D(1, 1), keras.layers.ReLU())
     )
+
+
+def test_a_training_step_is_let_go_of_when_its_block_ends():
+    """TensorFlow keeps it, and the weights with it: `ReplicaContext.all_reduce` enters it into a table."""
+
+    def fitted():
+        graphs = []
+
+        class Noting(keras.layers.Layer):
+            def call(self, x):
+                graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+                return keras.ops.silu(x)  # whose gradient is in the table as well
+
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), Noting(), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+        return model, graphs[-1]
+
+    def gone(reference):
+        gc.collect()
+        return reference() is None
+
+    model, kept = fitted()
+    del model
+    assert not gone(kept)  # if it is, TensorFlow has mended this, and `released_steps` can go
+    with trainer.released_steps():
+        model, dropped = fitted()
+    before = model.get_weights()
+    model.fit(np.ones((4, 2)), np.zeros((4, 1)), verbose=0)  # it still trains, by the step that was traced
+    assert not np.array_equal(before[0], model.get_weights()[0])
+    with trainer.released_steps():
+        model.compile("sgd", "mse")  # and by a new one
+        model.fit(np.ones((4, 2)), np.zeros((4, 1)), verbose=0)
+    del model
+    assert gone(dropped) and not gone(kept)
