@@ -9,21 +9,66 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .contract import ExportError, Parity, Report, TensorInfo
+    from .browser import to_web
+    from .contract import ExportError, Parity, Quality, Report, Speed, TensorInfo
+    from .delegates import Readiness, Refusal, readiness
+    from .metadata import ScoreCalibration, add_metadata
+    from .pack import to_pack
+    from .precision import IO, PRECISIONS
+    from .precision_ladder import Ladder, ladder
     from .saved_model import to_saved_model
-    from .tflite import PRECISIONS, to_tflite
+    from .tflite import to_tflite
+    from .verify import PackError, Verification, verify_pack
 
 _HOMES = {
     "ExportError": "contract",
-    "PRECISIONS": "tflite",
+    "IO": "precision",
+    "Ladder": "precision_ladder",
+    "PRECISIONS": "precision",
+    "PackError": "verify",
     "Parity": "contract",
+    "Quality": "contract",
+    "Readiness": "delegates",
+    "Refusal": "delegates",
     "Report": "contract",
+    "ScoreCalibration": "metadata",
+    "Speed": "contract",
     "TensorInfo": "contract",
+    "Verification": "verify",
+    "add_metadata": "metadata",
+    "ladder": "precision_ladder",
+    "readiness": "delegates",
+    "to_pack": "pack",
     "to_saved_model": "saved_model",
     "to_tflite": "tflite",
+    "to_web": "browser",
+    "verify_pack": "verify",
 }
 
-__all__ = ["ExportError", "PRECISIONS", "Parity", "Report", "TensorInfo", "to_saved_model", "to_tflite"]
+__all__ = [
+    "ExportError",
+    "IO",
+    "Ladder",
+    "PRECISIONS",
+    "PackError",
+    "Parity",
+    "Quality",
+    "Readiness",
+    "Refusal",
+    "Report",
+    "ScoreCalibration",
+    "Speed",
+    "TensorInfo",
+    "Verification",
+    "add_metadata",
+    "ladder",
+    "readiness",
+    "to_pack",
+    "to_saved_model",
+    "to_tflite",
+    "to_web",
+    "verify_pack",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,7 @@ def to_saved_model(
         else:
             module = tf.Module()
             module.model_variables = [v.value for v in model.variables]
+            module.tables = tables_of(model)
             signature = serving(model, lambda inputs: model(inputs, training=False))
         tf.saved_model.save(module, str(folder), signatures=signature)
     return Path(path)
@@ -92,6 +93,7 @@ def _reusable(model: keras.Model) -> tuple[Any, Any]:
     module.__call__ = traced
     module.variables = list(copies.values())
     module.trainable_variables = [copies[id(v)] for v in model.variables if id(v) in can_train]
+    module.tables = tables_of(model)
     module.regularization_losses = [
         tf.function(_penalty(v.regularizer, copies[id(v)]), input_signature=[])
         for v in model.variables
@@ -191,6 +193,13 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
         for name, spec in zip(input_names(model), specs, strict=True)
     }
     return serve.get_concrete_function(**named)
+
+
+def tables_of(model: keras.Model) -> list[Any]:
+    """What layers that look up words hold beside variables, for a SavedModel to find it."""
+    inner = [layer for outer in layers_of(model) for layer in (outer, *vars(outer).values())]
+    tables = [getattr(layer, "lookup_table", None) for layer in inner if isinstance(layer, keras.Layer)]
+    return [table for table in tables if table is not None]
 
 
 def trainable_when_thawed(model: keras.Model) -> set[int]:

@@ -1,27 +1,30 @@
-"""TFLite files at float32 and float16: built-in operations only, verified before they get their name."""
+"""TFLite files at every precision: built-in operations only, verified before they get their name."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import itertools
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from .contract import ExportError, LiteRTModel, Report, compare, quiet
+from .census import census, read_operations
+from .client import client_normalization
+from .contract import Parity, Quality, Report, Speed, compare, require
+from .convert import converter, saved
 from .files import check_target, replacing
-from .saved_model import by_name, check_model, input_names, input_structure, layers_of, pack_inputs, serving
+from .metadata import ScoreCalibration, add_metadata
+from .precision import IO, PRECISIONS, QUANTIZER, Variants
+from .runtime import LiteRTModel
+from .subject import Subject
 
-_TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
-PRECISIONS = tuple(_TOLERANCES)  # what to_tflite can write
-_GOLDEN = 16
+# For floats the largest difference by the largest value; for integers, by root mean squares.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "dynamic": 0.3, "weight_only": 0.2, "int8": 0.4}
 
 
 def to_tflite(
@@ -29,33 +32,53 @@ def to_tflite(
     path: str | os.PathLike[str],
     *,
     precision: str = "float32",
+    io: str = "float",
+    representative_data: Any = None,
+    holdout: Any = None,
+    max_drop: float | None = None,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     normalization: tuple[Any, Any] | None = None,
-    holdout: Any = None,
+    metadata: bool = False,
+    score_calibration: ScoreCalibration | None = None,
+    batch: int | None = 1,
     tolerance: float | None = None,
+    strict: bool = True,
     overwrite: bool = False,
 ) -> Report:
     """Write a Keras model as a .tflite file that is known to work.
 
     The file is written beside its final name, loaded in LiteRT, and compared with the model on golden
-    inputs; only then it gets its name. It has one signature with the model's input and output names and a
-    batch size of one. Dropout and random augmentation are inactive.
+    inputs; only then it gets its name. It has one signature with the model's input and output names.
+    Dropout and random augmentation are inactive, and a model that trained in mixed precision is exported in
+    float32. The converter runs in a process of its own, which stays for the next export.
 
     Args:
-        model: A built Functional or Sequential model, all axes but the batch known.
+        model: A built Functional or Sequential model.
         path: The file, ending in `.tflite`.
-        precision: "float32" or "float16" (weights stored in half precision).
-        labels: Names of the classes, one for each value of the output; recorded in the report.
-        input_range: Lowest and highest input value that the graph expects; recorded, and used for golden
-            inputs if there is no `holdout`.
+        precision: "float32"; "float16" (weights in half precision); "weight_only" (weights in int8, computed
+            in float); "dynamic" (weights in int8, activations quantized at each call); "int8" (all integers).
+        io: What an int8 file takes and gives: "float", which it converts itself, "int8" or "uint8" (the
+            report's inputs and outputs have the scales).
+        representative_data: Training data for int8, as `holdout`, unaugmented and in the range that the model
+            takes, of which 128 samples are used, all classes alike.
+        holdout: Held-out data: a `tf.data.Dataset` or `PyDataset` of (inputs, labels) batches, a tuple of
+            arrays, or inputs alone. Its first 16 samples are the golden inputs; with integer or one-hot
+            labels the accuracy of both model and file is measured on all of it.
+        max_drop: Largest allowed loss of accuracy on the holdout, in 0…1.
+        labels: Names of the classes, one for each value of the output.
+        input_range: Lowest and highest input value that the graph expects; recorded, held against
+            `representative_data`, and used for golden inputs if there are no data.
         normalization: (mean, std) that the client has to apply; recorded. Refused if the model rescales
             its input itself, as it would be applied twice.
-        holdout: Held-out data: a `tf.data.Dataset` of (inputs, labels) batches, a tuple of arrays, or inputs
-            alone. Its first 16 samples are the golden inputs; with integer labels the accuracy of both
-            model and file is measured on all of it.
-        tolerance: Largest difference relative to the output's largest value; 1e-4 for float32 and 2e-2
-            for float16.
+        metadata: Add what MediaPipe Tasks reads to an image classifier's file: `labels` and the normalization
+            (needs `kerasft[metadata]`).
+        score_calibration: How MediaPipe calibrates each label's score, for the metadata.
+        batch: 1, or None for a file that takes any batch size.
+        tolerance: Largest difference from the model. For float32 and float16 it is relative to the output's
+            largest value (1e-4 and 2e-2); for the others it is the root mean square of the difference by that
+            of the output (weight_only 0.2, dynamic 0.3, int8 0.4), a guard against collapse: use `max_drop`.
+        strict: Refuse an int8 file in which something would compute in float.
         overwrite: Replace an existing file, once the new one is verified.
 
     Returns:
@@ -69,209 +92,146 @@ def to_tflite(
 
     Example:
         ```python
-        report = kerasft.export.to_tflite(model, "model.tflite", holdout=test, labels=names)
-        print(report.parity, report.accuracy_file)
+        report = kerasft.export.to_tflite(
+            model, "model.tflite", precision="int8", representative_data=train, holdout=test, max_drop=0.01
+        )
+        print(report.parity, report.quality)
         ```
     """
     target = Path(path)
-    if precision not in _TOLERANCES:
-        raise ValueError(f"precision is one of {sorted(_TOLERANCES)}, not {precision!r}.")
-    check_model(model)
-    _check_dtypes(model)
+    check_choice(precision, io, representative_data)
+    if max_drop is not None and holdout is None:
+        check_drop(None, max_drop)
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
     check_target(target, overwrite=overwrite)
-    _check_shapes(model)
-    names = _check_labels(model, labels)
-    preprocessing = _preprocessing(model, normalization)
-    samples = list(itertools.islice(_samples(model, holdout, input_range), _GOLDEN))
-
-    def reference(named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = model(pack_inputs(model, named), training=False)
-        return {k: keras.ops.convert_to_numpy(v) for k, v in by_name(model, outputs).items()}
-
-    content = _convert(model, precision)
+    converter()  # it begins while the model is looked at
+    subject = Subject.of(
+        model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
+        holdout=holdout, representative_data=representative_data,
+    )  # fmt: skip
+    finish = finisher(subject, metadata, score_calibration)
+    with saved(subject.model, batch) as folder:
+        variants = Variants(folder, subject.calibration, strict=strict)
+        content, maker = variants.make(precision, io)
     with replacing(target, overwrite=overwrite) as partial:
-        partial.write_bytes(content)
-        artifact = LiteRTModel(str(partial))
-        allowed = _TOLERANCES[precision] if tolerance is None else tolerance
-        parity = compare(artifact, reference, samples, allowed)
-        agreement, accuracy_model, accuracy_file = _accuracies(model, artifact, holdout)
-        report = Report(
-            path=str(target),
-            precision=precision,
-            size_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            inputs=artifact.inputs,
-            outputs=artifact.outputs,
-            dtypes=artifact.dtypes,
-            labels=names,
-            input_range=None if input_range is None else (float(input_range[0]), float(input_range[1])),
-            preprocessing=preprocessing,
-            parity=parity,
-            agreement=agreement,
-            accuracy_model=accuracy_model,
-            accuracy_file=accuracy_file,
-            versions={
-                "keras": keras.__version__,
-                "tensorflow": tf.__version__,
-                "ai_edge_litert": importlib.metadata.version("ai_edge_litert"),
-            },
-        )
-        del artifact
+        draft = Draft.checked(finish(content), precision, io, maker, subject, partial, tolerance)
+        quality = subject.qualities({"": draft.artifact}).get("")
+        if max_drop is not None:
+            check_drop(quality, max_drop)
+        report = draft.report(target, subject, quality, metadata)
+        del draft
     return report
 
 
-def _convert(model: keras.Model, precision: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        module = tf.Module()
-        module.model_variables = [v.value for v in model.variables]
-        signature = serving(model, lambda inputs: model(inputs, training=False), batch=1)
-        tf.saved_model.save(module, folder, signatures=signature)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if precision == "float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        try:
-            return converter.convert()
-        except Exception as error:  # the converter raises errors of its own, private type
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise ExportError(
-                "The model can't be converted to TFLite's built-in operations: " + " ".join(lines[-3:])[:800]
-            ) from error
-
-
-def _check_dtypes(model: keras.Model) -> None:
-    quantized = [
-        layer.name
-        for layer in layers_of(model)
-        if isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy)
-    ]
-    if quantized:
+def check_choice(precision: str, io: str, representative_data: Any) -> None:
+    """Raise ValueError unless a precision exists, and comes with what it needs."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {sorted(PRECISIONS)}, not {precision!r}.")
+    if io not in IO:
+        raise ValueError(f"io is one of {list(IO)}, not {io!r}.")
+    if precision != "int8" and io != "float":
+        raise ValueError(f'io={io!r} goes with precision="int8"; {precision} takes and gives floats.')
+    if precision == "int8" and representative_data is None:
         raise ValueError(
-            f"The layers {quantized} were quantized by Keras, which TFLite can't take over. Export the model "
-            "as it was before quantize()."
+            "int8 needs representative_data: about a hundred training samples of all classes, as the model "
+            'takes them, on which the ranges of activations are measured. precision="weight_only" needs none.'
         )
 
 
-def _check_shapes(model: keras.Model) -> None:
-    for tensor in model.inputs:
-        if None in tuple(tensor.shape)[1:]:
-            raise ValueError(
-                f"The input {tensor.name!r} has the open shape {tuple(tensor.shape)}; a device needs a fixed "
-                "one. Wrap the model: inputs = keras.Input((224, 224, 3)); keras.Model(inputs, "
-                "model(inputs)), with your own size."
-            )
+def check_drop(quality: Quality | None, max_drop: float) -> None:
+    """Raise unless a file's accuracy is close enough to the model's."""
+    if quality is None:
+        raise ValueError("max_drop needs a classifier with one output, and a holdout with integer labels.")
+    low, high = (100 * bound for bound in quality.interval)
+    require(
+        quality.drop, max_drop, f"the loss of accuracy on {quality.samples:,} samples",
+        f"Its 95 % confidence interval is {low:.1f} to {high:.1f} points. Try precision=\"weight_only\", or "
+        "more representative data; networks with SiLU or squeeze-and-excitation lose most in int8.",
+    )  # fmt: skip
 
 
-def _check_labels(model: keras.Model, labels: Sequence[str] | None) -> tuple[str, ...] | None:
-    if labels is None:
-        return None
-    if isinstance(labels, str) or not all(isinstance(n, str) and n.strip() for n in labels):
-        raise ValueError(f"labels is a list of names, none of them empty; received {labels!r}.")
-    if len(model.outputs) != 1:
-        raise ValueError(f"labels need a model with one output; {model.name!r} has {len(model.outputs)}.")
-    count = model.outputs[0].shape[-1]
-    if len(labels) != count:
-        raise ValueError(f"There are {len(labels)} labels, but the model has {count} outputs.")
-    double = sorted({n for n in labels if list(labels).count(n) > 1})
-    if double:
-        raise ValueError(f"labels are unique; given more than once: {double}.")
-    return tuple(labels)
+def finisher(subject: Subject, metadata: bool, score_calibration: ScoreCalibration | None) -> Any:
+    """A function that adds metadata to a file's bytes, or nothing."""
+    if not metadata:
+        if score_calibration is not None:
+            raise ValueError("score_calibration is part of the metadata: pass metadata=True as well.")
+        return lambda content: content
+    if subject.labels is None:
+        raise ValueError("metadata=True needs labels: MediaPipe names the classes by them.")
+    mean, std = client_normalization(
+        input_range=subject.input_range,
+        normalization=subject.normalization,
+        in_graph=subject.preprocessing.startswith("in the graph"),
+    )
+    return lambda content: add_metadata(
+        content, labels=subject.labels, mean=mean, std=std, score_calibration=score_calibration
+    )
 
 
-def _preprocessing(model: keras.Model, normalization: tuple[Any, Any] | None) -> str:
-    found = []
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.Rescaling):
-            found.append(f"Rescaling(scale={layer.scale}, offset={layer.offset})")
-        elif isinstance(layer, keras.layers.Normalization):
-            found.append("Normalization")
-    if normalization is None:
-        return "in the graph: " + ", ".join(found) if found else "none"
-    if found:
-        raise ValueError(
-            f"The model normalizes its input itself ({', '.join(found)}), so normalization={normalization} "
-            "would be applied twice. Leave it out."
-        )
-    mean, std = normalization
-    if np.any(np.asarray(std) <= 0):
-        raise ValueError(f"The standard deviation of normalization is above 0; received {std!r}.")
-    return f"by the client: (x - {mean}) / {std}"
+@dataclass
+class Draft:
+    """A file beside its final name that has kept its contract."""
 
+    precision: str
+    io: str
+    made_by: str
+    content: bytes
+    artifact: LiteRTModel
+    parity: Parity
+    speed: Speed
 
-def _batches(holdout: Any) -> Iterator[tuple[Any, Any]]:
-    """The holdout as (inputs, labels or None) batches."""
-    if isinstance(holdout, tf.data.Dataset):
-        for batch in holdout:
-            yield (batch[0], batch[1]) if isinstance(batch, tuple) and len(batch) > 1 else (batch, None)
-    elif isinstance(holdout, tuple) and len(holdout) == 2:
-        yield holdout
-    else:
-        yield holdout, None
+    @classmethod
+    def checked(
+        cls, content: bytes, precision: str, io: str, maker: str, subject: Subject, path: Path,
+        tolerance: float | None,
+    ) -> Draft:  # fmt: skip
+        """Write a file, load it in LiteRT, and hold it against the model.
 
-
-def _named(model: keras.Model, inputs: Any) -> dict[str, np.ndarray]:
-    values: Any
-    if isinstance(inputs, dict):
-        structure = input_structure(model)
-        values = [inputs[k] for k in structure] if isinstance(structure, dict) else inputs.values()
-    else:
-        values = inputs if isinstance(inputs, list | tuple) else [inputs]
-    named = dict(zip(input_names(model), values, strict=True))
-    dtypes = dict(zip(input_names(model), (t.dtype for t in model.inputs), strict=True))
-    return {k: np.asarray(v).astype(dtypes[k]) for k, v in named.items()}
-
-
-def _samples(
-    model: keras.Model, holdout: Any, input_range: tuple[float, float] | None
-) -> Iterator[dict[str, np.ndarray]]:
-    """Golden inputs of batch size one: from the holdout, or random numbers of a fixed seed."""
-    if holdout is not None:
-        for inputs, _ in _batches(holdout):
-            named = _named(model, inputs)
-            for i in range(len(next(iter(named.values())))):
-                yield {k: v[i : i + 1] for k, v in named.items()}
-        return
-    rng = np.random.default_rng(0)
-    for _ in range(_GOLDEN):
-        sample = {}
-        for name, tensor in zip(input_names(model), model.inputs, strict=True):
-            shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype)
-            value: np.ndarray
-            if not dtype.is_floating:
-                value = rng.integers(0, 2, shape)
-            elif input_range is not None:
-                value = rng.uniform(*input_range, shape)
+        Raises:
+            ExportError: It does not load, or differs by more than is allowed.
+        """
+        path.write_bytes(content)
+        artifact = LiteRTModel(str(path))
+        parity = compare(artifact, subject.samples, subject.expected)
+        limit = TOLERANCES[precision] if tolerance is None else tolerance
+        for found in (parity, *(compare(artifact, [x], [y]) for x, y in subject.larger())):
+            if precision in ("float32", "float16"):
+                what = f"the largest difference of an output ({found.max_abs:.3g}) by its largest value"
+                require(found.max_relative, limit, what, "Please report this, with the model.")
             else:
-                value = rng.normal(size=shape)
-            sample[name] = value.astype(dtype.as_numpy_dtype)
-        yield sample
+                what = "the root mean square of the difference by that of the output"
+                require(found.rms_relative, limit, what, 'Try precision="weight_only" or "float16".')
+        sample = subject.samples[0]
+        ms = {str(n): LiteRTModel(str(path), n).latency_ms(sample) for n in (1, 2)}
+        return cls(precision, io, maker, content, artifact, parity, Speed(ms, *artifact.partitions))
 
-
-def _accuracies(
-    model: keras.Model, artifact: LiteRTModel, holdout: Any
-) -> tuple[float | None, float | None, float | None]:
-    """Agreement of model and file, and the accuracy of each, on all of a labelled holdout."""
-    shape = tuple(model.outputs[0].shape)
-    if holdout is None or len(model.outputs) != 1 or len(shape) != 2 or (shape[-1] or 0) < 2:
-        return None, None, None
-    mine, theirs, truth = [], [], []
-    for inputs, labels in _batches(holdout):
-        if labels is None:
-            return None, None, None
-        labels = np.asarray(labels)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            return None, None, None
-        named = _named(model, inputs)
-        outputs = model.predict_on_batch(pack_inputs(model, named))
-        mine += np.argmax(next(iter(by_name(model, outputs).values())), axis=-1).tolist()
-        for i in range(len(labels)):
-            scores = artifact({k: v[i : i + 1] for k, v in named.items()})
-            theirs.append(int(np.argmax(next(iter(scores.values())))))
-        truth += labels.tolist()
-    a, b, y = np.array(mine), np.array(theirs), np.array(truth)
-    return float(np.mean(a == b)), float(np.mean(a == y)), float(np.mean(b == y))
+    def report(self, path: Path, subject: Subject, quality: Quality | None, metadata: bool) -> Report:
+        """What was written and measured."""
+        operations = read_operations(self.content)
+        tensors = {t.name: t.dtype for o in operations for t in o.inputs + o.outputs}
+        kinds = list(tensors.values())
+        names = ["keras", "tensorflow", "ai-edge-litert"]
+        names += [QUANTIZER] if self.made_by == QUANTIZER else []
+        known = {"keras": keras.__version__, "tensorflow": tf.__version__}
+        return Report(
+            path=str(path),
+            precision=self.precision,
+            io=self.io,
+            made_by=self.made_by,
+            size_bytes=len(self.content),
+            sha256=hashlib.sha256(self.content).hexdigest(),
+            inputs=self.artifact.inputs,
+            outputs=self.artifact.outputs,
+            operations=census(operations),
+            dtypes={kind: kinds.count(kind) for kind in sorted(set(kinds))},
+            labels=subject.labels,
+            input_range=subject.input_range,
+            normalization=subject.normalization,
+            preprocessing=subject.preprocessing,
+            metadata=metadata,
+            parity=self.parity,
+            quality=quality,
+            speed=self.speed,
+            versions={n.replace("-", "_"): known.get(n) or importlib.metadata.version(n) for n in names},
+        )

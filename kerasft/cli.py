@@ -1,34 +1,31 @@
-"""The command `kerasft`: quickstart, finetune, search, export, inspect."""
+"""The command `kerasft`: quickstart, finetune and search here, what follows training in `export_commands`."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from kerasft.export_commands import export, inspect, verify
+from kerasft.terminal import (
+    Out,
+    Overwrite,
+    Seed,
+    Trust,
+    app,
+    errors,
+    load_images,
+    load_libraries,
+    numbers,
+    say,
+    words,
+)
 
 if TYPE_CHECKING:
     from kerasft.job import Outcome
     from kerasft.search_job import SearchOutcome
-
-app = typer.Typer(
-    help="Fine-tune a TF Hub backbone with Keras, and export it to the edge.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-Out = Annotated[Path, typer.Option(help="Folder for the results; made by the command.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Seed = Annotated[int, typer.Option(help="Seed of weights and shuffling.")]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Allow a backbone's operations to touch files or run code.")
-]
 
 
 @app.command()
@@ -40,8 +37,8 @@ def quickstart(
     seed: Seed = 0,
 ) -> None:
     """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file."""
-    with _errors():
-        _load_libraries()
+    with errors():
+        load_libraries()
         from kerasft.data import load_dataset
         from kerasft.examples import efficientnet_lite0
         from kerasft.job import Settings, run
@@ -49,7 +46,7 @@ def quickstart(
 
         discard_unfinished(out)
         check_free(out, overwrite)
-        _say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
+        say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
         with tempfile.TemporaryDirectory() as folder:
             handle = efficientnet_lite0.write_saved_model(
                 Path(folder) / "efficientnet_lite0", feature_vector=True, rescale=True
@@ -100,17 +97,17 @@ def finetune(
     trust: Trust = False,
 ) -> None:
     """Fine-tune a backbone on images, thawing it from the head down, and export it."""
-    with _errors():
-        low, high = _numbers(input_range, float, "--input-range", 2)
-        phases = _numbers(epochs, int, "--epochs")
+    with errors():
+        low, high = numbers(input_range, float, "--input-range", 2)
+        phases = numbers(epochs, int, "--epochs")
         if min(phases) < 1:
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
-        _load_libraries()
+        load_libraries()
         from kerasft.job import Settings, run
         from kerasft.workspace import check_free
 
         check_free(out, overwrite, resume)
-        images = _load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         settings = Settings(
             handle=backbone,
             out=out,
@@ -167,10 +164,10 @@ def search(
     trust: Trust = False,
 ) -> None:
     """Search how deep to unfreeze a backbone, and how: trials share frozen work."""
-    with _errors():
-        low, high = _numbers(input_range, float, "--input-range", 2)
-        slowest, fastest = _numbers(learning_rate, float, "--learning-rate", 2)
-        _load_libraries()
+    with errors():
+        low, high = numbers(input_range, float, "--input-range", 2)
+        slowest, fastest = numbers(learning_rate, float, "--learning-rate", 2)
+        load_libraries()
         from kerasft.search_job import SearchSettings, run
         from kerasft.workspace import check_free
 
@@ -183,8 +180,8 @@ def search(
             tuner=tuner,
             trials=trials,
             epochs=epochs,
-            depths=None if depths is None else tuple(int(d) if d.isdigit() else d for d in _words(depths)),
-            recipes=None if recipes is None else tuple(_words(recipes)),  # type: ignore[arg-type]
+            depths=None if depths is None else tuple(int(d) if d.isdigit() else d for d in words(depths)),
+            recipes=None if recipes is None else tuple(words(recipes)),  # type: ignore[arg-type]
             learning_rate=(slowest, fastest),
             precision=precision,
             max_bytes=max_bytes,
@@ -196,147 +193,17 @@ def search(
             seed=seed,
             trust=trust,
         )
-        images = _load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         _show_search(run(images, settings))
 
 
-@app.command()
-def export(
-    model: Annotated[Path, typer.Argument(help="A .keras file.")],
-    out: Annotated[Path, typer.Option(help="A .tflite file, or a folder for a SavedModel.")],
-    precision: Annotated[str, typer.Option(help="float32 or float16 (for .tflite).")] = "float32",
-    labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Export a Keras model to a .tflite file that was verified in LiteRT, or to a SavedModel."""
-    with _errors():
-        if not model.is_file():
-            raise FileNotFoundError(f"There is no file {model}.")
-        _load_libraries()
-        from kerasft import export as exporting
-
-        loaded = _load_model(model)
-        if out.suffix != ".tflite":
-            path = exporting.to_saved_model(loaded, out, overwrite=overwrite)
-            _say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
-            return
-        names = labels.read_text().splitlines() if labels else None
-        report = exporting.to_tflite(loaded, out, precision=precision, labels=names, overwrite=overwrite)
-        _say(report.to_json())
-
-
-@app.command()
-def inspect(
-    source: Annotated[str, typer.Argument(help="A backbone's handle or folder, or a .keras file.")],
-    at: Annotated[list[str] | None, typer.Option(help="A layer that begins a stage; repeatable.")] = None,
-    trust: Trust = False,
-) -> None:
-    """Show the stages of a TF Hub backbone or a Keras model."""
-    with _errors():
-        _load_libraries()
-        from rich.console import Console
-
-        from kerasft.hub import load_backbone
-        from kerasft.stages import find_stages
-
-        is_file = source.endswith((".keras", ".h5"))
-        if is_file and not Path(source).is_file():
-            raise FileNotFoundError(f"There is no file {source}.")
-        model = _load_model(Path(source)) if is_file else load_backbone(source, trust=trust)
-        Console().print(find_stages(model, at=at))
+for command in (export, verify, inspect):
+    app.command()(command)
 
 
 def main() -> None:
     """Entry point of the command."""
     app()
-
-
-def _numbers(text: str, kind: type, option: str, count: int | None = None) -> list[Any]:
-    try:
-        numbers = [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{option} takes numbers separated by commas; received {text!r}.") from None
-    if count is not None and len(numbers) != count:
-        raise ValueError(f"{option} takes {count} numbers; received {text!r}.")
-    return numbers
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _load_images(
-    data: str,
-    image_size: int,
-    batch_size: int,
-    seed: int,
-    limit: int | None,
-    skip_corrupt: bool,
-    data_dir: Path | None,
-) -> Any:
-    """The images, and a line on what they are."""
-    from kerasft.data import load_dataset
-
-    images = load_dataset(
-        data,
-        image_size=image_size,
-        batch_size=batch_size,
-        seed=seed,
-        limit=limit,
-        skip_corrupt=skip_corrupt,
-        data_dir=data_dir,
-    )
-    for path in images.skipped:
-        _say(f"skipped: {path}")
-    _say(
-        f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
-        f"{images.test_size} to test, {len(images.class_names)} classes"
-    )
-    return images
-
-
-def _load_model(path: Path) -> Any:
-    import keras
-
-    return keras.models.load_model(path, compile=False)
-
-
-def _load_libraries() -> None:
-    """Import TensorFlow without the start-up notes that it writes to the terminal by itself."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import tensorflow
-
-            import kerasft.hub  # noqa: F401 - with it Keras, and the registration of Hub stages
-
-            tensorflow.config.list_physical_devices()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Turn an expected error into one message and an exit code of 1."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        if os.environ.get("KERASFT_TRACEBACK"):
-            raise
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        console.print("error:", style="bold red", end=" ")
-        console.print(str(error) or type(error).__name__, markup=False, highlight=False)
-        raise typer.Exit(1) from None
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
 
 
 def _show(outcome: Outcome) -> None:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
-import math
-import statistics
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 import tensorflow as tf
 
 from kerasft import export
 
-logger = logging.getLogger(__name__)
-
 NAME = "exported_accuracy"
-KNOWN = ("float32", "float16", "dynamic", "weight_only", "int8")
 
 
 class ExportedAccuracy(keras_tuner.Objective):
@@ -32,8 +23,8 @@ class ExportedAccuracy(keras_tuner.Objective):
     made, has an accuracy of 0, and the trial's record says why.
 
     Args:
-        precision: "float32", "float16", "dynamic", "weight_only" or "int8". One that `kerasft.export` can't
-            write yet is measured as float32, which a warning says.
+        precision: "float32", "float16", "dynamic", "weight_only" or "int8", which is calibrated on the
+            training data.
         max_bytes: The largest file, in bytes; None for any.
         max_ms: The longest time of one image on this machine, in milliseconds, on one thread; None for any.
 
@@ -52,14 +43,9 @@ class ExportedAccuracy(keras_tuner.Objective):
         for name, cap in (("max_bytes", max_bytes), ("max_ms", max_ms)):
             if cap is not None and not cap > 0:
                 raise ValueError(f"{name} is above 0; received {cap!r}.")
-        if precision not in KNOWN:
-            raise ValueError(f"precision is one of {list(KNOWN)}, not {precision!r}.")
+        if precision not in export.PRECISIONS:
+            raise ValueError(f"precision is one of {list(export.PRECISIONS)}, not {precision!r}.")
         self.precision, self.max_bytes, self.max_ms = precision, max_bytes, max_ms
-
-    @property
-    def measured_precision(self) -> str:
-        """What is exported: float32 where this version of kerasft can't export `precision`."""
-        return self.precision if self.precision in export.PRECISIONS else "float32"
 
     def __str__(self) -> str:
         caps = "".join(
@@ -75,27 +61,21 @@ class ExportedAccuracy(keras_tuner.Objective):
         Args:
             model: The model.
             holdout: Labelled data, as `kerasft.export.to_tflite` takes them.
-            training: Training data, for precisions that need representative data.
+            training: Training data, on which int8 is calibrated.
 
         Returns:
             The accuracy, size in bytes and latency in milliseconds by name; and why the accuracy is 0, or "".
         """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trial.tflite"
-            precision = self.measured_precision
-            if precision != self.precision:
-                logger.warning("%s can't be exported yet: float32 is measured in its place.", self.precision)
-            options: dict[str, Any] = {"precision": precision, "holdout": holdout}
-            if (
-                precision == "int8"
-                and "representative_data" in inspect.signature(export.to_tflite).parameters
-            ):
+            options: dict[str, Any] = {"precision": self.precision, "holdout": holdout}
+            if self.precision == "int8":
                 options["representative_data"] = training
             try:
                 report = export.to_tflite(model, path, **options)
             except export.ExportError as error:
                 return {NAME: 0.0}, f"It can't be exported: {error}"
-            found = {"exported_bytes": float(report.size_bytes), "exported_ms": latency_ms(path)}
+            found = {"exported_bytes": float(report.size_bytes), "exported_ms": report.speed.ms["1"]}
             if report.accuracy_file is None:
                 raise keras_tuner.errors.FatalValueError(
                     "ExportedAccuracy needs a classifier with one output of scores, and validation data with "
@@ -126,20 +106,3 @@ def proxy(logs: Mapping[str, float]) -> keras_tuner.Objective:
     """What tells the best epoch of a trial whose file is measured behind its end."""
     names = sorted(name for name in logs if name.startswith("val_") and name.endswith(("accuracy", "acc")))
     return keras_tuner.Objective(names[0], "max") if names else keras_tuner.Objective("val_loss", "min")
-
-
-def latency_ms(path: Path, runs: int = 20) -> float:
-    """The median time of one call of a .tflite file on one thread, in milliseconds."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=1)
-    runner = interpreter.get_signature_runner()
-    inputs = {
-        name: np.zeros(said["shape"], said["dtype"]) for name, said in runner.get_input_details().items()
-    }
-    times = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        runner(**inputs)
-        times.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(times) if times else math.nan

@@ -147,7 +147,9 @@ class TrialTraining:
             for variable, value in zip(model.weights, built, strict=True):
                 variable.assign(value)  # a checkpoint leaves out what had not changed by then
             read_checkpoint(checkpoint, model)
-        return goal.measure(model, holdout_of(arguments.get("validation_data")), arguments.get("x"))
+        x, y = arguments.get("x"), arguments.get("y")
+        training = x if y is None else (x, y)
+        return goal.measure(model, holdout_of(arguments.get("validation_data")), training)
 
 
 class _OrderOfRecord(keras.callbacks.Callback):

@@ -19,9 +19,9 @@ ORDER = [
     "search_folder", "sharing",
     "trial_run", "trial_watch", "trial", "search", "ray_worker", "cluster",
     "resume", "lr_finder", "data", "workspace",
-    "job", "search_job", "cli",
+    "terminal", "job", "search_job", "export_commands", "cli",
 ]  # fmt: skip
-SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py")
+SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py", "export/runtime.py")  # the last for LiteRT alone
 
 
 def sources(*folders):

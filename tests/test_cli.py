@@ -16,38 +16,14 @@ def kerasft_command(*words):
     return result.exit_code, result.output
 
 
-@pytest.fixture
-def model(tmp_path, dense_model):
-    dense_model.save(tmp_path / "model.keras")
-    return tmp_path / "model.keras"
-
-
 def test_help_names_every_command_and_loads_no_tensorflow():
     code = "import sys; from kerasft import cli; print('tensorflow' in sys.modules, 'keras' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False False"
     status, output = kerasft_command("--help")
     assert status == 0
-    for name in ("quickstart", "finetune", "search", "export", "inspect"):
+    for name in ("quickstart", "finetune", "search", "export", "verify", "inspect"):
         assert name in output
-
-
-def test_inspect_shows_stages(model, tmp_path, dense_model):
-    status, output = kerasft_command("inspect", model)
-    assert status == 0 and "second" in output and "35" in output
-    handle = export.to_saved_model(dense_model, tmp_path / "saved")
-    status, output = kerasft_command("inspect", handle)
-    assert status == 0 and "second" in output
-
-
-def test_export_writes_and_reports(model, tmp_path):
-    labels = tmp_path / "labels.txt"
-    labels.write_text("a\nb\nc\n")
-    status, output = kerasft_command("export", model, "--out", tmp_path / "m.tflite", "--labels", labels)
-    assert status == 0 and '"labels"' in output
-    assert (tmp_path / "m.tflite").stat().st_size > 100
-    status, output = kerasft_command("export", model, "--out", tmp_path / "saved")
-    assert status == 0 and (tmp_path / "saved" / "saved_model.pb").exists()
 
 
 def test_finetune_from_a_folder(tmp_path):
@@ -93,9 +69,6 @@ def test_search_prints_the_best_trials(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("inspect", "nowhere"), "no folder"),
-        (("inspect", "nowhere.keras"), "no file"),
-        (("export", "nowhere.keras", "--out", "a.tflite"), "no file"),
         (("finetune", "nowhere", "--backbone", "b", "--out", "o"), "no folder"),
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "1,x"), "--epochs"),
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "0"), "at least one"),

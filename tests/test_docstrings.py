@@ -7,7 +7,7 @@ import pytest
 
 MODULES = [
     "stages", "schedule", "phases", "freezing", "multipliers", "unfreezing", "recording", "cache_report",
-    "prefix", "resume", "data",
+    "prefix", "resume", "data", "export.contract", "export.client",
 ]  # fmt: skip
 
 

@@ -38,7 +38,9 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [row["depth"] for row in report["phases"]] == [3, 2, 1]
-    assert report["exports"]["float32"]["accuracy_file"] == outcome.reports["float32"].accuracy_file
+    assert (
+        report["exports"]["float32"]["quality"]["accuracy_file"] == outcome.reports["float32"].accuracy_file
+    )
     assert report["history"]["freeze_depth"] == [3, 2, 1]
     assert outcome.cache.replayed == report["cache"]["replayed"] == [False, False, True]
     assert outcome.frozen_checked == (3 + 2 + 1) * 6  # blocks frozen in the three epochs, 6 weights each

@@ -1,4 +1,3 @@
-import logging
 from types import SimpleNamespace
 
 import keras
@@ -33,9 +32,9 @@ def trained(data):
 
 @pytest.fixture
 def no_export(monkeypatch):
-    """Replaces the export and the clock: what is given is the report, or the error that is raised."""
+    """Replaces the export: what is given is the report, or the error that is raised."""
 
-    def replace(result, ms=1.0):
+    def replace(result):
         calls = []
 
         def to_tflite(model, path, *, precision, holdout, representative_data=None):
@@ -45,13 +44,12 @@ def no_export(monkeypatch):
             return result
 
         monkeypatch.setattr(export, "to_tflite", to_tflite)
-        monkeypatch.setattr(objective, "latency_ms", lambda path: ms)
         return calls
 
     return replace
 
 
-REPORT = SimpleNamespace(size_bytes=2000, accuracy_file=0.75)
+REPORT = SimpleNamespace(size_bytes=2000, accuracy_file=0.75, speed=SimpleNamespace(ms={"1": 1.5, "2": 9.0}))
 
 
 def test_it_is_an_objective_to_be_maximized():
@@ -109,7 +107,7 @@ def test_the_file_is_as_accurate_as_the_model_is_to_keras(trained, data):
     ],
 )
 def test_a_file_over_a_cap_is_worth_nothing_and_the_reason_is_given(no_export, caps, reason):
-    no_export(REPORT, ms=1.5)
+    no_export(REPORT)
     accuracy = 0.0 if reason else 0.75
     expected = {NAME: accuracy, "exported_bytes": 2000.0, "exported_ms": 1.5}
     assert ExportedAccuracy(**caps).measure(None, None) == (expected, reason)
@@ -131,33 +129,22 @@ def test_other_errors_are_not_hidden(no_export):
 
 def test_what_has_no_accuracy_ends_the_search(trained, data):
     with pytest.raises(keras_tuner.errors.FatalValueError, match="validation data with integer labels"):
-        ExportedAccuracy().measure(trained, (data[0], keras.utils.to_categorical(data[1])))
+        ExportedAccuracy().measure(trained, (data[0], np.full((60, 3), 0.4)))
 
 
-def test_a_precision_that_cannot_be_exported_yet_is_measured_as_float32_which_is_said(
-    no_export, monkeypatch, caplog
-):
-    monkeypatch.setattr(export, "PRECISIONS", ("float32",))
-    calls = no_export(REPORT)
-    goal = ExportedAccuracy("int8")
-    assert goal.precision == "int8" and goal.measured_precision == "float32"
-    with caplog.at_level(logging.WARNING, "kerasft"):
-        assert goal.measure(None, "holdout", "training")[0][NAME] == 0.75
-    assert calls == [("float32", "holdout", None)]
-    assert "int8 can't be exported yet: float32 is measured" in caplog.text
-
-
-def test_one_that_can_be_exported_is_and_representative_data_are_for_int8(no_export, monkeypatch, caplog):
-    monkeypatch.setattr(export, "PRECISIONS", ("float32", "float16", "int8"))
+def test_representative_data_are_for_int8(no_export):
     calls = no_export(REPORT)
     for precision in ("float16", "int8"):
         ExportedAccuracy(precision).measure(None, "holdout", "training")
-    assert calls == [("float16", "holdout", None), ("int8", "holdout", "training")] and caplog.text == ""
+    assert calls == [("float16", "holdout", None), ("int8", "holdout", "training")]
 
 
-def test_float32_and_float16_can_be_exported():
-    assert ExportedAccuracy("float16").measured_precision == "float16"
-    assert ExportedAccuracy("float32").measured_precision == "float32"
+def test_int8_is_measured_as_int8(trained, data):
+    training = data[0] + np.float32(0.01), data[1]  # others than the holdout
+    found, reason = ExportedAccuracy("int8").measure(trained, data, training)
+    floats = ExportedAccuracy().measure(trained, data)[0]
+    assert reason == "" and found["exported_bytes"] != floats["exported_bytes"]
+    assert found[NAME] == pytest.approx(floats[NAME], abs=0.1)
 
 
 @pytest.mark.parametrize(

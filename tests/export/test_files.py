@@ -1,9 +1,16 @@
 """Files appear whole or not at all."""
 
 import errno
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import killed_export
 import pytest
-from kerasft.export.files import replacing
+from kerasft.export.files import check_target, replacing
 
 
 def test_a_new_file_takes_its_name_at_the_end(tmp_path):
@@ -64,3 +71,105 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     assert caught.value.errno == errno.ENOSPC
     assert (tmp_path / "a").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+SCRIPT = Path(__file__).parents[1] / "support" / "killed_export.py"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_kill_leaves_a_whole_one_and_the_next_call_clears_up(tmp_path, kind):
+    target, moments = tmp_path / "a", random.Random(0)
+    leftovers = set()
+    for _ in range(12):
+        child = subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(target), kind], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout.readline() == "begun\n"
+        time.sleep(moments.uniform(0, 0.01))
+        until = time.monotonic() + 1
+        while moments.random() < 0.9 and not list(tmp_path.glob(".*.partial")) and time.monotonic() < until:
+            pass  # most of the kills come in the middle of a version
+        child.kill()
+        child.communicate()
+        leftovers |= {path.suffix for path in tmp_path.iterdir()}
+        if kind == "file":
+            assert version(target)
+        check_target(target, overwrite=True)
+        if kind == "folder":
+            assert version(target / "a") == version(target / "b")
+        assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert ".partial" in leftovers  # a kill did come in between
+
+
+def version(path):
+    """The number of which a file is made, if it is whole."""
+    content = path.read_bytes()
+    assert len(content) == killed_export.SIZE
+    (number,) = {content[i : i + 10] for i in range(0, len(content), 10)}
+    return int(number)
+
+
+@pytest.fixture(scope="module")
+def dead():
+    """The number of a process that no longer runs."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_leftovers_of_dead_processes_alone_are_cleared(tmp_path, dead):
+    kept = [f".a.{os.getppid()}.partial", f".a.{os.getppid()}.old", f".b.{dead}.partial", ".a.mine.partial"]
+    for name in [*kept, f".a.{dead}.old", f".a.{os.getpid()}.old"]:
+        (tmp_path / name).write_text("")
+    (tmp_path / f".a.{dead}.partial").mkdir()
+    (tmp_path / f".a.{dead}.partial" / "x").write_text("")
+    (tmp_path / "a").write_text("whole")
+    with replacing(tmp_path / "a", overwrite=True) as partial:
+        partial.write_text("new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "a"])
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_a_folder_that_lost_its_name_gets_it_back(tmp_path, dead):
+    old = tmp_path / f".a.{dead}.old"
+    old.mkdir()
+    (old / "x").write_text("old")
+    (tmp_path / f".a.{dead}.partial").mkdir()
+    with pytest.raises(FileExistsError), replacing(tmp_path / "a", overwrite=False):
+        pytest.fail("the block must not run")
+    assert (tmp_path / "a" / "x").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_in_use_is_said_and_the_old_one_stays(tmp_path, kind, monkeypatch):
+    target = tmp_path / "a"
+    target.write_text("old") if kind == "file" else target.mkdir()
+    rename = Path.replace
+
+    def denied(self, other):
+        if self.suffix == ".partial":
+            raise PermissionError(errno.EACCES, "The process cannot access the file", str(self))
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "replace", denied)
+    with (
+        pytest.raises(PermissionError, match="close what has it open") as caught,
+        replacing(target, overwrite=True) as partial,
+    ):
+        partial.mkdir() if kind == "folder" else partial.write_text("new")
+    assert caught.value.errno == errno.EACCES and caught.value.filename == str(target)
+    assert target.is_dir() if kind == "folder" else target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_error_about_another_file_passes_as_it_is(tmp_path):
+    with pytest.raises(PermissionError, match="elsewhere"), replacing(tmp_path / "a", overwrite=True):
+        raise PermissionError(errno.EACCES, "not yours", "/elsewhere")
+
+
+def test_a_bare_name_is_a_file_of_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with replacing("a", overwrite=False) as partial:
+        partial.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"
