@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .saved_model import by_name, input_names, input_structure, layers_of, pack_inputs
+from .saved_model import by_name, input_keys, input_names, layers_of, pack_inputs
 
 Sample = dict[str, np.ndarray]
 
@@ -45,8 +45,7 @@ def named_inputs(model: keras.Model, inputs: Any) -> Sample:
     """
     names = input_names(model)
     if isinstance(inputs, dict):
-        structure = input_structure(model)
-        keys = list(structure) if isinstance(structure, dict) else [t.name for t in model.inputs]
+        keys = input_keys(model)
         if not set(keys) <= set(inputs):
             raise ValueError(f"The model's inputs are named {keys}; the data have {sorted(inputs)}.")
         values: Any = [inputs[k] for k in keys]

@@ -12,6 +12,7 @@ from typing import Any
 from .census import custom, in_float, read_operations
 from .contract import ExportError
 from .convert import converter
+from .golden import Sample
 from .representative import Calibration
 from .runtime import quiet
 
@@ -28,11 +29,20 @@ class Variants:
     Args:
         saved_model: The model as a SavedModel, for the converter.
         calibration: Samples for int8, or None.
+        sample: An input whose size becomes the files' own, where the model leaves it open; see `sized_as`.
         strict: Refuse int8 files in which something computes in float.
     """
 
-    def __init__(self, saved_model: Path, calibration: Calibration | None, *, strict: bool = True) -> None:
+    def __init__(
+        self,
+        saved_model: Path,
+        calibration: Calibration | None,
+        sample: Sample | None = None,
+        *,
+        strict: bool = True,
+    ) -> None:
         self._saved_model, self._calibration, self._strict = saved_model, calibration, strict
+        self._sample = sample or {}
         self._float: bytes | None = None
         self._ranges: Any = None
 
@@ -88,7 +98,7 @@ class Variants:
 
     def _converted(self, precision: str, io: str) -> bytes:
         samples = self._calibration.samples if self._calibration else ()
-        return converter().convert(self._saved_model, precision, io, samples)
+        return sized_as(converter().convert(self._saved_model, precision, io, samples), self._sample)
 
     def _calibrated(self, recipe: Any) -> Any:
         """The least and the greatest value of each tensor on the calibration samples.
@@ -163,7 +173,6 @@ def unsigned_edges(content: bytes) -> bytes:
     Raises:
         ExportError: An input or output is not converted by such an operation.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
@@ -196,7 +205,30 @@ def unsigned_edges(content: bytes) -> bytes:
             operator.opcodeIndex = kinds.index(quantize)
             operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.QuantizeOptions, None
             operator.builtinOptions = schema.QuantizeOptionsT()
-    builder = flatbuffers.Builder(len(content))
+    return _packed(model)
+
+
+def sized_as(content: bytes, sample: Sample) -> bytes:
+    """Let the open axes of a file's inputs begin with the size of a sample.
+
+    The converter makes them 1, at which a convolution or a pooling without padding has no output: LiteRT then
+    can't allocate the file before its inputs are resized, as it does by itself.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph, changed = model.subgraphs[0], False
+    for entry in model.signatureDefs[0].inputs:
+        tensor, value = graph.tensors[entry.tensorIndex], sample.get(entry.name.decode())
+        if value is not None and list(tensor.shape) != list(value.shape):
+            tensor.shape, changed = list(value.shape), True
+    return _packed(model) if changed else content
+
+
+def _packed(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

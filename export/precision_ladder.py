@@ -175,7 +175,8 @@ def ladder(
     contents: dict[str, bytes] = {}
     folder.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        made = Variants(stack.enter_context(saved(subject.model, batch)), subject.calibration)
+        source = stack.enter_context(saved(subject.model, batch))
+        made = Variants(source, subject.calibration, subject.samples[0])
         files = contextlib.ExitStack()
         stack.enter_context(files)
         for name in names:
@@ -183,18 +184,15 @@ def ladder(
             if precision == "int8" and subject.calibration is None:
                 failures[name] = "int8 needs representative_data."
                 continue
-            with contextlib.ExitStack() as attempt:
-                partial = attempt.enter_context(replacing(folder / f"{name}.tflite", overwrite=overwrite))
-                try:
+            try:  # outside the block: what is refused in it must not get its name
+                with contextlib.ExitStack() as attempt:
+                    partial = attempt.enter_context(replacing(folder / f"{name}.tflite", overwrite=overwrite))
                     content, maker = made.make(precision, io)
                     contents[name] = finish(content)
                     drafts[name] = Draft.checked(contents[name], precision, io, maker, subject, partial, None)
-                except ExportError as error:
-                    failures[name] = str(error)
-                    continue
-                finally:
-                    if name in drafts:
-                        files.push(attempt.pop_all())
+                    files.push(attempt.pop_all())
+            except ExportError as error:
+                failures[name] = str(error)
         if not drafts:
             raise ExportError(f"No variant could be written: {failures}")
         qualities = subject.qualities({name: draft.artifact for name, draft in drafts.items()})

@@ -128,14 +128,11 @@ def input_structure(model: keras.Model) -> Any:
     return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
-def input_specs(model: keras.Model, batch: int | None = None) -> Any:
-    """Specs of the inputs in the structure in which the model takes them; `batch` fixes the first axis."""
+def input_specs(model: keras.Model) -> Any:
+    """Specs of the inputs in the structure in which the model takes them."""
 
     def spec(tensor: Any) -> tf.TensorSpec:
-        shape = list(tensor.shape)
-        if batch is not None:
-            shape[0] = batch
-        return tf.TensorSpec(shape, tensor.dtype, name=_argument_name(tensor.name))
+        return tf.TensorSpec(tensor.shape, tensor.dtype, name=_argument_name(tensor.name))
 
     structure = input_structure(model)
     if isinstance(structure, dict):
@@ -145,12 +142,18 @@ def input_specs(model: keras.Model, batch: int | None = None) -> Any:
     return spec(structure)
 
 
-def input_names(model: keras.Model) -> list[str]:
-    """Names of the inputs in the order of `model.inputs`."""
+def input_keys(model: keras.Model) -> list[str]:
+    """What the model's data call its inputs, in the order of `model.inputs`, which is not that of a dict."""
     structure = input_structure(model)
     if isinstance(structure, dict):
-        return [_argument_name(k) for k in structure]
-    return _unique([_argument_name(t.name) for t in model.inputs])
+        keys = {id(tensor): key for key, tensor in structure.items()}
+        return [keys[id(tensor)] for tensor in model.inputs]
+    return [tensor.name for tensor in model.inputs]
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """Names of the inputs in the signature, in the order of `model.inputs`."""
+    return _unique([_argument_name(key) for key in input_keys(model)])
 
 
 def output_names(model: keras.Model) -> list[str]:
@@ -172,9 +175,9 @@ def by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
 def pack_inputs(model: keras.Model, named: dict[str, Any]) -> Any:
     """Named inputs in the structure in which the model takes them."""
     structure = input_structure(model)
-    if isinstance(structure, dict):
-        return {k: named[_argument_name(k)] for k in structure}
     values = [named[name] for name in input_names(model)]
+    if isinstance(structure, dict):
+        return dict(zip(input_keys(model), values, strict=True))
     return values if isinstance(structure, list | tuple) else values[0]
 
 
@@ -186,11 +189,9 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
         outputs = by_name(model, infer(pack_inputs(model, named)))
         return {name: tf.identity(value, name=name) for name, value in outputs.items()}
 
-    given = input_specs(model, batch)
-    specs = list(given.values()) if isinstance(given, dict) else tf.nest.flatten(given)
     named = {
-        name: tf.TensorSpec(spec.shape, spec.dtype, name=name)
-        for name, spec in zip(input_names(model), specs, strict=True)
+        name: tf.TensorSpec([batch or tensor.shape[0], *tensor.shape[1:]], tensor.dtype, name=name)
+        for name, tensor in zip(input_names(model), model.inputs, strict=True)
     }
     return serve.get_concrete_function(**named)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,16 +134,21 @@ class Subject:
 
     def larger(self) -> list[tuple[Sample, Sample]]:
         """Inputs of other sizes than the golden ones, with what the model gives: for axes that are open."""
-        found: list[Sample] = []
+        found: list[tuple[Sample, Sample]] = []
         if self.batch is None and len(self.samples) > 2:
-            found.append({k: np.concatenate([s[k] for s in self.samples[:3]]) for k in self.samples[0]})
+            three = {k: np.concatenate([s[k] for s in self.samples[:3]]) for k in self.samples[0]}
+            found.append((three, outputs_of(self.model, three)))
         open_axes = {
             name: [axis for axis, n in enumerate(tuple(t.shape)) if n is None and axis]
             for name, t in zip(self.samples[0], self.model.inputs, strict=True)
         }
         if any(open_axes.values()):
-            found.append({k: _grown(v, open_axes[k]) for k, v in self.samples[0].items()})
-        return [(sample, outputs_of(self.model, sample)) for sample in found]
+            for resized in (_grown, _shrunk):
+                sample = {k: resized(v, open_axes[k]) for k, v in self.samples[0].items()}
+                with contextlib.suppress(Exception):  # the model's own: texts have a greatest length
+                    found.append((sample, outputs_of(self.model, sample)))
+                    break
+        return found
 
     def qualities(self, artifacts: Mapping[str, LiteRTModel]) -> dict[str, Quality]:
         """The accuracy of model and artifacts, in one pass over a labelled holdout; {} without one."""
@@ -178,6 +184,11 @@ def _plain(value: Any) -> float | tuple[float, ...]:
 def _grown(value: np.ndarray, axes: list[int]) -> np.ndarray:
     widths = [(0, max(1, n // 4) if axis in axes else 0) for axis, n in enumerate(value.shape)]
     return np.pad(value, widths, mode="wrap")
+
+
+def _shrunk(value: np.ndarray, axes: list[int]) -> np.ndarray:
+    kept = [slice(max(1, n - max(1, n // 4)) if axis in axes else n) for axis, n in enumerate(value.shape)]
+    return value[tuple(kept)]
 
 
 def _classes(outputs: Sample) -> list[int]:

@@ -112,7 +112,7 @@ def to_tflite(
     )  # fmt: skip
     finish = finisher(subject, metadata, score_calibration)
     with saved(subject.model, batch) as folder:
-        variants = Variants(folder, subject.calibration, strict=strict)
+        variants = Variants(folder, subject.calibration, subject.samples[0], strict=strict)
         content, maker = variants.make(precision, io)
     with replacing(target, overwrite=overwrite) as partial:
         draft = Draft.checked(finish(content), precision, io, maker, subject, partial, tolerance)
