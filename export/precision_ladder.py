@@ -209,7 +209,8 @@ def ladder(
                 how = (
                     "too much" if measured is None else f"{_points(measured.drop, measured.interval)} points"
                 )
-                reason += f" int8 loses {how}, most of it at {'; '.join(lost[:3])}."
+                where = f", most of it at {'; '.join(lost[:3])}" if lost else ""
+                reason += f" int8 loses {how}{where}."
         drafts.clear()  # Windows renames no file that is open
     found = Ladder(reports, failures, choice, reason, lost)
     with replacing(folder / "ladder.json", overwrite=overwrite) as partial:

@@ -74,6 +74,8 @@ def export(
             raise ValueError(
                 f"--precision {precision} goes with an --out that ends in .tflite; received {out}."
             )
+        if precision != ALL and (max_bytes is not None or max_ms is not None):
+            raise ValueError("--max-bytes and --max-ms choose among the files of --precision all.")
         if (pack or web) and not is_file:
             raise ValueError("--pack and --web go with an --out that ends in .tflite.")
         load_libraries()
@@ -97,9 +99,9 @@ def export(
             limits = {"max_drop": max_drop, "max_bytes": max_bytes, "max_ms": max_ms}
             options |= {name: value for name, value in limits.items() if value is not None}
             found = exporting.ladder(loaded, out, **options)
-            say(str(found))
-            if found.choice is not None:
-                say(f"In {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+            say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+            if found.choice is None:
+                raise typer.Exit(1)
             return
         report = exporting.to_tflite(
             loaded, out, precision=precision or "float32", io=io, max_drop=max_drop, **options

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,19 +79,15 @@ def load_model(path: Path) -> Any:
 def load_libraries() -> None:
     """Import TensorFlow without the start-up notes that it writes to the terminal by itself."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from kerasft.export.runtime import quiet
+
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import tensorflow
+    with quiet():
+        import tensorflow
 
-            import kerasft.hub  # noqa: F401 - with it Keras, and the registration of Hub stages
+        import kerasft.hub  # noqa: F401 - with it Keras, and the registration of Hub stages
 
-            tensorflow.config.list_physical_devices()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        tensorflow.config.list_physical_devices()
 
 
 @contextlib.contextmanager

@@ -104,6 +104,13 @@ def test_all_precisions_are_compared(digits, tmp_path):
     }
 
 
+def test_limits_that_no_precision_keeps_give_a_status_and_keep_the_files(model, tmp_path):
+    out = tmp_path / "ladder"
+    status, output = kerasft_command("export", model, "--out", out, "--precision", "all", "--max-bytes", 1)
+    assert status == 1 and "No variant keeps the limits" in output and "error:" not in output
+    assert (out / "float32.tflite").exists()
+
+
 def test_golden_inputs_without_data_are_in_the_range_that_was_said(model, tmp_path):
     status, output = kerasft_command(
         "export",
@@ -139,6 +146,10 @@ def test_inspect_shows_what_accelerators_refuse(digits, tmp_path):
         (("export", "{model}", "--out", "a.tflite", "--precision", "all"), "--out is a folder"),
         (("export", "{model}", "--out", "a", "--precision", "int8"), "ends in .tflite"),
         (("export", "{model}", "--out", "a", "--pack", "b.zip"), "ends in .tflite"),
+        (
+            ("export", "{model}", "--out", "a.tflite", "--max-ms", "9"),
+            "choose among the files of --precision all",
+        ),
         (("export", "{model}", "--out", "a.tflite", "--precision", "int8"), "representative_data"),
         (("export", "{model}", "--out", "a.tflite", "--precision", "int4"), "precision is one of"),
         (("export", "{model}", "--out", "a.tflite", "--data", "digits"), "square images in colour"),
