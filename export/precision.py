@@ -9,6 +9,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .census import custom, in_float, read_operations
 from .contract import ExportError
 from .convert import converter
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
 IO = ("float", "int8", "uint8")
+_LARGEST = 2**31 - 2**24  # bytes, for what a file of weights inside can't exceed
 CONVERTER, QUANTIZER = "converter", "ai-edge-quantizer"
 
 
@@ -138,7 +141,8 @@ class Variants:
             ranges = self._ranges if precision == "int8" else None
             made = maker.quantize(ranges, enable_progress_report=False).quantized_model
         assert made is not None
-        return unsigned_edges(bytes(made)) if io == "uint8" else bytes(made)
+        content = inlined(bytes(made))
+        return unsigned_edges(content) if io == "uint8" else content
 
 
 _FLOAT16: dict[str, Any] = {
@@ -162,6 +166,24 @@ def has_quantizer() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def inlined(content: bytes) -> bytes:
+    """The same file with its weights inside the model.
+
+    The quantizer writes those of 256 KiB and more behind it, where older runtimes and tools that rewrite a
+    file (for metadata, say) do not look. Above 2 GB there is no other place.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    behind = [buffer for buffer in model.buffers if buffer.offset > 1]
+    if not behind or len(content) > _LARGEST:
+        return content
+    for buffer in behind:
+        buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    return _packed(model)
 
 
 def unsigned_edges(content: bytes) -> bytes:
