@@ -10,46 +10,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasft import export, hub
-    from kerasft.cache_report import CacheReport, PrefixReport, inspect_prefix
-    from kerasft.cluster import search_on_ray
+    from kerasft.backup import BackupAndRestore
+    from kerasft.cache import CacheReport, PrefixCache, PrefixReport, inspect_prefix
     from kerasft.freezing import freeze, freeze_depth, frozen, unfreeze
-    from kerasft.lr_finder import LearningRateCurve, find_learning_rate
-    from kerasft.multipliers import (
+    from kerasft.learning_rates import (
+        LearningRateCurve,
         discriminative,
+        find_learning_rate,
         layerwise_decay,
         resolve_multipliers,
         with_lr_multipliers,
     )
-    from kerasft.objective import ExportedAccuracy
-    from kerasft.prefix import PrefixCache
-    from kerasft.resume import BackupAndRestore
-    from kerasft.schedule import Phase, UnfreezingSchedule
-    from kerasft.search import FreezeDepthSearch
-    from kerasft.search_folder import repair_search
+    from kerasft.search import ExportedAccuracy, FreezeDepthSearch, TrialRecord, repair_search, search_on_ray
     from kerasft.stages import Stage, Stages, find_stages
-    from kerasft.trials import TrialRecord
-    from kerasft.unfreezing import GradualUnfreezing
+    from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 _MODULES = {
     "kerasft.stages": ("Stage", "Stages", "find_stages"),
-    "kerasft.schedule": ("Phase", "UnfreezingSchedule"),
+    "kerasft.unfreezing": ("GradualUnfreezing", "Phase", "UnfreezingSchedule"),
     "kerasft.freezing": ("freeze", "freeze_depth", "frozen", "unfreeze"),
-    "kerasft.multipliers": (
+    "kerasft.learning_rates": (
+        "LearningRateCurve",
         "discriminative",
+        "find_learning_rate",
         "layerwise_decay",
         "resolve_multipliers",
         "with_lr_multipliers",
     ),
-    "kerasft.unfreezing": ("GradualUnfreezing",),
-    "kerasft.resume": ("BackupAndRestore",),
-    "kerasft.cache_report": ("CacheReport", "PrefixReport", "inspect_prefix"),
-    "kerasft.prefix": ("PrefixCache",),
-    "kerasft.search": ("FreezeDepthSearch",),
-    "kerasft.objective": ("ExportedAccuracy",),
-    "kerasft.cluster": ("search_on_ray",),
-    "kerasft.search_folder": ("repair_search",),
-    "kerasft.trials": ("TrialRecord",),
-    "kerasft.lr_finder": ("LearningRateCurve", "find_learning_rate"),
+    "kerasft.backup": ("BackupAndRestore",),
+    "kerasft.cache": ("CacheReport", "PrefixCache", "PrefixReport", "inspect_prefix"),
+    "kerasft.search": (
+        "ExportedAccuracy",
+        "FreezeDepthSearch",
+        "TrialRecord",
+        "repair_search",
+        "search_on_ray",
+    ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = ("export", "hub")

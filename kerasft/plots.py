@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from kerasft.trials import TrialRecord
-
 
 def learning_rate_curve(
     rates: Sequence[float],
@@ -49,7 +47,7 @@ def learning_rate_curve(
 
 
 def trials_by_depth(
-    records: Sequence[TrialRecord],
+    records: Sequence[Any],
     objective: str = "score",
     path: str | os.PathLike[str] | None = None,
 ) -> Figure:

@@ -1,27 +1,37 @@
 """Imports run one way, private names stay in two files, and every source file has its test file."""
 
 import ast
+import re
 from pathlib import Path
 
+import networkx
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# A file imports only files that stand before it.
-ORDER = [
-    "trainer", "stages", "schedule", "phases", "run_state",
-    "hub.ops", "hub.pointwise", "hub.function", "hub.graph", "hub.cut", "hub.layer", "hub.blueprint",
-    "hub.memory", "hub",
-    "freezing", "multipliers", "audit", "unfreezing",
-    "record", "samples", "cuts", "order", "passes", "kept", "bridge", "recording", "suffix", "source",
-    "cache_report", "prefix",
-    "recipes", "trials", "plots", "hparams", "checkpoint", "space", "losses", "objective",
-    "search_folder", "sharing",
-    "trial_run", "trial_watch", "trial", "search", "ray_worker", "cluster",
-    "resume", "lr_finder", "data", "workspace",
-    "terminal", "job", "search_job", "export_commands", "cli",
-]  # fmt: skip
-SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py", "export/runtime.py")  # the last for LiteRT alone
+# A folder (or a file beside the folders) imports only what stands in its row, which stands above it.
+FOLDERS = {
+    "_keras": (),
+    "data": (),
+    "plots": (),
+    "backup": ("_keras",),
+    "stages": ("_keras",),
+    "hub": ("_keras", "stages"),
+    "freezing": ("_keras", "stages", "hub"),
+    "learning_rates": ("_keras", "stages", "plots"),
+    "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
+    "cache": ("_keras", "stages", "freezing", "hub", "unfreezing"),
+    "search": (
+        "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
+    ),
+    "commands": (
+        "_keras", "data", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
+        "cache", "search", "export", "examples",
+    ),
+}  # fmt: skip
+SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/runtime.py", "export/tflite_file/litert.py")
+PUBLIC_FACES = {"kerasft.hub": ("HubStage", "load_backbone", "resolve")}  # users import from these
+MOST_FLOORS = 8
 
 
 def sources(*folders):
@@ -31,34 +41,68 @@ def sources(*folders):
 
 
 def module_of(path):
-    parts = path.relative_to(ROOT / "kerasft").with_suffix("").parts
+    """The name by which a file of kerasft/ is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_modules(tree):
-    """Full names of the kerasft modules that a file imports anywhere in it."""
+def imports(tree):
+    """What a file imports of kerasft, anywhere in it: pairs of a module and a name in it, or None."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {(alias.name, None) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            if node.module in ("kerasft", "kerasft.examples"):
-                found |= {f"{node.module}.{alias.name}" for alias in node.names}
-            else:
-                found.add(node.module)
-    return {name for name in found if name.split(".")[0] == "kerasft"}
+            found |= {(node.module, alias.name) for alias in node.names}
+    return {(module, name) for module, name in found if module.split(".")[0] == "kerasft"}
+
+
+def is_module(module):
+    place = ROOT.joinpath(*module.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def imported_modules(tree):
+    """Full names of the modules of kerasft that a file imports."""
+    found = set()
+    for module, name in imports(tree):
+        inner = f"{module}.{name}"
+        is_part = module in ("kerasft", "kerasft.examples") and name is not None
+        found.add(inner if is_part or (name and is_module(inner)) else module)
+    return found
+
+
+def room_of(module):
+    """The folder of kerasft/, or the file beside the folders, that a module belongs to."""
+    return module.split(".")[1] if "." in module else ""
 
 
 def misplaced(module, tree):
-    """Imports of `module` that do not stand before it."""
+    """Imports of `module` that the table does not allow."""
+    room = room_of(module)
+    allowed = {room, *FOLDERS[room]}
+    return [name for name in imported_modules(tree) if room_of(name) not in allowed]
+
+
+def past_the_face(module, tree):
+    """Imports from inside a folder that does not hold `module`: they belong through the folder's face."""
+    package = module if ROOT.joinpath(*module.split(".")).is_dir() else module.rpartition(".")[0]
     wrong = []
     for name in imported_modules(tree):
-        target = name.removeprefix("kerasft").removeprefix(".")
-        if target in ("export", "") or target.startswith(("export.", "examples")):
+        if name.startswith(("kerasft.export", "kerasft.examples")):
             continue
-        if target not in ORDER or ORDER.index(target) >= ORDER.index(module):
+        holder = name.rpartition(".")[0]
+        if holder not in ("", "kerasft") and not f"{package}.".startswith(f"{holder}."):
             wrong.append(name)
     return wrong
+
+
+def floors():
+    """How many floors the table has: 1 for a folder that imports nothing, and one more above each."""
+    height = {"export": 0, "examples": 0}
+    for room, below in FOLDERS.items():
+        height[room] = 1 + max((height[name] for name in below), default=0)
+    return max(height.values())
 
 
 def private_names(tree):
@@ -86,10 +130,11 @@ def own_names(tree):
 
 
 @pytest.mark.parametrize("path", sources("kerasft"), ids=module_of)
-def test_a_file_imports_only_files_above_it(path):
+def test_a_folder_imports_only_folders_below_it(path):
     module, tree = module_of(path), ast.parse(path.read_text())
-    if module:
+    if module != "kerasft":
         assert misplaced(module, tree) == []
+        assert past_the_face(module, tree) == []
         return
     lazily = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert {getattr(n, "module", None) or n.names[0].name for n in lazily} == {
@@ -99,16 +144,56 @@ def test_a_file_imports_only_files_above_it(path):
     }
 
 
-def test_export_stands_alone():
-    for path in sources("export"):
-        assert imported_modules(ast.parse(path.read_text())) == set(), path
+def test_every_folder_has_its_row():
+    rooms = {room_of(module_of(path)) for path in sources("kerasft")} - {""}
+    assert rooms == set(FOLDERS)
+    for room, below in FOLDERS.items():
+        known = [*list(FOLDERS)[: list(FOLDERS).index(room)], "export", "examples"]
+        assert set(below) <= set(known), room
+    assert floors() <= MOST_FLOORS
+
+
+def test_no_files_import_each_other_in_a_circle():
+    trees = {module_of(path): ast.parse(path.read_text()) for path in sources("kerasft")}
+    graph = networkx.DiGraph()
+    for module, tree in trees.items():
+        inner = trees.keys() & (imported_modules(tree) - {module})
+        graph.add_edges_from((module, other) for other in inner if module != "kerasft")
+    assert list(networkx.simple_cycles(graph)) == []
+
+
+def faces():
+    return [
+        path for path in sources("kerasft") if path.name == "__init__.py" and path.parent != ROOT / "kerasft"
+    ]
+
+
+@pytest.mark.parametrize("path", faces(), ids=module_of)
+def test_a_folder_lists_exactly_what_leaves_it(path):
+    folder, tree = module_of(path), ast.parse(path.read_text())
+    (listed,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    used = set(PUBLIC_FACES.get(folder, ()))
+    for other in [*sources("kerasft", "examples", "benchmarks")]:
+        module = module_of(other)
+        if module == folder or module.startswith(f"{folder}."):
+            continue
+        text = other.read_text()
+        used |= {name for module, name in imports(ast.parse(text)) if module == folder and name}
+        if folder == "kerasft._keras":
+            used |= set(re.findall(r"(?<![.\w])_keras\.(\w+)", text))
+    assert ast.get_docstring(tree)
+    assert sorted(listed) == sorted(used)
 
 
 @pytest.mark.parametrize(
     "path", sources("kerasft", "export", "examples"), ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_private_names_stay_in_the_seams(path):
-    if str(path.relative_to(ROOT)) in SEAMS:
+    if str(path.relative_to(ROOT)).startswith(SEAMS):
         return
     tree = ast.parse(path.read_text())
     assert [n for n in private_names(tree) if n not in own_names(tree)] == []
@@ -120,6 +205,8 @@ def test_every_source_file_has_its_test_file():
         parts = path.relative_to(ROOT).parts
         folder = parts[1:-1] if parts[0] == "kerasft" else parts[:-1]
         name = "init" if parts[-1] == "__init__.py" else path.stem
+        if name == "init" and len(parts) > 2:  # a face, which a test above looks at
+            continue
         if (
             path.read_text().strip().count("\n")
             and not (ROOT.joinpath("tests", *folder) / f"test_{name}.py").exists()
@@ -130,9 +217,11 @@ def test_every_source_file_has_its_test_file():
 
 def test_the_rules_find_what_they_forbid():
     bad = ast.parse(
-        "from kerasft import cli\nfrom kerasft.hub.graph import x\nimport keras.src.a\nlayer._nodes"
+        "from kerasft import commands\nfrom kerasft.hub.flatten import x\nimport keras.src.a\nlayer._nodes"
     )
-    assert set(misplaced("stages", bad)) == {"kerasft.cli", "kerasft.hub.graph"}
-    assert set(misplaced("cli", ast.parse("from kerasft import stages"))) == set()
+    assert set(misplaced("kerasft.stages.find", bad)) == {"kerasft.commands", "kerasft.hub.flatten"}
+    assert set(past_the_face("kerasft.stages.find", bad)) == {"kerasft.hub.flatten"}
+    assert past_the_face("kerasft.hub.load", bad) == []
+    assert misplaced("kerasft.commands.main", ast.parse("from kerasft import stages")) == []
     assert set(private_names(bad)) == {"keras.src.a", "_nodes"}
     assert private_names(ast.parse("self._mine, cls._ours, x.public")) == []

@@ -10,10 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasft.hub.cut import Part, divide, layer_paths
-from kerasft.hub.function import GraphFunction
-from kerasft.hub.graph import FlatGraph, flatten
-from kerasft.hub.layer import BatchNormPolicy
+from kerasft.hub.divide import Part, divide, layer_paths
+from kerasft.hub.flatten import FlatGraph, flatten
+from kerasft.hub.graph_function import GraphFunction
+from kerasft.hub.hub_stage import BatchNormPolicy
 
 InputShape = Sequence[int | None] | Mapping[str, Sequence[int | None]] | None
 

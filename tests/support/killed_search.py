@@ -15,7 +15,7 @@ import keras_tuner
 import numpy as np
 
 import kerasft
-from kerasft.trials import to_json
+from kerasft.search.results.tables import to_json
 
 SAMPLES, EPOCHS, TRIALS = 48, 3, 6
 

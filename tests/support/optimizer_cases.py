@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import kerasft
-from kerasft.multipliers import Multipliers
+from kerasft.learning_rates.multipliers import Multipliers
 
 
 @keras.saving.register_keras_serializable("tests")

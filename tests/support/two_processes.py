@@ -15,7 +15,7 @@ import optimizer_cases as cases
 import tensorflow as tf
 
 import kerasft
-from kerasft import trainer
+from kerasft import _keras
 
 OPTIONS = [
     "plain", "weight_decay", "unscaled_decay", "excluded_from_decay", "clipnorm", "accumulation",
@@ -47,7 +47,7 @@ def build(name: str, option: str) -> keras.Model:
         scale_weight_decay=option != "unscaled_decay",
     )
     if option == "excluded_from_decay":
-        inner = trainer.inner_optimizer(optimizer)
+        inner = _keras.inner_optimizer(optimizer)
         inner.exclude_from_weight_decay(var_list=[model.layers[0].kernel], var_names=["bias"])
     model.compile(optimizer, "mse")
     kerasft.freeze(model, "fast")

@@ -1,0 +1,102 @@
+"""What Keras keeps to itself, and kerasft needs.
+
+Keras's layer tree, call graph, optimizer slots and training function are private. The rest of kerasft
+reaches them through the names below alone, so that a release of Keras that moves one of them breaks this
+folder's tests and nothing else. `kerasft.hub.flatten` does the same for TensorFlow's graphs.
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"kerasft trains with Keras's TensorFlow backend, but Keras runs on {keras.backend.backend()!r}. "
+        'Set the environment variable KERAS_BACKEND="tensorflow" before Keras is imported.'
+    )
+
+from kerasft._keras.layers import (
+    NotDivisibleError,
+    Operation,
+    Program,
+    build_for,
+    calls,
+    count_steps,
+    customized,
+    description,
+    floating_point_operations,
+    follow_flags,
+    has_losses,
+    impure_operations,
+    in_safe_mode,
+    inner_optimizer,
+    is_distributed,
+    keeps_order,
+    learning_rate_is_settable,
+    mask_of,
+    must_trace_for,
+    newer_optimizer,
+    optimizer_state,
+    optimizer_variables,
+    own_trainable_variables,
+    own_variables,
+    program,
+    random_state,
+    random_variables,
+    reads_arrays,
+    released_steps,
+    replay_epochs,
+    running_fit,
+    set_optimizer_state,
+    set_random_state,
+    settable_rate,
+    start_at,
+    step_with,
+    steps_per_call,
+    sublayers,
+    takes_training,
+    validation_iterator,
+    with_mask,
+)
+
+__all__ = [
+    "NotDivisibleError",
+    "Operation",
+    "Program",
+    "build_for",
+    "calls",
+    "count_steps",
+    "customized",
+    "description",
+    "floating_point_operations",
+    "follow_flags",
+    "has_losses",
+    "impure_operations",
+    "in_safe_mode",
+    "inner_optimizer",
+    "is_distributed",
+    "keeps_order",
+    "learning_rate_is_settable",
+    "mask_of",
+    "must_trace_for",
+    "newer_optimizer",
+    "optimizer_state",
+    "optimizer_variables",
+    "own_trainable_variables",
+    "own_variables",
+    "program",
+    "random_state",
+    "random_variables",
+    "reads_arrays",
+    "released_steps",
+    "replay_epochs",
+    "running_fit",
+    "set_optimizer_state",
+    "set_random_state",
+    "settable_rate",
+    "start_at",
+    "step_with",
+    "steps_per_call",
+    "sublayers",
+    "takes_training",
+    "validation_iterator",
+    "with_mask",
+]

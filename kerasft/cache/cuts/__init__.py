@@ -1,0 +1,25 @@
+"""Where a model can be divided, and both halves as traced functions.
+
+A cut is a tensor. Nothing before it trains or draws at random, so its value is the same whenever a sample
+comes again; after it comes all that the outputs need beside it, computed from the model's inputs.
+"""
+
+from kerasft.cache.cuts.find import (
+    Cut,
+    NoCutError,
+    Prefix,
+    find_cut,
+    trace_prefix,
+)
+from kerasft.cache.cuts.suffix import (
+    Suffix,
+)
+
+__all__ = [
+    "Cut",
+    "NoCutError",
+    "Prefix",
+    "Suffix",
+    "find_cut",
+    "trace_prefix",
+]

@@ -1,0 +1,110 @@
+"""The part of a model behind a cut, trained or tested by Keras's own steps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasft import _keras
+from kerasft.cache.cuts.find import Cut
+from kerasft.cache.samples import leaves, packed
+
+
+class Suffix:
+    """Takes steps from the value at a cut on.
+
+    A step gets columns: the value, its mask if it has one, inputs of the model that are recorded beside it,
+    the leaves of the targets and of the samples' weights.
+
+    Args:
+        model: The whole compiled model.
+        cut: Where it is divided.
+        spec: `tf.TensorSpec`s of the data, None for those that are left out.
+        sides: Numbers of the inputs among the columns.
+        columns: Arrays or tensors like those that the steps will get; any batch size that `spec` allows.
+        training: Whether steps train.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        cut: Cut,
+        spec: Any,
+        sides: Sequence[int],
+        columns: Sequence[Any],
+        training: bool,
+    ) -> None:
+        _, y, weight = keras.utils.unpack_x_y_sample_weight(spec)
+        size = next(iter(leaves(spec))).shape[0]
+        masked = len(columns) - 1 - len(leaves((y, weight))) - len(sides)
+        dtypes = [tf.as_dtype(cut.tensor.dtype), *(tf.as_dtype(c.dtype) for c in columns[1:])]
+        self._signature = [
+            tf.TensorSpec((size, *c.shape[1:]), d) for c, d in zip(columns, dtypes, strict=True)
+        ]
+
+        def forward(x: Any, training: bool) -> Any:
+            beside = dict(zip(sides, x["sides"], strict=True))
+            return cut.suffix(_keras.with_mask(x["cut"], x.get("mask")), beside, training)
+
+        keras_step = _keras.step_with(model, forward, training)
+
+        def step(*given: Any) -> Any:
+            beside = given[1 + masked :]
+            x = {"cut": given[0], "sides": list(beside[: len(sides)])}
+            if masked:
+                x["mask"] = given[1]
+            return keras_step((x, *packed((y, weight), beside[len(sides) :])))
+
+        self._one = tf.function(
+            step, input_signature=self._signature, jit_compile=model.jit_compile, autograph=False
+        ).get_concrete_function()
+
+    @functools.cached_property
+    def _many(self) -> Any:
+        """A concrete function of the columns and the bounds of the pieces; traced when it is needed."""
+        rows = [tf.TensorSpec((None, *spec.shape[1:]), spec.dtype) for spec in self._signature]
+        many = tf.function(lambda *given: self._loop(given[:-1], given[-1]), autograph=False)
+        return many.get_concrete_function(*rows, tf.TensorSpec((None,), tf.int32))
+
+    def step(self, columns: Sequence[Any]) -> Any:
+        """One step; returns its logs."""
+        return self._one(*self._tensors(columns))
+
+    def steps(self, columns: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
+        """One step after the other on pieces of `columns` of the given sizes; returns the logs of each."""
+        if len(sizes) == 1:
+            return [self.step(columns)]
+        bounds = tf.constant(np.cumsum([0, *sizes]), tf.int32)
+        logs = [stack.numpy() for stack in self._many(*self._tensors(columns), bounds)]
+        structure = self._one.structured_outputs
+        return [keras.tree.pack_sequence_as(structure, [s[i] for s in logs]) for i in range(len(sizes))]
+
+    def _tensors(self, columns: Sequence[Any]) -> list[Any]:
+        """The columns as the step takes them: halved floats are what they were."""
+        tensors = [tf.convert_to_tensor(column) for column in columns]
+        return [
+            t if t.dtype == s.dtype else tf.cast(t, s.dtype)
+            for t, s in zip(tensors, self._signature, strict=True)
+        ]
+
+    def _loop(self, columns: Sequence[Any], bounds: Any) -> list[Any]:
+        """Steps on pieces of `columns`; their logs, stacked."""
+        outputs = leaves(self._one.structured_outputs)
+        count = tf.shape(bounds)[0] - 1
+        logs = [tf.TensorArray(o.dtype, count, element_shape=o.shape) for o in outputs]
+
+        def body(i: Any, logs: list[Any]) -> Any:
+            pieces = [
+                tf.ensure_shape(c[bounds[i] : bounds[i + 1]], s.shape)
+                for c, s in zip(columns, self._signature, strict=True)
+            ]
+            found = leaves(self._one(*pieces))
+            return i + 1, [log.write(i, value) for log, value in zip(logs, found, strict=True)]
+
+        _, logs = tf.while_loop(lambda i, logs: i < count, body, (0, logs), parallel_iterations=1)
+        return [log.stack() for log in logs]

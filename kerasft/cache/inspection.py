@@ -1,0 +1,157 @@
+"""What can be cached in a model, and what was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasft import _keras
+from kerasft.cache.cuts import NoCutError, find_cut, trace_prefix
+
+
+@dataclass
+class CacheReport:
+    """What a `PrefixCache` did in a `fit`; `print` says it in a sentence.
+
+    Attributes:
+        seconds: Of each epoch, validation included.
+        replayed: Whether each epoch was trained from the record.
+        samples: How many samples are recorded, validation data left out.
+        bytes: Bytes of the largest record, validation data included.
+        peak_bytes: The most of it that was in memory at once.
+        cut: The layer whose output was recorded last.
+        on_disk: Whether some of it was on disk.
+        kept: Whether it began with a record that an earlier run had kept.
+        seconds_saved: Estimated by what the frozen layers took for a sample; 0 if they never ran.
+        digest: A name for the set of recorded samples, whatever their order.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    replayed: list[bool] = field(default_factory=list)
+    samples: int = 0
+    bytes: int = 0
+    peak_bytes: int = 0
+    cut: str = ""
+    on_disk: bool = False
+    kept: bool = False
+    seconds_saved: float = 0.0
+    digest: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.samples:,} samples were recorded by an earlier run. " if self.kept else ""
+        if not any(self.replayed):
+            return f"{said}No epoch of {len(self.replayed)} was trained from a record."
+        saved = f", which saved about {self.seconds_saved:.0f} s" if self.seconds_saved else ""
+        where = "in memory" if not self.on_disk else "partly on disk" if self.peak_bytes else "on disk"
+        return (
+            f"{said}{sum(self.replayed)} of {len(self.replayed)} epochs trained from a record of "
+            f"{self.samples:,} samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}){saved}."
+        )
+
+
+@dataclass(frozen=True)
+class PrefixReport:
+    """What `PrefixCache` would do with a model as it is frozen now; `print` says it in a sentence.
+
+    Attributes:
+        cut: The layer whose output would be recorded; None if nothing would be.
+        shape: Shape of that output, batch first.
+        bytes_per_sample: Of what is recorded for a sample, its targets left out.
+        share: The part of the forward pass, by floating-point operations, that lies before the cut.
+        reason: Why nothing would be recorded; else None.
+    """
+
+    cut: str | None = None
+    shape: tuple[int | None, ...] | None = None
+    bytes_per_sample: int | None = None
+    share: float = 0.0
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        if self.reason is not None:
+            return f"Nothing can be cached. {self.reason}"
+        size = "of varying size" if self.bytes_per_sample is None else f"{self.bytes_per_sample:,} bytes"
+        return (
+            f"Cached up to {self.cut!r}: {self.share:.1%} of the forward pass, {size} a sample, "
+            f"shape {self.shape}."
+        )
+
+
+def inspect_prefix(model: keras.Model) -> PrefixReport:
+    """Say what `PrefixCache` would record of a model as it is frozen now, and why not if it would not.
+
+    Args:
+        model: A built model; it is traced, and not changed.
+
+    Returns:
+        The cut, its size, and how much of the forward pass it saves.
+
+    Raises:
+        TypeError: `model` is not a Keras model.
+
+    Example:
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, trainable=False, name="body"),
+        ...                         keras.layers.Dense(2, name="top")])
+        >>> print(inspect_prefix(net))
+        Cached up to 'body': 67.9% of the forward pass, 32 bytes a sample, shape (None, 8).
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"inspect_prefix expects a Keras model, not {type(model).__name__}.")
+    if reason := why_never(model):
+        return PrefixReport(reason=reason)
+    program = _keras.program(model)
+    assert program is not None
+    signature = program.signature
+    moving: set[int] = set()
+    try:
+        prefix = trace_prefix(lambda moving: [find_cut(program, moving)], signature, True, moving)
+    except NoCutError as error:
+        return PrefixReport(reason=str(error))
+    cut = prefix.cuts[0]
+    inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
+    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.sides)]
+
+    def compute_prefix(x: Any) -> Any:
+        values = program.enter(x)
+        program.run(cut.before, values, training=False)
+        return values[cut.value]
+
+    whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
+    before = _keras.floating_point_operations(compute_prefix, signature)
+    return PrefixReport(
+        cut.name,
+        tuple(cut.tensor.shape),
+        None if None in sizes else sum(s for s in sizes if s is not None),
+        before / whole if whole else 0.0,
+    )
+
+
+def why_never(model: keras.Model) -> str | None:
+    """Why a model is not divided, whatever is frozen; None if it can be."""
+    if _keras.is_distributed(model):
+        return "A distribution strategy trains the model."
+    if getattr(model, "run_eagerly", False):
+        return "The model runs eagerly (run_eagerly=True)."
+    if own := _keras.customized(model):
+        return f"The model has its own {', '.join(own)}, which may need the whole model's input."
+    if isinstance(model, keras.Sequential) and not model.built:
+        return "The model is not built: it does not know its input yet. Give it a keras.Input, or data."
+    if _keras.program(model) is None:
+        return (
+            "The model is subclassed or has its own `call`: Keras does not know in which order it calls its "
+            "layers. Functional and Sequential models can be divided."
+        )
+    return None
+
+
+def _bytes(tensor: Any) -> int | None:
+    """Bytes of one sample of a symbolic tensor."""
+    size = tf.as_dtype(tensor.dtype).size
+    for axis in tensor.shape[1:]:
+        if axis is None:
+            return None
+        size *= axis
+    return int(size)

@@ -1,0 +1,71 @@
+"""From the record at one cut to the record at a later one, without the source or what lies before."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasft import _keras
+from kerasft.cache.cuts import Cut
+from kerasft.cache.records import Kept, Storage
+
+BATCH = 64
+
+
+def bridge(lower: Cut, upper: Cut, record: Kept, store: Storage, dtype: str) -> Kept | None:
+    """The record at `upper`, computed from that at `lower`.
+
+    Args:
+        lower: A cut of the same program as `upper`, all of whose prefix belongs to the prefix of `upper`.
+        upper: The cut that lacks a record.
+        record: What was kept at `lower`.
+        store: Where the new table is.
+        dtype: Of recorded floats: "float32" for what was computed, or "float16".
+
+    Returns:
+        The same samples in the same order with their values at `upper`; None if something in between reads
+        more of the model's inputs than the record holds.
+
+    Raises:
+        StorageError: There is no room.
+    """
+    program = upper.program
+    produced = {n: o for o in upper.before for n in o.writes}
+    wanted, stack = set(), [upper.value]
+    while stack:
+        number = stack.pop()
+        if number == lower.value or number in record.sides:
+            continue
+        if number not in produced:
+            return None
+        operation = produced[number]
+        if id(operation) not in wanted:
+            wanted.add(id(operation))
+            stack.extend(operation.reads)
+    if not set(upper.sides) <= set(record.sides):
+        return None
+    between = [operation for operation in upper.before if id(operation) in wanted]
+    masked = len(record.values.columns) > 1
+
+    @functools.partial(tf.function, autograph=False)
+    def compute(value: Any, mask: Any, sides: Any) -> Any:
+        value = tf.cast(value, lower.tensor.dtype)
+        values = {lower.value: _keras.with_mask(value, mask), **dict(zip(record.sides, sides, strict=True))}
+        program.run(between, values, training=False)
+        return values[upper.value], _keras.mask_of(values[upper.value])
+
+    table = store.table()
+    for begin in range(0, len(record.index), BATCH):
+        rows = np.arange(begin, min(begin + BATCH, len(record.index)))
+        columns = record.values.take(record.positions[rows])
+        sides = record.beside.take(rows)[: len(record.sides)]
+        found = compute(columns[0], columns[1] if masked else None, sides)
+        arrays = [t.numpy() for t in found if t is not None]
+        if dtype == "float16" and arrays[0].dtype.kind == "f":
+            arrays[0] = arrays[0].astype(np.float16)
+        store.append(table, arrays)
+    return dataclasses.replace(record, values=table, positions=np.arange(len(record.index)))

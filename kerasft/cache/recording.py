@@ -1,0 +1,281 @@
+"""What frozen layers gave for the samples of a source, at one or more cuts, and what a step needs beside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasft.cache.cuts import Cut
+from kerasft.cache.records import Index, Kept, Passes, Storage, StorageError, Table
+from kerasft.cache.samples import check_rows
+
+logger = logging.getLogger(__name__)
+
+
+class Weights:
+    """The values that some weights have, to be compared with those that they have later.
+
+    TensorFlow gives a variable that is written a new buffer while somebody holds its value, so the same
+    address means the same values, which makes the comparison quick.
+
+    Example:
+        >>> v = keras.Variable([1.0])
+        >>> weights = Weights([v])
+        >>> _ = v.assign([1.0])
+        >>> weights.are_unchanged()
+        True
+        >>> _ = v.assign([2.0])
+        >>> weights.are_unchanged()
+        False
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable]) -> None:
+        self._variables = list(variables)
+        self._held = self._values()
+
+    def are_unchanged(self) -> bool:
+        """Whether they have the values that they had."""
+        now = self._values()
+        if not all(_equal(a, b) for a, b in zip(self._held, now, strict=True)):
+            return False
+        self._held = now
+        return True
+
+    def _values(self) -> list[Any]:
+        return [tf.convert_to_tensor(v.value) for v in self._variables]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two tensors are equal to the bit."""
+    try:
+        first, second = np.asarray(memoryview(a)), np.asarray(memoryview(b))  # no copies
+    except ValueError:  # bfloat16 is no dtype of Python's buffers
+        return bool(a.numpy().tobytes() == b.numpy().tobytes())
+    same = first.__array_interface__["data"] == second.__array_interface__["data"]
+    return same or first.tobytes() == second.tobytes()
+
+
+@dataclass(eq=False)
+class Values:
+    """The values at one cut: row `positions[i]` of the table is that of sample `i`, -1 if it is missing."""
+
+    table: Table
+    weights: Weights
+    positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def missing(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these samples it lacks."""
+        if len(rows) and rows.max() >= len(self.positions):
+            more = np.full(int(rows.max()) + 1 - len(self.positions), -1, np.int64)
+            self.positions = np.concatenate([self.positions, more])
+        return self.positions[rows] < 0
+
+    def is_complete(self, rows: int) -> bool:
+        """Whether it has all samples."""
+        return len(self.positions) == rows and bool((self.positions >= 0).all())
+
+
+class Recording:
+    """Samples by their fingerprints, what they need beside a cut, and their values at cuts.
+
+    Args:
+        store: Where tables are.
+        dtype: Of recorded floats: "float32" for what was computed, or "float16".
+
+    Attributes:
+        index: The samples.
+        sides: Numbers of the model's inputs that are recorded.
+    """
+
+    def __init__(self, store: Storage, dtype: str) -> None:
+        self._store, self._dtype = store, dtype
+        self.index = Index()
+        self.sides: tuple[int, ...] = ()
+        self._beside = store.table()  # inputs of the model, targets, weights of samples
+        self._values: dict[int, Values] = {}  # by the cut's position
+        self._left_out: set[int] = set()  # coming cuts for which there is no room
+        self._changes = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def drop(self) -> None:
+        """Give back all room."""
+        for table in (self._beside, *(values.table for values in self._values.values())):
+            self._store.drop(table)
+
+    def forget_all_but(self, cuts: Sequence[Cut]) -> None:
+        """Keep the values at these cuts alone: what comes before others will train."""
+        for position in self._values.keys() - {cut.position for cut in cuts}:
+            self._store.drop(self._values.pop(position).table)
+
+    def has_sides_for(self, cuts: Sequence[Cut]) -> bool:
+        """Whether it has the inputs that are needed beside these cuts, or no samples yet."""
+        return not len(self) or {s for cut in cuts for s in cut.sides} <= set(self.sides)
+
+    def forget_changed(self, cuts: Sequence[Cut]) -> None:
+        """Forget the values at those of these cuts before which weights have changed.
+
+        Raises:
+            StorageError: That happens again and again.
+        """
+        for cut in cuts:
+            values = self._values.get(cut.position)
+            if values is None or values.weights.are_unchanged():
+                continue
+            self._store.drop(self._values.pop(cut.position).table)
+            self._changes += 1
+            if self._changes > 2:
+                raise StorageError(
+                    "Frozen weights have changed three times between epochs: something beside the optimizer "
+                    "writes them."
+                )
+            logger.info("The frozen weights before %s have changed; their record is dropped.", cut.name)
+
+    def has_all(self, cut: Cut) -> bool:
+        """Whether it has the values of all samples at a cut."""
+        values = self._values.get(cut.position)
+        return values is not None and values.is_complete(len(self))
+
+    def lacks(self, cuts: Sequence[Cut], rows: np.ndarray) -> bool:
+        """Whether it lacks one of these samples at a cut for which there is room; the first is in force."""
+        return any(
+            (values := self._values.get(cut.position)) is None or values.missing(rows).any()
+            for cut in cuts
+            if cut is cuts[0] or cut.position not in self._left_out
+        )
+
+    def take(self, cut: Cut, rows: np.ndarray) -> list[np.ndarray]:
+        """The columns of a step: the value at a cut, its mask if it has one, and what is needed beside."""
+        values = self._values[cut.position]
+        return [*values.table.take(values.positions[rows]), *self._beside.take(rows)]
+
+    def row_bytes(self, cut: Cut) -> int:
+        """Bytes of one sample in `take`."""
+        return sum(c.row_bytes for c in [*self._values[cut.position].table.columns, *self._beside.columns])
+
+    def add(
+        self,
+        cuts: Sequence[Cut],
+        rows: np.ndarray,
+        new: np.ndarray,
+        values: Sequence[tuple[Any, Any]],
+        sides: Mapping[int, Any],
+        others: Sequence[Any],
+    ) -> list[Any]:
+        """Record what is new of a batch.
+
+        Args:
+            cuts: The cuts, the one in force first; those behind it make room for it.
+            rows: The row of each sample of the batch, as `index` gives them.
+            new: Which of them are new.
+            values: For each cut the value, and its mask or None.
+            sides: Inputs of the model by their numbers.
+            others: The leaves of targets and weights.
+
+        Returns:
+            The columns of the batch, as `take` returns them.
+
+        Raises:
+            StorageError: There is no room, or the batch is unlike those before it.
+        """
+        if not len(self._beside):
+            self.sides = tuple(sides)
+        beside = [*(sides[n] for n in self.sides), *others]
+        check_rows([*beside, *(value for value, _ in values)], len(rows))
+        if new.any():
+            first = np.flatnonzero(new)
+            self._append(self._beside, [_array(t)[first] for t in beside], cuts[1:])
+        for cut, (value, mask) in zip(cuts, values, strict=True):
+            if cut is cuts[0] or cut.position not in self._left_out:
+                try:
+                    self._add_values(cuts, cut, rows, value, mask)
+                except StorageError as error:
+                    if cut is cuts[0]:
+                        raise
+                    logger.info("Nothing is recorded for the coming cut at %s. %s", cut.name, error)
+                    self._leave_out(cut)
+        value, mask = values[0]
+        return [value, *([] if mask is None else [mask]), *beside]
+
+    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: np.ndarray, value: Any, mask: Any) -> None:
+        values = self._values.get(cut.position)
+        if values is None:
+            values = self._values[cut.position] = Values(self._store.table(), Weights(cut.weights))
+        at = np.flatnonzero(values.missing(rows))
+        at = at[np.unique(rows[at], return_index=True)[1]]  # a sample that comes twice is recorded once
+        arrays = [self._rounded(_array(value)[at], cut), *([] if mask is None else [_array(mask)[at]])]
+        begin = len(values.table)
+        self._append(values.table, arrays, cuts[1:] if cut is cuts[0] else ())
+        values.positions[rows[at]] = np.arange(begin, begin + len(at))
+
+    def _append(self, table: Table, arrays: Sequence[np.ndarray], coming: Sequence[Cut]) -> None:
+        """Add rows to a table; the values at coming cuts make room for them, if there is none."""
+        while True:
+            try:
+                self._store.append(table, arrays)
+                return
+            except StorageError:
+                recorded = [cut for cut in coming if cut.position in self._values]
+                if not recorded:
+                    raise
+                self._leave_out(recorded[-1])
+
+    def _leave_out(self, cut: Cut) -> None:
+        """Record nothing for a coming cut, until it is in force."""
+        self._left_out.add(cut.position)
+        if values := self._values.pop(cut.position, None):
+            self._store.drop(values.table)
+
+    def _rounded(self, values: np.ndarray, cut: Cut) -> np.ndarray:
+        """Values in the dtype of the record."""
+        if self._dtype != "float16" or values.dtype not in (np.float32, np.float64):
+            return values
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float16)
+        if np.isinf(rounded).any() and np.isfinite(values).all():
+            raise StorageError(
+                f'dtype="float16" can\'t hold the output of {cut.name!r}: it has values up to '
+                f'{np.abs(values).max():.3g}, and 65504 is the largest. Use "float32".'
+            )
+        return rounded
+
+    # --- kept records
+
+    def to_keep(self, cut: Cut, passes: Passes) -> Kept | None:
+        """What is to be kept of a cut; None if it is not complete."""
+        if not self.has_all(cut):
+            return None
+        values = self._values[cut.position]
+        return Kept(
+            self.index,
+            values.table,
+            self._beside,
+            values.positions,
+            self.sides,
+            tuple(passes.log),
+            passes.count,
+            passes.order,
+        )
+
+    def use(self, cut: Cut, found: Kept) -> None:
+        """Take over the values at a cut that were kept, and their samples if there are none yet."""
+        if not len(self):
+            self.index, self._beside, self.sides = found.index, found.beside, found.sides
+        self._values[cut.position] = Values(found.values, Weights(cut.weights), found.positions)
+
+    def has_samples_of(self, found: Kept, fingerprints: Collection[int]) -> bool:
+        """Whether a kept record is of the same samples; of the given ones, if there are none yet."""
+        if len(self):
+            return np.array_equal(found.index.fingerprints(), self.index.fingerprints())
+        return all(fingerprint in found.index for fingerprint in fingerprints)
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor)

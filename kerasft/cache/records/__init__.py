@@ -1,0 +1,34 @@
+"""What was recorded: tables of rows under a cap, the row of each sample, and the order of epochs.
+
+Numpy and files alone; nothing here knows Keras.
+"""
+
+from kerasft.cache.records.record_files import (
+    Kept,
+    keep,
+    kept,
+)
+from kerasft.cache.records.repeat_detector import (
+    Passes,
+)
+from kerasft.cache.records.replay_order import (
+    Index,
+)
+from kerasft.cache.records.storage import (
+    Storage,
+    StorageError,
+    Table,
+    free_memory,
+)
+
+__all__ = [
+    "Index",
+    "Kept",
+    "Passes",
+    "Storage",
+    "StorageError",
+    "Table",
+    "free_memory",
+    "keep",
+    "kept",
+]

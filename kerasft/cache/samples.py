@@ -1,0 +1,66 @@
+"""Batches in whatever structure, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasft.cache.records import StorageError
+
+
+def leaves(data: Any) -> list[Any]:
+    """The tensors in a structure, those that are None left out."""
+    return [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
+
+
+def packed(structure: Any, tensors: Sequence[Any]) -> Any:
+    """`tensors` in place of the leaves of `structure` that are not None."""
+    given = iter(tensors)
+    filled = [None if leaf is None else next(given) for leaf in keras.tree.flatten(structure)]
+    return keras.tree.pack_sequence_as(structure, filled)
+
+
+def without_optionals(data: Any) -> Any:
+    """`data`, or its specification, with None where a sample weight is left out."""
+    optional = (tf.experimental.Optional, tf.OptionalSpec)
+    return keras.tree.map_structure(lambda leaf: None if isinstance(leaf, optional) else leaf, data)
+
+
+def identities(tensors: Sequence[Any]) -> Any:
+    """A number for each sample that stands for all its data (FarmHash64), from tensors with a batch axis."""
+    found = []
+    for leaf in tensors:
+        rows = tf.shape(leaf)[0]
+        found.append(tf.fingerprint(tf.reshape(leaf, (rows, tf.size(leaf) // tf.maximum(rows, 1)))))
+    return tf.bitcast(tf.fingerprint(tf.concat(found, 1)), tf.uint64)
+
+
+def check_spec(spec: Any) -> None:
+    """Raise unless data with this specification can be recorded sample by sample.
+
+    Raises:
+        StorageError: They hold other than dense tensors with a batch axis, or strings as targets.
+    """
+    for leaf in leaves(spec):
+        if not isinstance(leaf, tf.TensorSpec):
+            raise StorageError(f"The data hold a {type(leaf).__name__}; dense tensors alone can be recorded.")
+        if leaf.shape.rank == 0:
+            raise StorageError(
+                "The data hold a scalar for a whole batch, so that samples can't be told apart."
+            )
+    _, y, weight = keras.utils.unpack_x_y_sample_weight(spec)
+    if any(leaf.dtype == tf.string for leaf in leaves((y, weight))):
+        raise StorageError("The targets are strings, which can't be recorded.")
+
+
+def check_rows(tensors: Sequence[Any], rows: int) -> None:
+    """Raise StorageError unless each tensor has one row for each sample."""
+    for tensor in tensors:
+        if tensor.shape[0] != rows:
+            raise StorageError(
+                f"A batch of {rows} samples has a tensor of shape {tuple(tensor.shape)}: samples can't be "
+                "told apart in it."
+            )

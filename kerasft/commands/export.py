@@ -1,0 +1,179 @@
+"""The commands that follow training: export, verify, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kerasft.commands.terminal import (
+    Overwrite,
+    Seed,
+    Trust,
+    errors,
+    load_images,
+    load_libraries,
+    load_model,
+    numbers,
+    say,
+)
+
+ALL = "all"
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    out: Annotated[
+        Path, typer.Option(help="A .tflite file; a folder for --precision all, or else for a SavedModel.")
+    ],
+    precision: Annotated[
+        str | None, typer.Option(help="float32, float16, weight_only, dynamic, int8, or all to compare them.")
+    ] = None,
+    io: Annotated[
+        str, typer.Option(help="What an int8 file takes and gives: float, int8 or uint8.")
+    ] = "float",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Images, as for finetune: int8 is calibrated on the training images, accuracy is measured "
+            "on the test images."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Use that many images only.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="With all: the largest file, in bytes.")] = None,
+    max_ms: Annotated[
+        float | None, typer.Option(help="With all: the longest latency on this machine.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
+    input_range: Annotated[
+        str | None, typer.Option(help="Values that the model takes, LOW,HIGH; 0,255 with --data.")
+    ] = None,
+    metadata: Annotated[
+        bool, typer.Option("--metadata", help="Add labels and normalization for MediaPipe Tasks.")
+    ] = False,
+    pack: Annotated[
+        Path | None, typer.Option(help="Also a .zip with golden inputs, for `kerasft verify` elsewhere.")
+    ] = None,
+    web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+) -> None:
+    """Export a Keras model to .tflite files that were verified in LiteRT, or to a SavedModel."""
+    with errors():
+        if not model.is_file():
+            raise FileNotFoundError(f"There is no file {model}.")
+        is_file = out.suffix == ".tflite"
+        if precision == ALL and is_file:
+            raise ValueError(f"--precision all writes several files: --out is a folder, not {out}.")
+        if not is_file and precision not in (None, ALL):
+            raise ValueError(
+                f"--precision {precision} goes with an --out that ends in .tflite; received {out}."
+            )
+        if precision != ALL and (max_bytes is not None or max_ms is not None):
+            raise ValueError("--max-bytes and --max-ms choose among the files of --precision all.")
+        if (pack or web) and not is_file:
+            raise ValueError("--pack and --web go with an --out that ends in .tflite.")
+        load_libraries()
+        from kerasft import export as exporting
+
+        loaded = load_model(model)
+        if precision is None and not is_file:
+            path = exporting.to_saved_model(loaded, out, overwrite=overwrite)
+            say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
+            return
+        options: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
+        if input_range is not None:
+            options["input_range"] = tuple(numbers(input_range, float, "--input-range", 2))
+        if data is not None:
+            images = load_images(data, _side(loaded), 32, seed, limit, False, data_dir)
+            options = {"input_range": (0.0, 255.0), "labels": list(images.class_names), **options}
+            options |= {"holdout": images.test, "representative_data": images.train}
+        if labels is not None:
+            options["labels"] = labels.read_text().splitlines()
+        if precision == ALL:
+            limits = {"max_drop": max_drop, "max_bytes": max_bytes, "max_ms": max_ms}
+            options |= {name: value for name, value in limits.items() if value is not None}
+            found = exporting.ladder(loaded, out, **options)
+            say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+            if found.choice is None:
+                raise typer.Exit(1)
+            return
+        report = exporting.to_tflite(
+            loaded, out, precision=precision or "float32", io=io, max_drop=max_drop, **options
+        )
+        say(report.to_json())
+        if pack is not None:
+            golden = _golden(options.get("holdout"), report)
+            say(str(exporting.to_pack(report, pack, golden=golden, overwrite=overwrite)))
+        if web is not None:
+            folder = exporting.to_web(report, web, overwrite=overwrite)
+            say(f"{folder}: a page; python -m http.server --directory {folder} shows it on port 8000")
+
+
+def verify(
+    pack: Annotated[Path, typer.Argument(help="A golden pack: a .zip, or what it unpacks to.")],
+) -> None:
+    """Check a golden pack in this machine's LiteRT; neither TensorFlow nor Keras is needed."""
+    with errors():
+        from kerasft.export import verify_pack
+
+        found = verify_pack(pack)
+        say(str(found))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def inspect(
+    source: Annotated[str, typer.Argument(help="A backbone's handle or folder, a .keras or a .tflite file.")],
+    at: Annotated[list[str] | None, typer.Option(help="A layer that begins a stage; repeatable.")] = None,
+    trust: Trust = False,
+) -> None:
+    """Show the stages of a backbone or a Keras model, or what accelerators refuse of a .tflite file."""
+    with errors():
+        is_file = source.endswith((".keras", ".h5", ".tflite"))
+        if is_file and not Path(source).is_file():
+            raise FileNotFoundError(f"There is no file {source}.")
+        if source.endswith(".tflite"):
+            from kerasft.export import readiness
+
+            say(str(readiness(source)))
+            return
+        load_libraries()
+        from rich.console import Console
+
+        from kerasft.hub import load_backbone
+        from kerasft.stages import find_stages
+
+        model = load_model(Path(source)) if is_file else load_backbone(source, trust=trust)
+        Console().print(find_stages(model, at=at))
+
+
+def _side(model: Any) -> int:
+    """The side of the images that a model takes."""
+    shape = tuple(model.inputs[0].shape)
+    if len(model.inputs) != 1 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or not shape[1]:
+        raise ValueError(
+            "--data gives square images in colour; the model takes "
+            f"{[tuple(t.shape) for t in model.inputs]}. Use kerasft.export.to_tflite in Python, with "
+            "data of your own."
+        )
+    return int(shape[1])
+
+
+def _golden(holdout: Any, report: Any) -> Any:
+    """Golden inputs of a pack: the first images to test, or random numbers in the model's range."""
+    import numpy as np
+
+    if holdout is not None:
+        return next(iter(holdout))[0].numpy()[:8]
+    rng = np.random.default_rng(0)
+    low, high = report.input_range or (0.0, 1.0)
+    return {
+        t.name: rng.uniform(low, high, (8, *t.shape[1:])).astype("float32" if t.scale else t.dtype)
+        for t in report.inputs
+    }

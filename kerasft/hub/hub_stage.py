@@ -1,0 +1,232 @@
+"""HubStage: one stage of a SavedModel as an ordinary Keras layer that owns its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from kerasft import _keras
+from kerasft.hub.flatten import gradients_are_recorded
+from kerasft.hub.graph_function import GraphFunction
+
+Regularizer = tuple[GraphFunction, tuple[int, ...]]
+BatchNormPolicy = Literal["train", "inference", "statistics"]
+
+
+def check_policy(policy: Any) -> None:
+    """Raise ValueError if `policy` is no policy for BatchNormalization."""
+    if policy not in get_args(BatchNormPolicy):
+        raise ValueError(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
+
+
+@keras.saving.register_keras_serializable("kerasft")
+class HubStage(keras.Layer):
+    """A stage of a TF Hub backbone; made by `kerasft.hub.load_backbone`.
+
+    The layer holds its part of the graph, so a saved model loads without the backbone it came from. It
+    computes in the dtypes of the graph, whatever the global policy says.
+
+    Args:
+        inference: The stage as a function of its inputs, then its weights.
+        weights: Name, shape, dtype and whether it can train, for each weight.
+        input_dtypes: Dtype of each input.
+        training: The same for training mode, its results followed by the values of `updates`.
+        updates: What training mode assigns: (position of the weight, method of tf.Variable).
+        regularizers: Regularization losses, each a function of the weights at the given positions.
+        batch_norm: What the stage does while it is thawed and called with `training=True`. "train" runs the
+            training graph, with updates; "inference" the inference graph; "statistics" the training graph,
+            with updates, while the weights at `scales` stay. The attribute of that name can be set, and
+            None sets it back to what the stage was loaded with.
+        loaded_batch_norm: What None stands for; None takes `batch_norm`.
+        scales: Positions of the scales and offsets of batch normalization.
+        unclear: Positions of moving statistics whose scale and offset are not known.
+        values: `tf.Variable`s to be used as weights, with their storage; None begins with zeros.
+
+    Call arguments:
+        inputs: A tensor, or a list of tensors in the order of the function's inputs.
+        training: Whether the model trains.
+    """
+
+    is_stage = True
+
+    def __init__(
+        self,
+        inference: GraphFunction,
+        weights: Sequence[dict[str, Any]],
+        input_dtypes: Sequence[str],
+        training: GraphFunction | None = None,
+        updates: Sequence[tuple[int, str]] = (),
+        regularizers: Sequence[Regularizer] = (),
+        batch_norm: BatchNormPolicy = "inference",
+        loaded_batch_norm: BatchNormPolicy | None = None,
+        scales: Sequence[int] = (),
+        unclear: Sequence[int] = (),
+        values: Sequence[tf.Variable] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs = {**kwargs, "dtype": "float32", "autocast": False}
+        super().__init__(**kwargs)
+        self.loaded_batch_norm = batch_norm if loaded_batch_norm is None else loaded_batch_norm
+        self.input_dtypes = list(input_dtypes)
+        self.weight_specs = [dict(spec) for spec in weights]
+        self.updates = [(int(position), str(method)) for position, method in updates]
+        self.scales = [int(position) for position in scales]
+        self.unclear = [int(position) for position in unclear]
+        self._graphs = {"inference": inference, "training": training}
+        self._regularizers = list(regularizers)
+        self._concrete: dict[Any, Any] = {}
+        with keras.name_scope(self.name):
+            self.stage_weights = [
+                keras.Variable(
+                    initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
+                    trainable=spec["trainable"],
+                    dtype=spec["dtype"],
+                    name=spec["name"],
+                )
+                for i, spec in enumerate(self.weight_specs)
+            ]
+        self._weight_tensors = [tf.TensorSpec(w["shape"], w["dtype"]) for w in self.weight_specs]
+        self._loss_functions = [
+            (g.concrete([self._weight_tensors[p] for p in positions]), positions)
+            for g, positions in self._regularizers
+        ]
+        self.built = True
+        self.batch_norm = batch_norm
+        if not self.trainable:  # Keras only notes what a configuration says
+            for weight in self.stage_weights:
+                weight.trainable = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the stage is thawed; setting it sets the weights' flags, as `batch_norm` has them."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.Layer.trainable.fset(self, value)
+        self._set_scales()
+
+    @property
+    def batch_norm(self) -> BatchNormPolicy:
+        """What the stage does while it trains; setting it counts from the next trace of the step."""
+        return self._batch_norm
+
+    @batch_norm.setter
+    def batch_norm(self, policy: BatchNormPolicy | None) -> None:
+        policy = self.loaded_batch_norm if policy is None else policy
+        self.check_batch_norm(policy)
+        self._batch_norm: BatchNormPolicy = policy
+        self._set_scales()
+
+    def _set_scales(self) -> None:
+        for position in self.scales:
+            self.stage_weights[position].trainable = self.trainable and self.batch_norm != "statistics"
+
+    def check_batch_norm(self, policy: BatchNormPolicy) -> None:
+        """Raise ValueError if the stage can't follow `policy`.
+
+        Args:
+            policy: A value for `batch_norm`.
+
+        Raises:
+            ValueError: `policy` needs a training graph, which a stage with statistics lacks; or it is
+                "statistics", and scale and offset of a normalization are not known.
+        """
+        check_policy(policy)
+        if policy == "inference":
+            return
+        names = [spec["name"] for spec in self.weight_specs]
+        fixed = [
+            spec["name"]
+            for spec in self.weight_specs
+            if not spec["trainable"] and tf.as_dtype(spec["dtype"]).is_floating
+        ]
+        if self._graphs["training"] is None and fixed:
+            raise ValueError(
+                f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
+                f"statistics {fixed}, lacks: its SavedModel has none, or none that can be divided. Use "
+                '"inference", or None, with which each Hub stage does as it was loaded.'
+            )
+        if policy == "statistics" and self.unclear:
+            raise ValueError(
+                f'With batch_norm="statistics" scale and offset of batch normalization must stay, but in the '
+                f"graph of the stage {self.name!r} it can't be told which weights these are for the "
+                f'statistics {[names[p] for p in self.unclear]}. Use "train" or "inference".'
+            )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
+        tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
+        values = [tf.convert_to_tensor(v.value) for v in self.stage_weights]
+        mode = self._mode(training)
+        results = self._function(mode, tensors)(*tensors, *values)
+        if mode == "training" and self.updates:
+            results, new = results[: -len(self.updates)], results[-len(self.updates) :]
+            for (position, method), value in zip(self.updates, new, strict=True):
+                getattr(self.stage_weights[position], method)(value)
+        if self._loss_functions and self.trainable:
+            losses = [f(*(values[p] for p in positions))[0] for f, positions in self._loss_functions]
+            self.add_loss(tf.add_n(losses))
+        return results[0] if len(results) == 1 else results
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        """The results of `call` as symbolic tensors, without a trace of it."""
+        tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
+        mode = self._mode(training)
+        function = self._function(mode, [tf.TensorSpec(t.shape, t.dtype) for t in tensors])
+        results = function.structured_outputs  # `outputs` grows when gradients are asked for
+        if mode == "training":
+            results = results[: len(results) - len(self.updates)]
+        specs = [keras.KerasTensor(t.shape, t.dtype) for t in results]
+        return specs[0] if len(specs) == 1 else specs
+
+    def _mode(self, training: bool | None) -> str:
+        train = bool(training) and self.trainable and self.batch_norm != "inference"
+        return "training" if train and self._graphs["training"] is not None else "inference"
+
+    def _function(self, mode: str, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> Any:
+        """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""
+        shapes = tuple((None, *t.shape[1:]) if t.shape.rank else tuple(t.shape) for t in tensors)
+        key = mode, shapes, gradients_are_recorded()
+        if key not in self._concrete:
+            graph = self._graphs[mode]
+            assert graph is not None
+            specs = [tf.TensorSpec(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
+            with tf.init_scope():
+                self._concrete[key] = graph.concrete([*specs, *self._weight_tensors], key[-1])
+        return self._concrete[key]
+
+    def get_config(self) -> dict[str, Any]:
+        graphs = {k: g.to_config() for k, g in self._graphs.items() if g is not None}
+        return {
+            **{k: v for k, v in super().get_config().items() if k not in ("dtype", "autocast")},
+            **graphs,
+            "weights": self.weight_specs,
+            "input_dtypes": self.input_dtypes,
+            "updates": self.updates,
+            "regularizers": [[g.to_config(), list(p)] for g, p in self._regularizers],
+            "batch_norm": self.batch_norm,
+            "loaded_batch_norm": self.loaded_batch_norm,
+            "scales": self.scales,
+            "unclear": self.unclear,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HubStage:
+        """Rebuild the layer; in Keras's safe mode its graphs may hold allow-listed operations only."""
+        config = dict(config)
+        for key in ("inference", "training"):
+            if key in config:
+                config[key] = GraphFunction.from_config(config[key])
+        config["regularizers"] = [
+            (GraphFunction.from_config(g), tuple(p)) for g, p in config.get("regularizers", ())
+        ]
+        if _keras.in_safe_mode():
+            graphs = [config["inference"], config.get("training")]
+            for graph in [*graphs, *(g for g, _ in config["regularizers"])]:
+                if graph is not None:
+                    graph.check_ops()
+        return cls(**config)

@@ -1,0 +1,202 @@
+"""TF Hub backbones as ordinary Keras 3 models, divided into stages that freeze and thaw one by one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import urllib.error
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasft.hub.blueprint import Blueprint, InputShape, read
+from kerasft.hub.divide import Part
+from kerasft.hub.hub_stage import BatchNormPolicy, HubStage, check_policy
+from kerasft.hub.memory import Memory, fingerprint
+
+__all__ = ["HubStage", "load_backbone", "resolve"]
+
+logger = logging.getLogger(__name__)
+
+# What was read from SavedModels: a search asks for the same backbone again in each trial.
+_MEMORY: Memory[Blueprint] = Memory(entries=4, nbytes=2**29)
+_KAGGLE = re.compile(r"\w[\w.-]*(/\w[\w.-]*){3,4}")
+
+
+def load_backbone(
+    handle: str | os.PathLike[str],
+    trainable: bool = True,
+    batch_norm: BatchNormPolicy = "inference",
+    input_shape: InputShape = None,
+    output: str | None = None,
+    stages: int | None = None,
+    trust: bool = False,
+) -> keras.Model:
+    """Load a TF2 SavedModel as a Functional Keras 3 model whose layers are its stages.
+
+    The dataflow graph is cut at the tensors that every path from input to output passes through; each
+    `HubStage` between two cuts owns its weights. Outputs equal those of the uncut SavedModel.
+
+    What was read of the last four SavedModels (up to 512 MB) is kept in the process, so that the next call
+    with the same arguments takes a fraction of the time. Each call returns a model with weights of its own.
+
+    Args:
+        handle: What tensorflow-hub resolves: a URL, a Kaggle model handle
+            (`owner/model/framework/variation/version`), or a folder.
+        trainable: Whether the stages begin thawed.
+        batch_norm: "inference" keeps all stages in inference mode (moving statistics stay, and dropout
+            inside the backbone is off). "train" lets a thawed stage train as its authors made it and
+            update its moving statistics. "statistics" does so too, but the scale and offset of batch
+            normalization stay. A frozen stage never moves. `kerasft.freeze` can override this later.
+        input_shape: Shape of one sample, without the batch, such as `(96, 96, 3)`; a mapping by name for
+            several inputs. None takes what the SavedModel says.
+        output: Which output to return, if the SavedModel has several by name; None returns all in a dict.
+        stages: Merge neighbours into that many stages, balanced by parameters. None makes one for each
+            block of the network.
+        trust: Allow operations that could read files or run code. Off, they are refused.
+
+    Returns:
+        A Functional model; a backbone that can't be cut is a single stage, and the log says why.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ConnectionError: The handle can't be downloaded.
+        TypeError, ValueError: An argument is wrong; the model is in TF1 Hub format, has no `__call__`,
+            no weights, holds operations that are refused, or an input shape that does not fit.
+
+    Example:
+        ```python
+        backbone = kerasft.hub.load_backbone("path/to/feature_vector", input_shape=(96, 96, 3))
+        inputs = keras.Input((96, 96, 3))
+        model = keras.Model(inputs, keras.layers.Dense(10)(backbone(inputs)))
+        ```
+
+    References:
+        Reusable SavedModels, the interface that TF Hub's models have:
+        https://www.tensorflow.org/hub/reusable_saved_models
+    """
+    check_policy(batch_norm)
+    if isinstance(input_shape, int):
+        raise TypeError(
+            f"input_shape lists all axes but the batch, as in (96, 96, 3); received {input_shape}."
+        )
+    path = resolve(handle)
+    blueprint = _MEMORY.recall(
+        _key(path, input_shape, output, stages, batch_norm, trust),
+        lambda: read(path, input_shape, output, stages, batch_norm, trust),
+    )
+    for level, note in blueprint.notes:
+        logger.log(level, "%s %s", handle, note)
+    layers = [_stage(part, blueprint, batch_norm) for part in blueprint.parts]
+    model = _connect(layers, blueprint, Path(os.fspath(handle)).name)
+    model.trainable = trainable
+    return model
+
+
+def resolve(handle: str | os.PathLike[str]) -> str:
+    """The local folder of a handle, downloaded by tensorflow-hub if need be (cached in TFHUB_CACHE_DIR).
+
+    Args:
+        handle: As in `load_backbone`.
+
+    Returns:
+        The path of the SavedModel's folder.
+
+    Raises:
+        FileNotFoundError, ConnectionError, TypeError, ValueError: As in `load_backbone`.
+    """
+    if not isinstance(handle, str | os.PathLike):
+        raise TypeError(f"A handle is a URL, a Kaggle handle or a folder, not {handle!r}.")
+    handle = os.fspath(handle)
+    if tf.io.gfile.isdir(handle):
+        return handle
+    if "://" not in handle:
+        if os.path.exists(handle):
+            raise ValueError(f"{handle} is a file. Give the folder that holds saved_model.pb.")
+        if not _KAGGLE.fullmatch(handle):
+            raise FileNotFoundError(
+                f"There is no folder {handle!r}. Give the path of a SavedModel's folder, a URL, or a Kaggle "
+                "handle of the form owner/model/framework/variation/version."
+            )
+        handle = f"https://www.kaggle.com/models/{handle}"
+    import tensorflow_hub
+
+    try:
+        return tensorflow_hub.resolve(handle)
+    except (OSError, urllib.error.URLError, tf.errors.OpError, EOFError) as error:
+        raise ConnectionError(
+            f"{handle} could not be downloaded: {error}. Check the address and the connection, or download "
+            "the model by hand, unpack it, and give its folder."
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"tensorflow-hub can't resolve {handle!r}: {error}") from error
+
+
+def _key(path: str, input_shape: InputShape, *arguments: Any) -> tuple[Any, str] | None:
+    """What a blueprint depends on; None if that is not known: a remote folder, or arguments of odd types."""
+    files = fingerprint(path)
+    shape = {"": [*input_shape.items()]} if isinstance(input_shape, Mapping) else input_shape
+    try:  # JSON tells apart what Python finds equal, such as 1 and True
+        text = json.dumps([shape, *arguments])
+    except (TypeError, ValueError):
+        return None
+    return None if files is None else (files, text)
+
+
+def _stage(part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy) -> HubStage:
+    weights = [blueprint.weights[i] for i in part.variables]
+    specs = [
+        {
+            "name": weight.name,
+            "shape": weight.value.shape.as_list(),
+            "dtype": weight.value.dtype.name,
+            "trainable": weight.trainable,
+        }
+        for weight in weights
+    ]
+    regularizers = [
+        (graph, tuple(part.variables.index(i) for i in order))
+        for graph, order in blueprint.regularizers
+        if order and set(order) <= set(part.variables)
+    ]
+    return HubStage(
+        part.inference,
+        specs,
+        ["float32" if s < 0 else blueprint.inputs[s].dtype.name for s in part.sources],
+        part.training,
+        part.updates,
+        regularizers,
+        batch_norm,
+        scales=[p for p in part.scales if weights[p].trainable],
+        unclear=part.unclear,
+        values=[tf.Variable(w.value, trainable=w.trainable, name=w.variable) for w in weights],
+        name=part.name,
+    )
+
+
+def _connect(layers: Sequence[HubStage], blueprint: Blueprint, title: str) -> keras.Model:
+    tensors = []
+    for spec in blueprint.inputs:
+        name = re.sub(r"\W+", "_", spec.name).strip("_") or None
+        tensors.append(keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=name))
+    before: Any = None
+    ends: dict[int, Any] = {}
+    for layer, part in zip(layers, blueprint.parts, strict=True):
+        given = [before if source < 0 else tensors[source] for source in part.sources]
+        results = layer(given[0] if len(given) == 1 else given)
+        results = list(results) if isinstance(results, list | tuple) else [results]
+        if part is not blueprint.parts[-1]:
+            before = results.pop(0)
+        ends.update(zip(part.emits, results, strict=True))
+    given_as = tensors[0] if blueprint.structure == 1 else tensors
+    if isinstance(blueprint.structure, list):
+        given_as = dict(zip(blueprint.structure, tensors, strict=True))
+    names = blueprint.names
+    outputs = ends[0] if names is None else {n: ends[i] for i, n in enumerate(names)}
+    title = re.sub(r"\W+", "_", title).strip("_") or "backbone"
+    return keras.Model(given_as, outputs, name=title if not title[0].isdigit() else f"backbone_{title}")

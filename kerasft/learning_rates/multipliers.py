@@ -1,0 +1,251 @@
+"""Learning-rate multipliers: each variable trains at the optimizer's rate times its own factor."""
+
+from __future__ import annotations
+
+import collections
+import fnmatch
+import math
+from collections.abc import Iterator, Mapping
+
+import keras
+
+from kerasft import _keras
+from kerasft.stages import Stages, find_stages
+
+
+class Multipliers(Mapping[str, float]):
+    """Factors by variable path, resolved against a model and read-only."""
+
+    def __init__(self, factors: Mapping[str, float]) -> None:
+        self._factors = dict(factors)
+
+    def __getitem__(self, path: str) -> float:
+        return self._factors[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factors)
+
+    def __len__(self) -> int:
+        return len(self._factors)
+
+    def __repr__(self) -> str:
+        return f"Multipliers({self._factors})"
+
+
+def with_lr_multipliers(
+    optimizer: keras.optimizers.Optimizer,
+    multipliers: Mapping[str, float],
+    *,
+    model: keras.Model | Stages | None = None,
+    scale_weight_decay: bool = True,
+) -> keras.optimizers.Optimizer:
+    """Give each variable a learning rate of its own: the optimizer's rate times a factor.
+
+    The step that a variable takes equals that of the same optimizer alone with its learning rate times
+    the factor. Each variable also counts its own steps, so that one that is thawed late takes the first
+    step of a fresh optimizer. A factor of 0 means no movement at all.
+
+    Args:
+        optimizer: Any Keras optimizer. It is changed in place and returned: its class gains a mixin, so
+            clipping, weight decay, EMA, accumulation, loss scaling and `isinstance` stay as they are.
+        multipliers: What `layerwise_decay`, `discriminative` or `resolve_multipliers` return, or a
+            mapping of names and globs of layers or stages to factors (then `model` is needed).
+        model: The model whose layers the names belong to. If it trains with `optimizer`, its training step
+            is traced anew.
+        scale_weight_decay: Whether decoupled weight decay is scaled as well.
+
+    Returns:
+        `optimizer` itself.
+
+    Raises:
+        TypeError: `optimizer` is not a Keras optimizer.
+        ValueError: The optimizer is not linear in its learning rate (Adafactor with relative steps, Ftrl),
+            or several in one (MultiOptimizer); names come without a model; a name matches nothing; a
+            factor is negative or not finite; the optimizer has trained, and needs the model to go on.
+
+    Example:
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="body"),
+        ...                         keras.layers.Dense(1, name="head")])
+        >>> optimizer = with_lr_multipliers(keras.optimizers.AdamW(1e-3), layerwise_decay(net, 0.5))
+        >>> isinstance(optimizer, keras.optimizers.AdamW)
+        True
+
+    References:
+        Howard & Ruder (2018), arXiv:1801.06146, section 3.2; Kingma & Ba (2015), arXiv:1412.6980, section 3.
+    """
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(
+            f"with_lr_multipliers expects a Keras optimizer, not {optimizer!r}. "
+            "Create one first, for instance keras.optimizers.AdamW(1e-3)."
+        )
+    inner = _keras.inner_optimizer(optimizer)
+    if isinstance(inner, keras.optimizers.Ftrl):
+        raise ValueError("Ftrl's step is not linear in its learning rate, so it can't be scaled.")
+    if isinstance(inner, keras.optimizers.Adafactor) and inner.relative_step:
+        raise ValueError(
+            "Adafactor with relative_step=True chooses its own learning rate, so it can't be scaled. "
+            "Create it with relative_step=False."
+        )
+    if isinstance(inner, _keras.newer_optimizer("MultiOptimizer")):
+        raise ValueError(
+            "MultiOptimizer is several optimizers, each with variables of its own. Take one of them, and "
+            "give it multipliers."
+        )
+    if not isinstance(multipliers, Multipliers):
+        if model is None:
+            raise ValueError(
+                f"The names {list(multipliers)} can only be resolved against a model: pass model=..., or "
+                "use resolve_multipliers(model, {...}), layerwise_decay or discriminative."
+            )
+        multipliers = resolve_multipliers(model, multipliers)
+    root = model.model if isinstance(model, Stages) else model
+    trains = root is not None and root.compiled and root.optimizer is optimizer
+    if _keras.must_trace_for(optimizer, multipliers, scale_weight_decay) and not trains:
+        raise ValueError(
+            "The optimizer has trained, and a factor becomes 0 or ceases to be, or scale_weight_decay "
+            "changes: the training step has to be traced anew. Pass the model that it trains: model=..."
+        )
+    _keras.count_steps(optimizer, multipliers, scale_weight_decay)
+    if trains:
+        _keras.follow_flags(root)
+    return optimizer
+
+
+def resolve_multipliers(
+    model: keras.Model | Stages, rules: Mapping[str, float], *, default: float = 1.0
+) -> Multipliers:
+    """Map each trainable variable of `model`, frozen ones included, to its learning-rate factor.
+
+    Args:
+        model: A built model, or its `Stages`; nothing in it is changed.
+        rules: Ordered names or globs of stages or layers (also layers that hold other layers) to
+            factors (dimensionless, >= 0). The first that matches a variable wins.
+        default: Factor for variables that no rule matches.
+
+    Returns:
+        One factor for each variable, by the variable's path, in model order.
+
+    Raises:
+        TypeError: A factor is not a number.
+        ValueError: A factor is negative or not finite, a rule matches nothing (the message lists the names
+            that exist), or two variables with different factors share one path.
+
+    Example:
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="body"),
+        ...                         keras.layers.Dense(1, name="head")], name="net")
+        >>> resolve_multipliers(net, {"body": 0.1})["net/body/kernel"]
+        0.1
+
+    References:
+        Howard & Ruder (2018), arXiv:1801.06146, section 3.2.
+    """
+    for name, factor in [*rules.items(), ("default", default)]:
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            raise TypeError(f"The factor of {name!r} is a number, not {factor!r}.")
+        if not math.isfinite(factor) or factor < 0:
+            raise ValueError(f"The factor of {name!r} is finite and not negative; received {factor!r}.")
+    root = model.model if isinstance(model, Stages) else model
+    names = _names_of_variables(model, root)
+    unmatched = [rule for rule in rules if not any(_matches(rule, n) for n in names.values())]
+    if unmatched:
+        known = dict.fromkeys(name for group in names.values() for name in group)
+        raise ValueError(
+            f"No stage or layer of {root.name!r} with weights is named {unmatched}. There are {list(known)}."
+        )
+    factors: dict[str, float] = {}
+    for variable in root.variables:
+        group = names.get(id(variable))
+        if group is None:
+            continue
+        factor = next((f for rule, f in rules.items() if _matches(rule, group)), default)
+        if factors.setdefault(variable.path, float(factor)) != factor:
+            raise ValueError(
+                f"Two weights share the path {variable.path!r} but not the factor: {factor} and "
+                f"{factors[variable.path]}. Give their layers names of their own."
+            )
+    return Multipliers(factors)
+
+
+def layerwise_decay(model: keras.Model | Stages, decay: float) -> Multipliers:
+    """Factors that fall by `decay` with each stage below the head: `decay ** (last - i)` for stage `i`.
+
+    Args:
+        model: A built model, or its `Stages`.
+        decay: Factor from one stage to the one below it, usually 0.65 to 0.95.
+
+    Returns:
+        Factors for `with_lr_multipliers`; the last stage has 1.
+
+    Raises:
+        TypeError, ValueError: `decay` is not a number above 0, or the model can't be divided.
+
+    References:
+        Clark et al. (2020), ELECTRA, arXiv:2003.10555, appendix B; Bao et al. (2022), arXiv:2106.08254.
+    """
+    if isinstance(decay, bool) or not isinstance(decay, int | float):
+        raise TypeError(f"decay is a number, not {decay!r}.")
+    if not math.isfinite(decay) or decay <= 0:
+        raise ValueError(f"decay is a number above 0; received {decay!r}.")
+    stages = find_stages(model)
+    last = len(stages) - 1
+    factors = {
+        variable.path: decay ** (last - index)
+        for index, stage in enumerate(stages)
+        for layer in stage.layers
+        for variable in _keras.own_trainable_variables(layer)
+    }
+    shared = collections.Counter(
+        v.path for s in stages for layer in s.layers for v in _keras.own_trainable_variables(layer)
+    )
+    if doubles := [path for path, count in shared.items() if count > 1]:
+        raise ValueError(f"Several weights share a path; give their layers names of their own: {doubles}.")
+    return Multipliers(factors)
+
+
+def discriminative(model: keras.Model | Stages, factor: float = 2.6) -> Multipliers:
+    """ULMFiT's discriminative rates: each stage trains at the rate above it divided by `factor`.
+
+    Args:
+        model: A built model, or its `Stages`.
+        factor: Quotient of the rates of neighbouring stages, above 0; 2.6 in the paper.
+
+    Returns:
+        Factors for `with_lr_multipliers`; the last stage has 1.
+
+    Raises:
+        TypeError, ValueError: As in `layerwise_decay`.
+
+    References:
+        Howard & Ruder (2018), arXiv:1801.06146, section 3.2.
+    """
+    if isinstance(factor, bool) or not isinstance(factor, int | float):
+        raise TypeError(f"factor is a number, not {factor!r}.")
+    if not math.isfinite(factor) or factor <= 0:
+        raise ValueError(f"factor is a number above 0; received {factor!r}.")
+    return layerwise_decay(model, 1 / factor)
+
+
+def _names_of_variables(model: keras.Model | Stages, root: keras.Model) -> dict[int, list[str]]:
+    """For each variable that can train, the names it answers to: its stage, its layer, layers around it."""
+    names: dict[int, list[str]] = {}
+    try:
+        stages: Stages | None = find_stages(model)
+    except ValueError:  # a subclassed model without `at`: its layers still have names
+        stages = None
+        if not root.built:
+            raise
+    for stage in stages or ():
+        for layer in stage.layers:
+            for variable in _keras.own_trainable_variables(layer):
+                names[id(variable)] = [stage.name]
+    for parent in list(_keras.sublayers(root))[1:]:
+        for layer in _keras.sublayers(parent):
+            for variable in _keras.own_trainable_variables(layer):
+                group = names.setdefault(id(variable), [])
+                if parent.name not in group:
+                    group.append(parent.name)
+    return names
+
+
+def _matches(rule: str, names: list[str]) -> bool:
+    return any(rule == name or fnmatch.fnmatchcase(name, rule) for name in names)

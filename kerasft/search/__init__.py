@@ -1,0 +1,32 @@
+"""A keras-tuner search for how deep to unfreeze a model, and how to get there.
+
+A trial builds the user's model, freezes it, and walks down to a freeze depth by a recipe; trials share
+frozen work. `trial` runs one of them, `results` holds what they achieved, `cluster` runs them on a Ray
+cluster.
+"""
+
+from kerasft.search.cluster import (
+    search_on_ray,
+)
+from kerasft.search.exported_accuracy import (
+    ExportedAccuracy,
+)
+from kerasft.search.hypermodel import (
+    FreezeDepthSearch,
+)
+from kerasft.search.results import (
+    TrialRecord,
+    ranked,
+    repair_search,
+    table,
+)
+
+__all__ = [
+    "ExportedAccuracy",
+    "FreezeDepthSearch",
+    "TrialRecord",
+    "ranked",
+    "repair_search",
+    "search_on_ray",
+    "table",
+]

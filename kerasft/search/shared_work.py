@@ -1,0 +1,270 @@
+"""What the trials of a search share: records of frozen work at every depth, and a head to begin with.
+
+Before the first trial the head alone trains for a few epochs over the frozen backbone. Its first epoch makes
+the records, at all depths in one pass, and the later ones come from them; the trained head is where trials
+begin. Later processes find both in the search's folder, and read their data once to see that they are the
+same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from kerasft import _keras
+from kerasft.cache import Cut, NoCutError, PrefixCache, find_cut, why_never
+from kerasft.freezing import BatchNormPolicy, Flags, set_depth
+from kerasft.search.results import is_better, partial_name, write_text
+from kerasft.stages import Stage, Stages
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+WORTH = 0.1  # the part of the forward pass that frozen layers must have for their output to be recorded
+PROBE_EPOCHS = 30  # at most, for the head
+PROBE_RATE = 1e-3
+PATIENCE = 5
+
+
+class _SharedCache(PrefixCache):
+    """A cache whose record stays, at depths where that saves much."""
+
+    def __init__(self, folder: Path, max_bytes: int | None, seed: int, trusted: bool) -> None:
+        super().__init__(folder, max_bytes, keep=True, seed=seed)
+        self._trusted, self._quiet = trusted, True
+
+    def _cuts(self, moving: Collection[int]) -> list[Cut]:
+        first, *coming = super()._cuts(moving)
+        if first.share < WORTH:
+            raise NoCutError(f"What lies before {first.name!r} is {first.share:.1%} of the model's work.")
+        return [first, *(cut for cut in coming if cut.share >= WORTH)]
+
+
+class _Recorder(_SharedCache):
+    """One that records at further depths in the same pass; the lowest give way if there is no room."""
+
+    def __init__(self, folder: Path, max_bytes: int | None, stages: Stages, depths: Sequence[int]) -> None:
+        super().__init__(folder, max_bytes, seed=0, trusted=False)
+        self._stages, self._depths = stages, sorted(depths, reverse=True)
+
+    def _coming_depths(self) -> list[tuple[Stages, BatchNormPolicy | None, int]]:
+        return [(self._stages, None, depth) for depth in self._depths]
+
+
+class _BestHead(keras.callbacks.Callback):
+    """Ends the head's training when it has not become better for a while, and goes back to its best epoch.
+
+    Trials are scored by the objective at their best epoch, and so is the head.
+    """
+
+    def __init__(self, head: Stage, objective: keras_tuner.Objective | None) -> None:
+        super().__init__()
+        self.head, self.objective = head, objective
+        self.best, self.waited = math.nan, 0
+        self.weights: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        if self.objective is not None and self.objective.has_value(logs):
+            value, direction = float(self.objective.get_value(logs)), self.objective.direction
+        else:
+            value, direction = float(logs.get("val_loss", logs["loss"])), "min"
+        self.waited += 1
+        if is_better(value, self.best, direction):
+            self.best, self.waited = value, 0
+            self.weights = [v.numpy() for v in self.head.weights]
+        self.model.stop_training = self.waited >= PATIENCE
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        for variable, value in zip(self.head.weights, self.weights, strict=False):
+            variable.assign(value)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What has been made, or found, for models with one backbone and one kind of head.
+
+    Attributes:
+        data: A name for the set of training samples; None if it can't be told.
+        reason: Why nothing can be shared; None if it can.
+    """
+
+    data: str | None
+    reason: str | None
+
+
+class Sharing:
+    """Shares work between the trials of a search.
+
+    Args:
+        warm_start: Whether trials begin with the trained head.
+        max_bytes: The cap of all records, in bytes; None: a quarter of the disk that is free.
+        seed: For the head's training.
+    """
+
+    def __init__(self, warm_start: bool, max_bytes: int | None, seed: int) -> None:
+        self.warm_start, self.max_bytes, self.seed = warm_start, max_bytes, seed
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._data: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_prepared": {}, "_data": []}  # another process sees for itself
+
+    def prepare(
+        self,
+        folder: Path,
+        stages: Stages,
+        depths: Sequence[int],
+        arguments: Mapping[str, Any],
+        objective: keras_tuner.Objective | None = None,
+    ) -> Prepared:
+        """Make records and a trained head, or find them, and give the model the head.
+
+        Args:
+            folder: Where they are.
+            stages: Of a compiled model that has not been trained.
+            depths: Those of trials to come.
+            arguments: Of `fit`, by name.
+            objective: What tells the head's best epoch if it is logged; None for the loss.
+
+        Returns:
+            What there is now.
+        """
+        reason, key = _key(stages)
+        if reason is not None:
+            return Prepared(None, reason)
+        if self._are_other_data(arguments):
+            self._prepared = {}
+        place = folder / "heads" / f"{key}.npz"
+        head = stages[-1].weights
+        known = self._prepared.get((str(folder), key))
+        if known is None:
+            before = [v.numpy() for v in head]
+            with _lock(folder):
+                watch = _BestHead(stages[-1], objective)
+                known = self._probe(place, folder / "records", stages, depths, arguments, watch)
+            for variable, value in zip(head, before, strict=True):
+                variable.assign(value)
+            self._prepared[str(folder), key] = known
+        if self.warm_start and known.reason is None and place.exists():
+            with np.load(place) as stored:
+                for i, variable in enumerate(head):
+                    variable.assign(stored[str(i)])
+        return known
+
+    def cache(self, folder: Path, seed: int) -> PrefixCache:
+        """A cache for a trial of a model that was prepared."""
+        return _SharedCache(folder / "records", self._cap(folder), seed, trusted=True)
+
+    def _probe(
+        self,
+        place: Path,
+        records: Path,
+        stages: Stages,
+        depths: Sequence[int],
+        arguments: Mapping[str, Any],
+        watch: _BestHead,
+    ) -> Prepared:
+        """Train the head alone, and record; or, if that was done, read the data once and compare."""
+        model, said = stages.model, place.with_suffix(".json")
+        done = place.exists() and said.exists()
+        cache = _Recorder(records, self._cap(records), stages, [] if done else depths)
+        epochs = 1 if done else PROBE_EPOCHS if self.warm_start else 3  # the third begins from the record
+        left_out = ("callbacks", "epochs", "initial_epoch", "verbose")
+        given = {name: value for name, value in arguments.items() if name not in left_out}
+        flags, optimizer, random = Flags(model), model.optimizer, _keras.random_state(model)
+        keras.utils.set_random_seed(self.seed)
+        rate: Any = keras.optimizers.Adam(PROBE_RATE)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            rate = keras.optimizers.LossScaleOptimizer(rate)
+        try:
+            model.optimizer = rate
+            set_depth(stages, len(stages) - 1)
+            callbacks = [cache, *([watch] if self.warm_start and not done else [])]
+            model.fit(**given, epochs=epochs, verbose=0, callbacks=callbacks)
+        finally:
+            model.optimizer = optimizer
+            flags.restore()
+            _keras.set_random_state(model, random)  # of dropout in the head, say
+            model.train_function = model.test_function = None
+        if cache.reason is not None:
+            return Prepared(None, cache.reason)
+        if not done:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial = place.with_name(f".{place.stem}.{partial_name()}.npz")
+            np.savez(partial, **{str(i): v.numpy() for i, v in enumerate(stages[-1].weights)})
+            partial.replace(place)
+            write_text(said, json.dumps({"data": cache.report.digest, "samples": cache.report.samples}))
+        return Prepared(cache.report.digest, None)
+
+    def _cap(self, folder: Path) -> int:
+        if self.max_bytes is not None:
+            return self.max_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+        status = os.statvfs(folder)
+        return max(1, status.f_bavail * status.f_frsize // 4)
+
+    def _are_other_data(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether `fit` gets other data than before; they are held, so that no others take their place."""
+        names = ("x", "y", "sample_weight", "validation_data")
+        data = [leaf for name in names for leaf in keras.tree.flatten(arguments.get(name))]
+        same = len(data) == len(self._data) and all(map(_is_same, data, self._data))
+        self._data = data
+        return not same
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a is b or a.__array_interface__ == b.__array_interface__
+    return a is b
+
+
+def _key(stages: Stages) -> tuple[str | None, str]:
+    """Why nothing can be shared, or a name for what a trained head belongs to: backbone, and kind of head."""
+    model = stages.model
+    if reason := why_never(model):
+        return reason, ""
+    program = _keras.program(model)
+    assert program is not None
+    flags = Flags(model)
+    try:
+        set_depth(stages, len(stages) - 1)
+        cut = find_cut(program)
+    except NoCutError as error:
+        return str(error), ""
+    finally:
+        flags.restore()
+    head = [[list(v.shape), str(v.dtype)] for v in stages[-1].weights]
+    said = json.dumps([cut.digest, head, _named(model.loss)], sort_keys=True)
+    return None, hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+
+
+def _named(loss: Any) -> str:
+    """A loss in words that are the same in each process."""
+    if isinstance(loss, keras.losses.Loss):
+        return json.dumps(keras.saving.serialize_keras_object(loss), sort_keys=True, default=str)
+    leaves = keras.tree.flatten(loss)
+    return str([leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf)) for leaf in leaves])
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process at a time; a killed one lets go by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

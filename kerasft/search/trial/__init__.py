@@ -1,0 +1,25 @@
+"""One trial of a search: what keras-tuner says of it, how it trains, what is watched and saved."""
+
+from kerasft.search.trial.checkpoint import (
+    as_it_was,
+    fingerprints,
+    loading_checkpoints,
+)
+from kerasft.search.trial.context import (
+    TrialRun,
+    describe_data,
+    targets_of,
+)
+from kerasft.search.trial.training import (
+    TrialTraining,
+)
+
+__all__ = [
+    "TrialRun",
+    "TrialTraining",
+    "as_it_was",
+    "describe_data",
+    "fingerprints",
+    "loading_checkpoints",
+    "targets_of",
+]

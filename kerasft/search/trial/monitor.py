@@ -1,0 +1,99 @@
+"""What looks after a trial while it trains: its best epoch's checkpoint, its curve, whether it can win."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+
+from kerasft import _keras
+from kerasft.search.results import cannot_win, is_better
+from kerasft.search.trial.checkpoint import read_checkpoint, write_checkpoint
+
+
+class TrialWatch(keras.callbacks.Callback):
+    """Keeps the best epoch of a trial in a file, and stops a trial that could not become the best.
+
+    Args:
+        objective: What the tuner optimizes; anything with `has_value`, `get_value`, `name` and `direction`.
+        before: Checksums of the model's weights before training.
+        checkpoint: The file for the best epoch; None keeps none.
+        best: The best value of earlier executions of the trial; worst possible if there is none.
+        rivals: Curves of trials that ran to their end, to decide by once the trial has begun to thaw; None
+            never stops.
+        first_depth: The freeze depth from which it thaws.
+        state: The file from which a later trial can go on; None writes none.
+
+    Attributes:
+        curve: The objective after each epoch.
+        logs: What each epoch has logged.
+        stopped: Why the trial was stopped; else None.
+        best: The best value so far, those of earlier executions included.
+    """
+
+    def __init__(
+        self,
+        objective: keras_tuner.Objective,
+        before: Sequence[str],
+        checkpoint: Path | None,
+        best: float,
+        rivals: Sequence[Sequence[float]] | None = None,
+        first_depth: int = 0,
+        state: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.objective, self.before, self.checkpoint, self.best = objective, before, checkpoint, best
+        self.rivals, self.first_depth, self.state = rivals, first_depth, state
+        self.curve: list[float] = []
+        self.logs: list[dict[str, float]] = []
+        self.stopped: str | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at an epoch."""
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if math.isnan(logs.get("loss", 0.0)):
+            raise keras_tuner.errors.FailedTrialError(f"The loss became NaN in epoch {epoch}.")
+        value = value_of(self.objective, logs)
+        self.curve.append(value)
+        self.logs.append(logs)
+        if is_better(value, self.best, self.objective.direction):
+            self.best = value
+            if self.checkpoint is not None:
+                write_checkpoint(self.checkpoint, self.model, self.before)
+        if self.state is not None:
+            write_state(self.state, self.model, self.before)
+        if self.rivals is None or logs.get("freeze_depth", self.first_depth) >= self.first_depth:
+            return
+        if cannot_win(self.curve, self.rivals, self.objective.direction):
+            self.stopped = f"after epoch {epoch}: it could not have become the best any more"
+            self.model.stop_training = True
+
+
+def value_of(objective: keras_tuner.Objective, logs: Mapping[str, float]) -> float:
+    """The objective's value in what an epoch has logged.
+
+    Raises:
+        FatalValueError: It is not logged; that ends the search.
+    """
+    if objective.has_value(logs):
+        return float(objective.get_value(logs))
+    hint = "Name one of those as the tuner's objective, or give `compile` the metric."
+    if "val_" in str(objective) and not any(name.startswith("val_") for name in logs):
+        hint = "Names with val_ need validation data: search(..., validation_data=...)."
+    raise keras_tuner.errors.FatalValueError(
+        f"The objective {objective} is not logged. An epoch logs {sorted(logs)}. {hint}"
+    )
+
+
+def write_state(path: Path, model: keras.Model, before: Sequence[str]) -> None:
+    """Write all that a later trial needs to go on with the training of `model`."""
+    write_checkpoint(path, model, before, _keras.optimizer_state(model.optimizer))
+
+
+def read_state(path: Path, model: keras.Model) -> None:
+    """Give a model that was built anew, its optimizer built, what `write_state` wrote of another."""
+    _keras.set_optimizer_state(model.optimizer, read_checkpoint(path, model))

@@ -1,0 +1,24 @@
+"""A model as an ordered list of stages, from the input to the head.
+
+Everything in kerasft is expressed along this one axis. Freeze depth `d` means that stages `0 … d-1` are
+frozen and the rest train. This folder finds the stages of a model; `kerasft.hub` uses its graph algorithms
+to divide a SavedModel the same way.
+"""
+
+from kerasft.stages.find import (
+    Stage,
+    Stages,
+    cut_points,
+    find_stages,
+    group_blocks,
+    unique_names,
+)
+
+__all__ = [
+    "Stage",
+    "Stages",
+    "cut_points",
+    "find_stages",
+    "group_blocks",
+    "unique_names",
+]

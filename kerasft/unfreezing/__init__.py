@@ -1,0 +1,27 @@
+"""Gradual unfreezing inside one `fit`: a schedule of freeze depths, and the callback that walks it.
+
+A schedule is data (phases); the clock that says which phase runs is a pure state machine; the callback is
+timing around both, and its state is saved with the optimizer's.
+"""
+
+from kerasft.unfreezing.callback import (
+    GradualUnfreezing,
+)
+from kerasft.unfreezing.recipes import (
+    RECIPES,
+    Recipe,
+    schedule_of,
+)
+from kerasft.unfreezing.schedule import (
+    Phase,
+    UnfreezingSchedule,
+)
+
+__all__ = [
+    "GradualUnfreezing",
+    "Phase",
+    "RECIPES",
+    "Recipe",
+    "UnfreezingSchedule",
+    "schedule_of",
+]

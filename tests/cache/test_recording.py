@@ -1,0 +1,170 @@
+"""What is recorded of batches is found again, for each cut, as long as the weights stay."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasft import _keras
+from kerasft.cache.cuts.find import find_cut
+from kerasft.cache.recording import Recording, Values, Weights
+from kerasft.cache.records.repeat_detector import Passes
+from kerasft.cache.records.storage import Storage, StorageError
+
+
+def test_what_is_recorded_and_what_is_missing():
+    values = Values(None, None)
+    assert values.missing(np.array([2, 0])).tolist() == [True, True]
+    values.positions[[2, 0]] = [0, 1]
+    assert values.missing(np.array([0, 1, 2, 3])).tolist() == [False, True, False, True]
+    assert not values.is_complete(3)
+    values.positions[[1, 3]] = [2, 3]
+    assert values.is_complete(4) and not values.is_complete(5)
+
+
+# --- weights
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32"])
+def test_a_change_of_a_weight_is_seen_and_the_same_values_are_none(dtype):
+    variables = [keras.Variable(np.zeros(shape), dtype=dtype) for shape in ((), (3,), (2, 0))]
+    weights = Weights(variables)
+    assert weights.are_unchanged()
+    variables[1].assign(np.zeros(3))
+    assert weights.are_unchanged()
+    variables[1].assign([0, 0, 1])
+    assert not weights.are_unchanged()
+    variables[1].assign([0, 0, 0])
+    assert weights.are_unchanged()
+    variables[0].assign(1)
+    assert not weights.are_unchanged()
+
+
+def test_a_weight_that_is_written_in_place_is_seen():
+    variable = keras.Variable(np.zeros((4, 2), "float32"))
+    raw = variable.value
+
+    def apply():
+        tf.raw_ops.ResourceApplyGradientDescent(var=raw.handle, alpha=0.1, delta=tf.ones((4, 2)))
+
+    def scatter():
+        raw.scatter_add(tf.IndexedSlices(tf.ones((1, 2)), tf.constant([2])))
+
+    for write in (lambda: raw.assign_add(tf.ones((4, 2))), apply, scatter, tf.function(apply)):
+        weights = Weights([variable])
+        assert weights.are_unchanged()
+        write()
+        assert not weights.are_unchanged()
+
+
+def test_not_a_number_is_equal_to_itself():
+    variable = keras.Variable([np.nan])
+    weights = Weights([variable])
+    variable.assign([np.nan])
+    assert weights.are_unchanged()
+
+
+# --- batches
+
+
+def cuts():
+    """Two cuts of one model, the deeper one first, and the layers that are before them."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(n, name=f"dense_{n}") for n in (4, 3, 2)]
+    program = _keras.program(keras.Sequential([keras.Input((5,)), *layers]))
+    found = []
+    for frozen in (2, 1):
+        for i, layer in enumerate(layers):
+            layer.trainable = i >= frozen
+        found.append(find_cut(program))
+    return found, layers
+
+
+def batch(rows, cuts):
+    """Values at cuts that name the rows, no masks, and a target."""
+    names = np.array(rows, "float32")
+    values = [(tf.constant(np.repeat(names[:, None], cut.tensor.shape[-1], 1)), None) for cut in cuts]
+    return {"values": values, "sides": {0: tf.constant(names[:, None])}, "others": [tf.constant(names)]}
+
+
+def add(recording, cuts, rows):
+    numbers, new = recording.index.find(np.array(rows, np.uint64))
+    return recording.add(cuts, numbers, new, **batch(rows, cuts))
+
+
+def test_rows_come_back_at_each_cut():
+    (deep, low), _ = cuts()
+    recording = Recording(Storage(None, 10**6, spill=False), "float32")
+    columns = add(recording, [deep, low], [7, 5, 7])
+    assert [np.asarray(c)[:, 0].tolist() for c in columns[:2]] == [[7, 5, 7]] * 2
+    assert len(recording) == 2 and not recording.lacks([deep, low], np.array([0, 1]))
+    assert recording.lacks([deep], np.array([2]))
+    add(recording, [deep, low], [9, 5])
+    for cut, width in ((deep, 3), (low, 4)):
+        value, side, target = recording.take(cut, np.array([2, 0, 1]))
+        assert value.tolist() == [[n] * width for n in (9, 7, 5)]
+        assert side.tolist() == [[9], [7], [5]] and target.tolist() == [9, 7, 5]
+        assert recording.row_bytes(cut) == 4 * (width + 2) and recording.has_all(cut)
+    assert recording.sides == (0,) and recording.has_sides_for([deep])
+    recording.forget_all_but([low])
+    assert not recording.has_all(deep) and recording.has_all(low)
+
+
+def test_values_before_which_weights_have_changed_are_forgotten():
+    (deep, low), layers = cuts()
+    recording = Recording(Storage(None, 10**6, spill=False), "float32")
+    add(recording, [deep, low], [1, 2])
+    layers[1].kernel.assign_add(np.ones((4, 3)))  # before the deeper cut alone
+    recording.forget_changed([deep, low])
+    assert not recording.has_all(deep) and recording.has_all(low)
+    with pytest.raises(StorageError, match="changed three times"):
+        for _ in range(2):
+            add(recording, [deep, low], [1, 2])
+            layers[0].kernel.assign_add(np.ones((5, 4)))
+            recording.forget_changed([deep, low])
+
+
+def test_a_coming_cut_makes_room():
+    (deep, low), _ = cuts()
+    recording = Recording(Storage(None, 2 * 4 * (3 + 2 + 4), spill=False), "float32")
+    add(recording, [deep, low], [1, 2])
+    add(recording, [deep, low], [3])
+    assert recording.has_all(deep) and not recording.has_all(low)
+    assert not recording.lacks([deep, low], np.arange(3))  # nothing more is wanted of it
+    assert recording.lacks([low], np.arange(3))  # until it is in force
+    with pytest.raises(StorageError, match="exceeds max_bytes"):
+        add(recording, [deep, low], range(10, 20))
+
+
+def test_float16_halves_values_alone():
+    (deep, _), _ = cuts()
+    recording = Recording(Storage(None, 10**6, spill=False), "float16")
+    add(recording, [deep], [4097])  # which float16 does not have
+    value, side, target = recording.take(deep, np.array([0]))
+    assert (value.dtype, side.dtype, target.dtype) == (np.float16, np.float32, np.float32)
+    assert value[0, 0] == 4096 and side[0, 0] == target[0] == 4097
+    with pytest.raises(StorageError, match="can't hold the output of 'dense_3': it has values up to 7e"):
+        add(recording, [deep], [70000])
+
+
+def test_a_batch_with_a_tensor_for_all_samples():
+    (deep, _), _ = cuts()
+    recording = Recording(Storage(None, 10**6, spill=False), "float32")
+    given = {**batch([1, 2], [deep]), "others": [tf.constant([1.0])]}
+    with pytest.raises(StorageError, match="samples can't be told apart"):
+        recording.add([deep], np.arange(2), np.ones(2, bool), **given)
+
+
+def test_a_kept_record_is_taken_over():
+    (deep, low), _ = cuts()
+    store = Storage(None, 10**6, spill=False)
+    recording, passes = Recording(store, "float32"), Passes(True, 1, 0)
+    add(recording, [deep, low], [7, 5])
+    kept = recording.to_keep(low, passes)
+    other = Recording(store, "float32")
+    assert other.has_samples_of(kept, [5]) and not other.has_samples_of(kept, [5, 6])
+    other.use(low, kept)
+    assert other.take(low, np.array([1]))[0][0, 0] == 5 and not other.has_all(deep)
+    assert other.to_keep(deep, passes) is None
+    add(recording, [deep, low], [6])
+    assert not Recording(store, "float32").has_samples_of(recording.to_keep(low, passes), [1])

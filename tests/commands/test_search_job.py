@@ -1,0 +1,93 @@
+"""The job behind `kerasft search`: the best model and a report, whole or not at all."""
+
+import csv
+import io
+import json
+
+import keras
+import pytest
+from rich.console import Console
+
+from kerasft import export
+from kerasft.commands.search_job import SearchSettings, run
+from kerasft.data.load import load_dataset
+
+
+@pytest.fixture(scope="module")
+def handle(tmp_path_factory):
+    """A tiny backbone of three blocks, as a SavedModel."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((16, 16, 3))
+    for i in range(3):
+        x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name=f"block_{i}_conv")(x)
+        x = keras.layers.ReLU(6.0)(x)
+    return str(export.to_saved_model(keras.Model(inputs, x), tmp_path_factory.mktemp("hub") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits", image_size=16, limit=200)
+
+
+def settings(handle, out, **changes):
+    given = {"trials": 3, "epochs": 2, "tuner": "random", "depths": (1, "block_2")}
+    return SearchSettings(handle, out, 16, **given | changes)
+
+
+def test_a_search_writes_what_it_reports(handle, digits, tmp_path):
+    printed = io.StringIO()
+    out = tmp_path / "out"
+    outcome = run(digits, settings(handle, out), Console(file=printed, width=200))
+    assert sorted(p.name for p in out.iterdir()) == outcome.files
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert len(outcome.records) == 3 and outcome.objective == "val_accuracy"
+    model = keras.models.load_model(out / "model.keras")
+    assert [type(layer).__name__ for layer in model.layers][-1] == "Dense"
+    evaluated = model.evaluate(digits.validation, verbose=0, return_dict=True)["accuracy"]
+    assert evaluated == pytest.approx(outcome.best.score)
+    tested = model.evaluate(digits.test, verbose=0, return_dict=True)["accuracy"]
+    assert tested == pytest.approx(outcome.accuracy)
+    rows = list(csv.DictReader(io.StringIO((out / "trials.csv").read_text())))
+    assert [float(r["score"]) for r in rows] == [r.score for r in outcome.records]
+    assert [r["curve"] for r in json.loads((out / "trials.json").read_text())] == [
+        r.curve for r in outcome.records
+    ]
+    assert (out / "trials.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((out / "tensorboard").glob("trial_*/events*"))) == 3
+    lines = printed.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"trial {r.trial}" for r in outcome.records]
+    assert f"{outcome.best.score:.4f}" in printed.getvalue()
+
+
+def test_a_terminal_has_a_live_table(handle, digits, tmp_path):
+    printed = io.StringIO()
+    console = Console(file=printed, width=120, force_terminal=True)
+    run(digits, settings(handle, tmp_path / "out", trials=2, recipes=("frozen_head",)), console)
+    assert "trial 1 of 2, epoch 1 of 2" in printed.getvalue() and "frozen head" in printed.getvalue()
+
+
+def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
+    class BreaksError(Exception):
+        pass
+
+    def fail(*given):
+        raise BreaksError
+
+    options = {"trials": 2, "recipes": ("frozen_head",)}
+    with monkeypatch.context() as patch:
+        patch.setattr("kerasft.search.hypermodel.write_hparams", fail)
+        with pytest.raises(BreaksError):
+            run(digits, settings(handle, tmp_path / "out", **options))
+    assert [p.name for p in tmp_path.iterdir()] == [".out.unfinished"]
+    with pytest.raises(FileExistsError, match="--resume goes on"):
+        run(digits, settings(handle, tmp_path / "out", **options))
+    with pytest.raises(ValueError, match="had epochs=2; now there is epochs=3"):
+        run(digits, settings(handle, tmp_path / "out", **options | {"epochs": 3}, resume=True))
+    more = settings(handle, tmp_path / "out", **options | {"trials": 3}, resume=True)
+    outcome = run(digits, more, Console(file=io.StringIO()))
+    assert len(outcome.records) == 3
+
+
+def test_a_tuner_that_does_not_exist(handle, digits, tmp_path):
+    with pytest.raises(ValueError, match=r"no tuner 'best'.*'bayesian'"):
+        run(digits, settings(handle, tmp_path / "out", tuner="best"))

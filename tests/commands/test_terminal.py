@@ -1,0 +1,34 @@
+"""How the commands speak: numbers and words on the command line, and errors as one message."""
+
+import pytest
+import typer
+
+from kerasft.commands.terminal import errors, numbers, words
+
+
+def test_numbers_and_words():
+    assert numbers("0,-1.5", float, "--range", 2) == [0.0, -1.5]
+    assert words("a, b,,c") == ["a", "b", "c"]
+    for text, message in (("1,x", "separated by commas; received '1,x'"), ("1", "takes 2 numbers")):
+        with pytest.raises(ValueError, match=message):
+            numbers(text, int, "--range", 2)
+
+
+def test_an_expected_error_is_one_message_and_status_1(capsys, monkeypatch):
+    monkeypatch.delenv("KERASFT_TRACEBACK", raising=False)
+    with pytest.raises(typer.Exit) as ended, errors():
+        raise ValueError("[no] such thing")
+    assert ended.value.exit_code == 1
+    assert "error: [no] such thing" in capsys.readouterr().err
+
+
+def test_a_status_that_is_given_is_kept_and_adds_no_message(capsys):
+    with pytest.raises(typer.Exit) as ended, errors():
+        raise typer.Exit(3)
+    assert ended.value.exit_code == 3 and capsys.readouterr().err == ""
+
+
+def test_tracebacks_are_shown_on_request(monkeypatch):
+    monkeypatch.setenv("KERASFT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="as it is"), errors():
+        raise ValueError("as it is")

@@ -1,0 +1,227 @@
+import json
+import os
+
+import keras_tuner
+import pytest
+
+from kerasft.search.results.folder import (
+    CHECKPOINT,
+    STATE,
+    SearchFolder,
+    repair_search,
+)
+from kerasft.search.results.tables import TrialRecord
+
+# keras-tuner's oracles call names of `threading` that Python has deprecated
+pytestmark = pytest.mark.filterwarnings("ignore:.*(currentThread|getName):DeprecationWarning")
+
+
+def end(project, trial, score=None, status="completed", resumed_from=None, **values):
+    """A trial that has come to an end, with both its files; `bracket` and `round` are Hyperband's."""
+    folder = SearchFolder(project).trial(trial)
+    values = {f"tuner/{name}": value for name, value in values.items()}
+    record = TrialRecord(trial, values, status=status, score=score, resumed_from=resumed_from)
+    record.write(folder)
+    (folder / CHECKPOINT).touch()
+    (folder / STATE).touch()
+    return record
+
+
+def with_file(project, name):
+    return sorted(path.parent.name[6:] for path in project.glob(f"trial_*/{name}"))
+
+
+# --- which search it is
+
+
+def test_the_same_search_is_accepted_as_often_as_it_comes(tmp_path):
+    now = {"seed": 0, "search space": {"learning_rate": ("Float", (1e-4, 1e-2))}}
+    for _ in range(2):
+        SearchFolder(tmp_path).check_identity(now)  # a tuple comes back as a list, which is the same
+    assert json.loads((tmp_path / "kerasft" / "search.json").read_text())["seed"] == 0
+
+
+def test_what_becomes_known_later_is_noted_and_held_to(tmp_path):
+    folder = SearchFolder(tmp_path)
+    folder.check_identity({"seed": 0})
+    folder.check_identity({"content of the data set": "a"})
+    with pytest.raises(ValueError, match='another content of the data set: it was "a" and is "b"'):
+        folder.check_identity({"content of the data set": "b"})
+    with pytest.raises(ValueError, match="another seed: it was 0 and is 1"):
+        folder.check_identity({"seed": 1})
+    folder.check_identity({"seed": 0, "content of the data set": "a"})  # what differed was not noted
+
+
+def test_what_differs_in_the_space_is_named_and_nothing_else(tmp_path):
+    folder = SearchFolder(tmp_path)
+    folder.check_identity({"search_space": {"same": 1, "dropout": 0.1, "old": 2}})
+    with pytest.raises(ValueError) as raised:
+        folder.check_identity({"search_space": {"same": 1, "dropout": 0.2, "new": 3}})
+    message = str(raised.value)
+    assert (
+        "another search space: dropout was 0.1 and is 0.2; old is gone (it was 2); new is new (3). "
+        in message
+    )
+    assert "overwrite=True, or another project_name" in message and "same" not in message
+
+
+def test_long_values_are_cut(tmp_path):
+    SearchFolder(tmp_path).check_identity({"model": "a" * 1000})
+    with pytest.raises(ValueError, match=r"another model: it was \"a{116}\.\.\. and is \"b\"\."):
+        SearchFolder(tmp_path).check_identity({"model": "b"})
+
+
+# --- which files stay
+
+
+@pytest.mark.parametrize(
+    ("direction", "keep", "stay"),
+    [
+        ("max", 1, ["1"]),
+        ("max", 2, ["0", "1"]),  # of the two with 0.5 the earlier
+        ("min", 1, ["2"]),
+        ("min", 3, ["0", "2", "3"]),
+        ("max", 9, ["0", "1", "2", "3"]),  # the failed one has nothing to keep
+    ],
+)
+def test_the_best_checkpoints_stay(tmp_path, direction, keep, stay):
+    for trial, score in enumerate((0.5, 0.9, 0.1, 0.5)):
+        current = end(tmp_path, str(trial), score)
+    end(tmp_path, "4", status="failed")
+    SearchFolder(tmp_path).sweep(keep, direction, current, parallel=False)
+    assert with_file(tmp_path, CHECKPOINT) == stay
+    assert with_file(tmp_path, STATE) == []  # no later trial goes on from any of these
+    assert len(with_file(tmp_path, "kerasft.json")) == 5
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_states_stay_from_which_hyperband_may_go_on(tmp_path, parallel):
+    end(tmp_path, "0", 0.1, bracket=2, round=0)  # the bracket still runs
+    end(tmp_path, "1", 0.2, bracket=2, round=0)  # 4 went on from it
+    end(tmp_path, "2", 0.3, bracket=3, round=0)  # of a bracket that is over, unless another worker runs it
+    end(tmp_path, "3", 0.4, bracket=2, round=2)  # the last round
+    current = end(tmp_path, "4", 0.5, resumed_from="1", bracket=2, round=1)
+    SearchFolder(tmp_path).sweep(1, "max", current, parallel)
+    assert with_file(tmp_path, STATE) == (["0", "2", "4"] if parallel else ["0", "4"])
+    assert with_file(tmp_path, CHECKPOINT) == ["4"]
+
+
+def test_files_of_a_trial_that_still_runs_are_let_alone(tmp_path):
+    current = end(tmp_path, "0", 0.5)
+    running = tmp_path / "trial_1"
+    running.mkdir()
+    (running / CHECKPOINT).touch()
+    (running / STATE).touch()
+    SearchFolder(tmp_path).sweep(1, "max", current, parallel=True)
+    assert with_file(tmp_path, CHECKPOINT) == ["0", "1"] and with_file(tmp_path, STATE) == ["1"]
+
+
+# --- files that a kill has cut short
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A search with one trial that has ended, as keras-tuner writes it, and copies of its files."""
+    oracle = oracle_in(tmp_path)
+    oracle.create_trial("tuner0")
+    end(tmp_path, "0", 0.5)
+    SearchFolder(tmp_path).back_up()
+    return tmp_path
+
+
+def oracle_in(project):
+    oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=5, seed=0)
+    oracle.hyperparameters.Float("rate", 0.0, 1.0)
+    oracle.verbose = 0
+    oracle._set_project_dir(project.parent, project.name)
+    return oracle
+
+
+def cut(path):
+    path.write_text(path.read_text()[:-20])
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json"])
+@pytest.mark.parametrize("content", [b"", b'{"a": [1,', b"\xff\xfe\x00"])
+def test_a_damaged_file_is_put_back_as_it_was(searched, name, content):
+    whole = (searched / name).read_bytes()
+    (searched / name).write_bytes(content)
+    SearchFolder(searched).back_up()  # does not take over what is damaged
+    assert repair_search(str(searched)) == [searched / name]
+    assert (searched / name).read_bytes() == whole
+    assert repair_search(searched) == []
+    oracle_in(searched).reload()
+
+
+def test_a_copy_follows_the_file(searched):
+    (searched / "oracle.json").write_text('{"later": 1}')
+    copy = searched / "kerasft" / "backup" / "oracle.json"
+    SearchFolder(searched).back_up()
+    assert copy.read_text() == '{"later": 1}'
+    os.utime(copy, (0, 0))
+    SearchFolder(searched).back_up()
+    assert copy.stat().st_mtime == 0  # what has not changed is not written again
+
+
+def test_a_trial_that_was_cut_short_as_it_was_made_is_made_again(searched):
+    # keras-tuner writes trial.json first, then oracle.json
+    said = (searched / "oracle.json").read_text()
+    oracle = oracle_in(searched)
+    oracle.reload()
+    oracle.create_trial("tuner0")  # 0 once more, which was running
+    assert oracle.create_trial("tuner1").trial_id == "1"
+    (searched / "oracle.json").write_text(said)
+    cut(searched / "trial_1" / "trial.json")
+    assert repair_search(searched) == [searched / "trial_1" / "trial.json"]
+    again = oracle_in(searched)
+    again.reload()
+    again.create_trial("tuner0")
+    assert again.create_trial("tuner1").trial_id == "1"
+
+
+def test_a_damaged_trial_that_the_oracle_takes_for_running_does_not_keep_it_from_loading(searched):
+    oracle = oracle_in(searched)
+    oracle.reload()
+    oracle.create_trial("tuner0")
+    oracle.create_trial("tuner1")
+    cut(searched / "trial_1" / "trial.json")
+    repair_search(searched)
+    again = oracle_in(searched)
+    again.reload()
+    assert list(again.trials) == ["0"]
+
+
+def test_an_oracle_that_was_cut_short_goes_on_behind_the_last_trial_that_ended(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("tuner0")
+    end(tmp_path, "0", 0.5)
+    SearchFolder(tmp_path).back_up()  # as the trial ends, before keras-tuner notes so
+    oracle.update_trial("0", {"val_loss": 0.5})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+    assert oracle.create_trial("tuner0").trial_id == "1"
+    cut(tmp_path / "oracle.json")
+    repair_search(tmp_path)
+    again = oracle_in(tmp_path)
+    again.reload()
+    assert again.create_trial("tuner0").trial_id == "1"  # not 0 a second time, and 1 is not forgotten
+
+
+def test_what_has_no_copy_is_refused(searched):
+    cut(searched / "oracle.json")
+    (searched / "kerasft" / "backup" / "oracle.json").unlink()
+    with pytest.raises(ValueError, match=r"oracle\.json is damaged, and there is no copy of it"):
+        repair_search(searched)
+
+
+def test_a_trial_that_has_a_result_is_not_thrown_away(searched):
+    cut(searched / "trial_0" / "trial.json")
+    (searched / "kerasft" / "backup" / "trial_0" / "trial.json").unlink()
+    with pytest.raises(ValueError, match=r"trial\.json is damaged"):
+        repair_search(searched)
+    assert (searched / "trial_0" / "trial.json").exists()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: it is directory/project_name of the tuner"):
+        repair_search(tmp_path / "nowhere")
