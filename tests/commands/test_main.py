@@ -22,7 +22,7 @@ def test_help_names_every_command_and_loads_no_tensorflow():
         "import sys, kerasft.commands.main; print(*(name in sys.modules for name in ('tensorflow', 'keras')))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "False False"
+    assert run.stdout.strip() == "[False, False]"
     status, output = kerasft_command("--help")
     assert status == 0
     for name in ("quickstart", "finetune", "search", "export", "verify", "inspect"):
