@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import export
-from kerasft.data.load import load_dataset
+from kerasft.data import load_dataset
 
 LITE0, MOBILENET = "lite0", "mobilenet"
 

@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasft
-from kerasft.data.load import load_dataset
+from kerasft.data import load_dataset
 
 
 @dataclass

@@ -33,8 +33,8 @@ import tensorflow as tf
 from prefix_cache import images_of, private_memory
 
 import kerasft
-from kerasft.search.space import apply
-from kerasft.unfreezing.recipes import schedule_of
+from kerasft.search import apply
+from kerasft.unfreezing import schedule_of
 
 DEPTHS = (9, 12, 14, 16)  # of 19 stages; the head is 18
 

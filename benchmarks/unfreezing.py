@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasft
-from kerasft.learning_rates.multipliers import Multipliers
+from kerasft.learning_rates import Multipliers
 
 
 def updates(optimizer: keras.optimizers.Optimizer, late: bool, steps: int) -> np.ndarray:

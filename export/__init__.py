@@ -46,10 +46,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "ExportError",
     "IO",
-    "Ladder",
     "PRECISIONS",
+    "ExportError",
+    "Ladder",
     "PackError",
     "Parity",
     "Quality",

@@ -199,18 +199,31 @@ def test_private_names_stay_in_the_seams(path):
     assert [n for n in private_names(tree) if n not in own_names(tree)] == []
 
 
-def test_every_source_file_has_its_test_file():
+def modules_under_test(folder):
+    """The modules that the tests in a folder import, and those that these import."""
+    found = set()
+    for test in folder.glob("test_*.py"):
+        found |= imported_modules(ast.parse(test.read_text()))
+    for _ in range(2):
+        for module in list(found):
+            place = ROOT.joinpath(*module.split("."))
+            for path in (place.with_suffix(".py"), place / "__init__.py"):
+                if path.is_file():
+                    found |= imported_modules(ast.parse(path.read_text()))
+    return found
+
+
+def test_every_source_file_has_its_tests():
+    """A file of its name in the folder that mirrors its own, or one there that imports it."""
     missing = []
     for path in sources("kerasft", "export", "examples"):
         parts = path.relative_to(ROOT).parts
-        folder = parts[1:-1] if parts[0] == "kerasft" else parts[:-1]
-        name = "init" if parts[-1] == "__init__.py" else path.stem
-        if name == "init" and len(parts) > 2:  # a face, which a test above looks at
+        folder = ROOT.joinpath("tests", *(parts[1:-1] if parts[0] == "kerasft" else parts[:-1]))
+        if path.name == "__init__.py" and len(parts) > 2:  # a face, which a test above looks at
             continue
-        if (
-            path.read_text().strip().count("\n")
-            and not (ROOT.joinpath("tests", *folder) / f"test_{name}.py").exists()
-        ):
+        name = "init" if path.name == "__init__.py" else path.stem
+        has_own = (folder / f"test_{name}.py").exists() or path.read_text().count("\n") < 2
+        if not has_own and module_of(path) not in modules_under_test(folder):
             missing.append(str(path.relative_to(ROOT)))
     assert missing == []
 

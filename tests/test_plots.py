@@ -5,7 +5,7 @@ import builtins
 import pytest
 
 from kerasft import plots
-from kerasft.search.results.tables import TrialRecord
+from kerasft.search.results.record import TrialRecord
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1]
 

@@ -13,48 +13,58 @@ if keras.backend.backend() != "tensorflow":
         'Set the environment variable KERAS_BACKEND="tensorflow" before Keras is imported.'
     )
 
-from kerasft._keras.layers import (
+from kerasft._keras.call_graph import (
     NotDivisibleError,
     Operation,
     Program,
-    build_for,
     calls,
-    count_steps,
-    customized,
-    description,
-    floating_point_operations,
-    follow_flags,
-    has_losses,
-    impure_operations,
-    in_safe_mode,
-    inner_optimizer,
-    is_distributed,
+    program,
+)
+from kerasft._keras.fit_loop import (
+    build_for,
     keeps_order,
-    learning_rate_is_settable,
+    reads_arrays,
+    replay_epochs,
+    running_fit,
+    start_at,
+    validation_iterator,
+)
+from kerasft._keras.layers import (
+    has_losses,
+    in_safe_mode,
     mask_of,
+    own_trainable_variables,
+    own_variables,
+    random_state,
+    random_variables,
+    set_random_state,
+    sublayers,
+    takes_training,
+    with_mask,
+)
+from kerasft._keras.optimizer import (
+    count_steps,
+    description,
+    inner_optimizer,
+    learning_rate_is_settable,
     must_trace_for,
     newer_optimizer,
     optimizer_state,
     optimizer_variables,
-    own_trainable_variables,
-    own_variables,
-    program,
-    random_state,
-    random_variables,
-    reads_arrays,
-    released_steps,
-    replay_epochs,
-    running_fit,
     set_optimizer_state,
-    set_random_state,
     settable_rate,
-    start_at,
+)
+from kerasft._keras.tracing import (
+    floating_point_operations,
+    impure_operations,
+    released_steps,
+)
+from kerasft._keras.training_step import (
+    customized,
+    follow_flags,
+    is_distributed,
     step_with,
     steps_per_call,
-    sublayers,
-    takes_training,
-    validation_iterator,
-    with_mask,
 )
 
 __all__ = [

@@ -14,10 +14,12 @@ from kerasft.cache.cuts import (
     find_cut,
 )
 from kerasft.cache.inspection import (
-    CacheReport,
     PrefixReport,
     inspect_prefix,
     why_never,
+)
+from kerasft.cache.report import (
+    CacheReport,
 )
 
 __all__ = [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 import os
 import random
 import time
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import keras
@@ -21,9 +19,13 @@ from kerasft.cache.cuts import (
     Prefix,
     find_cut,
 )
-from kerasft.cache.inspection import CacheReport, why_never
+from kerasft.cache.inspection import why_never
+from kerasft.cache.options import _free_disk, _writable
+from kerasft.cache.other_callbacks import _looks_between
 from kerasft.cache.records import Storage, free_memory
-from kerasft.cache.step_function import Plan, Settings, Source
+from kerasft.cache.report import CacheReport
+from kerasft.cache.step_function import Source
+from kerasft.cache.step_plan import Plan, Settings
 from kerasft.freezing import (
     BatchNormPolicy,
     Flags,
@@ -373,45 +375,3 @@ class PrefixCache(keras.callbacks.Callback):
             elif callback is not self and _looks_between(callback):
                 return False
         return True
-
-
-def _looks_between(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback has something to do between two steps, beyond showing how far they are."""
-    shown = (keras.callbacks.ProgbarLogger, keras.callbacks.History, keras.callbacks.TerminateOnNaN)
-    if isinstance(callback, shown) or getattr(callback, "display_only", False):
-        return False
-    if type(callback) in (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore):
-        return callback.save_freq != "epoch"
-    if type(callback) is keras.callbacks.TensorBoard:
-        return callback.update_freq != "epoch"
-    plain = keras.callbacks.Callback
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-    return any(getattr(getattr(callback, h), "__func__", None) is not getattr(plain, h) for h in hooks)
-
-
-def _writable(folder: Any) -> Path:
-    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-        raise TypeError(f'storage is "auto", "memory" or a folder, not {folder!r}.')
-    path = Path(folder)
-    meant = difflib.get_close_matches(str(folder).lower(), ("auto", "memory"), 1)
-    if meant and isinstance(folder, str) and "/" not in folder and not path.exists():
-        raise ValueError(
-            f'storage is "auto", "memory" or a folder; is {folder!r} "{meant[0]}"? A folder of that name is '
-            f'"./{folder}".'
-        )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"PrefixCache can't write into the folder {path}: {error}. Name another one, or use "
-            'storage="auto".'
-        ) from None
-    return path
-
-
-def _free_disk(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize

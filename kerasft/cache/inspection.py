@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,46 +10,6 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.cuts import NoCutError, find_cut, trace_prefix
-
-
-@dataclass
-class CacheReport:
-    """What a `PrefixCache` did in a `fit`; `print` says it in a sentence.
-
-    Attributes:
-        seconds: Of each epoch, validation included.
-        replayed: Whether each epoch was trained from the record.
-        samples: How many samples are recorded, validation data left out.
-        bytes: Bytes of the largest record, validation data included.
-        peak_bytes: The most of it that was in memory at once.
-        cut: The layer whose output was recorded last.
-        on_disk: Whether some of it was on disk.
-        kept: Whether it began with a record that an earlier run had kept.
-        seconds_saved: Estimated by what the frozen layers took for a sample; 0 if they never ran.
-        digest: A name for the set of recorded samples, whatever their order.
-    """
-
-    seconds: list[float] = field(default_factory=list)
-    replayed: list[bool] = field(default_factory=list)
-    samples: int = 0
-    bytes: int = 0
-    peak_bytes: int = 0
-    cut: str = ""
-    on_disk: bool = False
-    kept: bool = False
-    seconds_saved: float = 0.0
-    digest: str = ""
-
-    def __str__(self) -> str:
-        said = f"{self.samples:,} samples were recorded by an earlier run. " if self.kept else ""
-        if not any(self.replayed):
-            return f"{said}No epoch of {len(self.replayed)} was trained from a record."
-        saved = f", which saved about {self.seconds_saved:.0f} s" if self.seconds_saved else ""
-        where = "in memory" if not self.on_disk else "partly on disk" if self.peak_bytes else "on disk"
-        return (
-            f"{said}{sum(self.replayed)} of {len(self.replayed)} epochs trained from a record of "
-            f"{self.samples:,} samples ({self.bytes / 1e6:.1f} MB, {where}; last at {self.cut!r}){saved}."
-        )
 
 
 @dataclass(frozen=True)

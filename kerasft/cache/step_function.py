@@ -11,8 +11,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,74 +25,32 @@ from kerasft.cache.cuts import (
     NoCutError,
     Prefix,
     Suffix,
+    leaves,
     trace_prefix,
+    without_optionals,
 )
 from kerasft.cache.later_cut import bridge
 from kerasft.cache.recording import Recording
-from kerasft.cache.records import Kept, Passes, Storage, StorageError, keep, kept
-from kerasft.cache.samples import (
-    check_spec,
-    identities,
-    leaves,
-    without_optionals,
+from kerasft.cache.records import (
+    Kept,
+    Passes,
+    Storage,
+    StorageError,
+    keep,
+    kept,
 )
+from kerasft.cache.samples import check_spec, identities
+from kerasft.cache.step_plan import Plan, Settings
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**26  # of recorded rows that go into one call of several steps
+
+
 COMPARE_SECONDS = 0.2  # a comparison that takes longer is made in the first, second, fourth, eighth … replay
+
+
 PROBED = 4  # samples of a kept record that are computed anew
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a `Source` needs to know once.
-
-    Attributes:
-        training: Whether it trains the model, rather than testing it.
-        dtype: Of recorded floats: "float32" for what was computed, or "float16".
-        verify: Whether the source is compared with the record.
-        views: How many epochs are recorded, to be used in turn.
-        seed: For permutations.
-        folder: Where records are kept for later runs; None keeps none.
-        trusted: Whether the source is known to be the one that a kept record was made from, so that training
-            can begin with the record at once.
-    """
-
-    training: bool
-    dtype: str
-    verify: bool
-    views: int
-    seed: int
-    folder: Path | None
-    trusted: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a `Source` needs to know before a step is traced.
-
-    Attributes:
-        cuts: Finds the cuts, as in `trace_prefix`.
-        moving: Calls that are known not to be deterministic.
-        traced: Prefixes that were traced before.
-        repeats: Whether the data are the same in each epoch for certain.
-        ordered: Whether they come in the same order for certain.
-        ahead: Whether several steps may be taken before the first of them is reported.
-        first_epoch: Where `fit` began.
-        steps: How many steps Keras expects of one call.
-        below: Finds the cuts before the one in force at which there may be a record, the last one first.
-    """
-
-    cuts: Callable[[Any], list[Cut]]
-    moving: set[int]
-    traced: list[Prefix]
-    repeats: bool
-    ordered: bool
-    ahead: bool
-    first_epoch: int
-    steps: int
-    below: Callable[[], Iterator[Cut]] = lambda: iter(())
 
 
 class Source:

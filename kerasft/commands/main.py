@@ -24,8 +24,7 @@ from kerasft.commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from kerasft.commands.finetune_job import Outcome
-    from kerasft.commands.search_job import SearchOutcome
+    from kerasft.commands.outcome import Outcome, SearchOutcome
 
 
 @app.command()
@@ -39,7 +38,8 @@ def quickstart(
     """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file."""
     with errors():
         load_libraries()
-        from kerasft.commands.finetune_job import Settings, run
+        from kerasft.commands.finetune_job import run
+        from kerasft.commands.settings import Settings
         from kerasft.commands.workspace import check_free, discard_unfinished
         from kerasft.data import load_dataset
         from kerasft.examples import efficientnet_lite0
@@ -103,7 +103,8 @@ def finetune(
         if min(phases) < 1:
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
         load_libraries()
-        from kerasft.commands.finetune_job import Settings, run
+        from kerasft.commands.finetune_job import run
+        from kerasft.commands.settings import Settings
         from kerasft.commands.workspace import check_free
 
         check_free(out, overwrite, resume)
@@ -168,7 +169,8 @@ def search(
         low, high = numbers(input_range, float, "--input-range", 2)
         slowest, fastest = numbers(learning_rate, float, "--learning-rate", 2)
         load_libraries()
-        from kerasft.commands.search_job import SearchSettings, run
+        from kerasft.commands.search_job import run
+        from kerasft.commands.settings import SearchSettings
         from kerasft.commands.workspace import check_free
 
         check_free(out, overwrite, resume)

@@ -6,98 +6,26 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console
 
-from kerasft.commands.finetune_job import build_classifier, identity_of
+from kerasft.commands.classifier import build_classifier
+from kerasft.commands.live_table import _LiveTable
+from kerasft.commands.outcome import SearchOutcome
+from kerasft.commands.settings import TUNERS, SearchSettings, identity_of
 from kerasft.commands.workspace import workspace
 from kerasft.data import ImageData
 from kerasft.hub import load_backbone
-from kerasft.search import ExportedAccuracy, FreezeDepthSearch, TrialRecord, ranked, repair_search, table
-from kerasft.unfreezing import Recipe
-
-TUNERS = ("bayesian", "random", "grid", "hyperband")
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """What a search needs beside its data.
-
-    Attributes:
-        handle: The backbone: what `kerasft.hub.load_backbone` takes.
-        out: The folder that is made.
-        image_size: Side of the square images in pixels.
-        input_range: Range of pixel values that the backbone expects.
-        tuner: Which of keras-tuner's: "bayesian", "random", "grid" or "hyperband".
-        trials: How many trials at the most; Hyperband has its own number.
-        epochs: Of a trial; for Hyperband the most.
-        depths: Freeze depths or names of stages to choose from; None: all.
-        recipes: Names of recipes to choose from; None: all.
-        learning_rate: Range of base learning rates.
-        precision: Of the .tflite file whose accuracy is the score; None: the score is Keras's own.
-        max_bytes: The largest such file; None for any.
-        max_ms: Its longest latency here, in milliseconds; None for any.
-        budget: Seconds behind which no further trial begins; None for no limit.
-        batch_norm: As in `load_backbone`.
-        overwrite: Whether `out` may be replaced, and an unfinished search of it discarded.
-        resume: Whether to go on with an unfinished search of `out`.
-        seed: For weights, order and the tuner.
-        trust: As in `load_backbone`.
-    """
-
-    handle: str
-    out: Path
-    image_size: int = 224
-    input_range: tuple[float, float] = (0.0, 1.0)
-    tuner: str = "bayesian"
-    trials: int = 20
-    epochs: int = 5
-    depths: tuple[int | str, ...] | None = None
-    recipes: tuple[Recipe, ...] | None = None
-    learning_rate: tuple[float, float] = (1e-4, 1e-2)
-    precision: str | None = None
-    max_bytes: int | None = None
-    max_ms: float | None = None
-    budget: float | None = None
-    batch_norm: str = "inference"
-    overwrite: bool = False
-    resume: bool = False
-    seed: int = 0
-    trust: bool = False
-
-
-@dataclass(frozen=True)
-class SearchOutcome:
-    """What a search made.
-
-    Attributes:
-        records: All trials.
-        objective: Name of the score.
-        accuracy: Test accuracy of the best model.
-        seconds: Whole time.
-        out: The folder.
-        files: Names of the files in it.
-    """
-
-    records: list[TrialRecord]
-    objective: str
-    accuracy: float
-    seconds: float
-    out: Path
-    files: list[str]
-
-    @property
-    def best(self) -> TrialRecord:
-        """The best trial."""
-        return ranked(self.records, "max")[0]
+from kerasft.search import (
+    ExportedAccuracy,
+    FreezeDepthSearch,
+    ranked,
+    repair_search,
+)
 
 
 def run(data: ImageData, settings: SearchSettings, console: Console | None = None) -> SearchOutcome:
@@ -182,63 +110,3 @@ def _tuner(search: FreezeDepthSearch, settings: SearchSettings, folder: Path) ->
             "grid": keras_tuner.GridSearch,
         }
         return tuners[settings.tuner](search, max_trials=settings.trials, **common)
-
-
-class _LiveTable:
-    """The trials so far, the best first, and what the running one does."""
-
-    def __init__(
-        self,
-        search: FreezeDepthSearch,
-        tuner: keras_tuner.Tuner,
-        settings: SearchSettings,
-        console: Console,
-    ) -> None:
-        self.search, self.tuner, self.settings, self.console = search, tuner, settings, console
-        self.records: list[TrialRecord] = []
-        self.progress = _Progress(self._show_progress)
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> _LiveTable:
-        self.records = self.search.results(self.tuner)
-        self.search.on_trial_end = self._show_trial
-        self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._live.stop()
-
-    def _show_trial(self, record: TrialRecord) -> None:
-        self.records = [*(r for r in self.records if r.trial != record.trial), record]
-        if not self.console.is_terminal:
-            score = "no score" if record.score is None else f"{record.score:.4f}"
-            self.console.print(
-                f"trial {record.trial}: {score}, {record.recipe.replace('_', ' ')}, trains from "
-                f"{record.trains_from}, {record.epochs} epochs, {record.seconds:.1f} s {record.status}",
-                highlight=False,
-            )
-        self._update("")
-
-    def _show_progress(self, epoch: int, epochs: int) -> None:
-        most = "" if self.settings.tuner == "hyperband" else f" of {self.settings.trials}"
-        self._update(f"trial {len(self.records) + 1}{most}, epoch {epoch + 1} of {epochs}")
-
-    def _update(self, text: str) -> None:
-        if self.console.is_terminal:
-            self._live.update(Group(table(self.records, "max", most=10), Text(text)), refresh=True)
-
-
-class _Progress(keras.callbacks.Callback):
-    """Says which epoch begins; all of keras-tuner's copies are the same."""
-
-    display_only = True
-
-    def __init__(self, show: Callable[[int, int], None]) -> None:
-        super().__init__()
-        self.show = show
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Progress:
-        return _Progress(self.show)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.show(epoch, self.params["epochs"])

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import dataclasses
-import difflib
-import gzip
-import logging
 import os
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-logger = logging.getLogger(__name__)
+from kerasft.data.digits import _digits
+from kerasft.data.folder import _folder
+from kerasft.data.split import _divide, _limited
+from kerasft.data.tfds import _tfds
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 _CACHE_BYTES = 1_000_000_000
 
 
@@ -47,18 +42,6 @@ class ImageData:
     train_size: int
     validation_size: int
     test_size: int
-    skipped: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Images still to be read, their labels, and the part of each: 0 train, 1 validation, 2 test."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    read: Callable[[tf.Tensor], tf.Tensor]
-    class_names: tuple[str, ...]
-    parts: np.ndarray
     skipped: tuple[Path, ...] = ()
 
 
@@ -151,217 +134,3 @@ def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
     if image.shape[-1] == 1:
         image = tf.image.grayscale_to_rgb(image)
     return tf.ensure_shape(image[..., :3], (size, size, 3))
-
-
-def _limited(found: _Source, limit: int | None, rng: np.random.Generator) -> _Source:
-    if limit is None or limit >= len(found.labels):
-        return found
-    if limit < 2 * len(found.class_names):
-        raise ValueError(f"limit={limit} is too few for {len(found.class_names)} classes.")
-    rows = rng.permutation(len(found.labels))
-    keep: list[int] = []
-    for part in np.unique(found.parts):
-        share = max(1, round(limit * float(np.mean(found.parts == part))))
-        by_class = [
-            rows[(found.labels[rows] == c) & (found.parts[rows] == part)]
-            for c in range(len(found.class_names))
-        ]
-        each = max(1, share // len(by_class))
-        keep += [int(i) for group in by_class for i in group[:each]]
-    chosen = np.sort(np.array(keep))
-    return dataclasses.replace(
-        found, images=found.images[chosen], labels=found.labels[chosen], parts=found.parts[chosen]
-    )
-
-
-def _divide(
-    found: _Source, validation_fraction: float, test_fraction: float, rng: np.random.Generator
-) -> np.ndarray:
-    """0 for training, 1 for validation, 2 for test; what the source has not divided (-1, 0) by class."""
-    parts = found.parts.copy()
-    for wanted, fraction, missing in (
-        (2, test_fraction, not np.any(parts == 2)),
-        (1, validation_fraction, not np.any(parts == 1)),
-    ):
-        if not missing:
-            continue
-        pool = np.flatnonzero(parts == 0)
-        total = round(len(pool) * fraction)
-        groups = [pool[found.labels[pool] == c] for c in range(len(found.class_names))]
-        few = [found.class_names[c] for c, group in enumerate(groups) if len(group) < 2]
-        if few:
-            raise ValueError(
-                f"Too few images to divide them: the classes {few} have fewer than two for training and "
-                "the rest. Add images, or leave these classes out."
-            )
-        exact = np.array([len(group) * fraction for group in groups])
-        counts = np.maximum(1, np.floor(exact).astype(int))
-        for c in np.argsort(counts - exact)[: max(0, total - int(counts.sum()))]:
-            counts[c] += 1
-        for group, count in zip(groups, counts, strict=True):
-            parts[rng.permutation(group)[: min(count, len(group) - 1)]] = wanted
-    return parts
-
-
-# --- sources -----------------------------------------------------------------------------------------
-
-
-def _digits() -> _Source:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError('The digits come with scikit-learn: pip install "kerasft[demo]"') from error
-    digits = load_digits()
-    images = np.rint(digits.images[..., None] * (255 / 16)).astype("uint8")
-    names = tuple(str(n) for n in digits.target_names)
-    labels = digits.target.astype("int32")
-    return _Source(images, labels, lambda image: image, names, np.zeros(len(labels), int))
-
-
-def _decode(path: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
-
-
-def _folder(root: Path, skip_corrupt: bool) -> _Source:
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f'There is no folder {root}. Give a folder with a folder of images for each class, "tfds:NAME", '
-            'or "digits".'
-        )
-    folders = {p.name: p for p in _subfolders(root)}
-    roots = {0: root}
-    if "train" in folders:
-        held = {2: folders.get("test"), 1: folders.get("validation", folders.get("val"))}
-        roots = {0: folders["train"], **{part: p for part, p in held.items() if p is not None}}
-    names = [p.name for p in _subfolders(roots[0])]
-    if not names:
-        raise ValueError(f"{roots[0]} has no folders; make one for each class and put its images there.")
-    paths: list[Path] = []
-    labels: list[int] = []
-    parts: list[int] = []
-    for part, base in roots.items():
-        extra = {p.name for p in _subfolders(base)} - set(names)
-        if extra:
-            raise ValueError(f"{base} has classes that {roots[0]} lacks: {sorted(extra)}.")
-        for label, name in enumerate(names):
-            files = sorted(
-                p
-                for p in (base / name).rglob("*")
-                if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
-            )
-            if not files:
-                raise ValueError(f"{base / name} holds no image ({', '.join(_SUFFIXES)}).")
-            paths += files
-            labels += [label] * len(files)
-            parts += [part] * len(files)
-    bad = _corrupt(paths)
-    if bad and not skip_corrupt:
-        shown = "\n".join(f"- {paths[i]}: {bad[i]}" for i in list(bad)[:10])
-        raise ValueError(
-            f"{len(bad)} of {len(paths)} images can't be read. Mend or remove them, or pass "
-            f"skip_corrupt=True (--skip-corrupt):\n{shown}"
-        )
-    keep = [i for i in range(len(paths)) if i not in bad]
-    return _Source(
-        np.array([str(paths[i]) for i in keep]),
-        np.array([labels[i] for i in keep], "int32"),
-        _decode,
-        tuple(names),
-        np.array([parts[i] for i in keep], int),
-        tuple(paths[i] for i in sorted(bad)),
-    )
-
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-
-
-def _corrupt(paths: Sequence[Path]) -> dict[int, str]:
-    """The images that can't be decoded, with the reason."""
-
-    def check(path: Path) -> str | None:
-        try:
-            _decode(tf.constant(str(path)))
-        except (tf.errors.OpError, ValueError) as error:
-            return re.sub(r"{{.*?}}\s*|\[Op:.*", "", str(error)).strip()[:120]
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        reasons = list(pool.map(check, paths))
-    return {i: reason for i, reason in enumerate(reasons) if reason is not None}
-
-
-def _tfds(name: str, data_dir: str | os.PathLike[str] | None) -> _Source:
-    raw = _raw_fashion_mnist(data_dir) if name == "fashion_mnist" else None
-    if raw is not None:
-        return raw
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
-    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
-        near = difflib.get_close_matches(name, tfds.list_builders(), n=5)
-        hint = f" Near it are {near}." if near else ""
-        raise ValueError(f"tensorflow-datasets has no data set {name!r}.{hint}") from error
-    features = builder.info.features
-    if not {"image", "label"} <= set(features or {}) or not hasattr(features["label"], "names"):
-        raise ValueError(f"{name} has no images with a class label; its features are {list(features or {})}.")
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # tfds lets errors of many libraries through
-        raise ConnectionError(
-            f"{name} could not be downloaded or prepared: {error}. Check the connection, or prepare it "
-            "elsewhere and pass its folder as data_dir (--data-dir)."
-        ) from error
-    images, labels, parts = [], [], []
-    for split, part in (("train", 0), ("validation", 1), ("test", 2)):
-        if split in builder.info.splits:
-            for row in builder.as_dataset(split=split):
-                images.append(tf.io.encode_png(row["image"]).numpy())
-                labels.append(int(row["label"]))
-                parts.append(part)
-    if not np.any(np.array(parts) == 0):
-        raise ValueError(f"{name} has no split `train`, only {list(builder.info.splits)}.")
-
-    def read(image: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_png(image, channels=3)
-
-    names = tuple(features["label"].names)
-    return _Source(np.array(images, object), np.array(labels, "int32"), read, names, np.array(parts))
-
-
-_FASHION = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-_FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-
-
-def _raw_fashion_mnist(data_dir: str | os.PathLike[str] | None) -> _Source | None:
-    """Fashion-MNIST from its four original files, in `data_dir` or from Debian's package; None without."""
-    for folder in (Path(data_dir) if data_dir is not None else None, _FASHION_FOLDER):
-        files = [
-            None if folder is None else folder / f"{split}-{kind}-ubyte.gz"
-            for split in ("train", "t10k")
-            for kind in ("images-idx3", "labels-idx1")
-        ]
-        if not all(file is not None and file.is_file() for file in files):
-            continue
-        logger.info("Fashion-MNIST is read from %s.", folder)
-        arrays = [_idx(file) for file in files if file is not None]
-        images = np.concatenate([arrays[0], arrays[2]])[..., None]
-        labels = np.concatenate([arrays[1], arrays[3]]).astype("int32")
-        parts = np.repeat([0, 2], [len(arrays[0]), len(arrays[2])])
-        return _Source(images, labels, lambda image: image, _FASHION, parts)
-    return None
-
-
-def _idx(path: Path) -> np.ndarray:
-    """An array of bytes in the IDX format: two zeros, the type, the number of axes, their lengths."""
-    content = gzip.decompress(path.read_bytes())
-    axes = content[3]
-    shape = np.frombuffer(content, ">i4", axes, offset=4)
-    if content[:3] != b"\x00\x00\x08" or len(content) != 4 + 4 * axes + int(np.prod(shape)):
-        raise ValueError(f"{path} is damaged: it is no whole IDX file of bytes.")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

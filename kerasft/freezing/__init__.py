@@ -6,13 +6,15 @@ changes. This folder sets flags in the one order that works, and puts them back 
 
 from kerasft.freezing.by_depth import (
     BatchNormPolicy,
-    Flags,
-    check_batch_norm,
     freeze,
     freeze_depth,
     frozen,
-    set_depth,
     unfreeze,
+)
+from kerasft.freezing.flags import (
+    Flags,
+    check_batch_norm,
+    set_depth,
 )
 
 __all__ = [

@@ -1,5 +1,8 @@
 """TF Hub backbones as ordinary Keras 3 models, divided into stages that freeze and thaw one by one."""
 
+from kerasft.hub.handles import (
+    resolve,
+)
 from kerasft.hub.hub_stage import (
     BatchNormPolicy,
     HubStage,
@@ -7,7 +10,6 @@ from kerasft.hub.hub_stage import (
 )
 from kerasft.hub.load import (
     load_backbone,
-    resolve,
 )
 
 __all__ = [

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import urllib.error
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasft.hub.blueprint import Blueprint, InputShape, read
+from kerasft.hub.blueprint import Blueprint, read
 from kerasft.hub.divide import Part
+from kerasft.hub.handles import resolve
 from kerasft.hub.hub_stage import BatchNormPolicy, HubStage, check_policy
 from kerasft.hub.memory import Memory, fingerprint
-
-__all__ = ["HubStage", "load_backbone", "resolve"]
+from kerasft.hub.signature import InputShape
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["HubStage", "load_backbone", "resolve"]
+
+
 # What was read from SavedModels: a search asks for the same backbone again in each trial.
 _MEMORY: Memory[Blueprint] = Memory(entries=4, nbytes=2**29)
-_KAGGLE = re.compile(r"\w[\w.-]*(/\w[\w.-]*){3,4}")
 
 
 def load_backbone(
@@ -96,45 +97,6 @@ def load_backbone(
     model = _connect(layers, blueprint, Path(os.fspath(handle)).name)
     model.trainable = trainable
     return model
-
-
-def resolve(handle: str | os.PathLike[str]) -> str:
-    """The local folder of a handle, downloaded by tensorflow-hub if need be (cached in TFHUB_CACHE_DIR).
-
-    Args:
-        handle: As in `load_backbone`.
-
-    Returns:
-        The path of the SavedModel's folder.
-
-    Raises:
-        FileNotFoundError, ConnectionError, TypeError, ValueError: As in `load_backbone`.
-    """
-    if not isinstance(handle, str | os.PathLike):
-        raise TypeError(f"A handle is a URL, a Kaggle handle or a folder, not {handle!r}.")
-    handle = os.fspath(handle)
-    if tf.io.gfile.isdir(handle):
-        return handle
-    if "://" not in handle:
-        if os.path.exists(handle):
-            raise ValueError(f"{handle} is a file. Give the folder that holds saved_model.pb.")
-        if not _KAGGLE.fullmatch(handle):
-            raise FileNotFoundError(
-                f"There is no folder {handle!r}. Give the path of a SavedModel's folder, a URL, or a Kaggle "
-                "handle of the form owner/model/framework/variation/version."
-            )
-        handle = f"https://www.kaggle.com/models/{handle}"
-    import tensorflow_hub
-
-    try:
-        return tensorflow_hub.resolve(handle)
-    except (OSError, urllib.error.URLError, tf.errors.OpError, EOFError) as error:
-        raise ConnectionError(
-            f"{handle} could not be downloaded: {error}. Check the address and the connection, or download "
-            "the model by hand, unpack it, and give its folder."
-        ) from error
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"tensorflow-hub can't resolve {handle!r}: {error}") from error
 
 
 def _key(path: str, input_shape: InputShape, *arguments: Any) -> tuple[Any, str] | None:

@@ -7,6 +7,9 @@ from kerasft.learning_rates.finder import (
     LearningRateCurve,
     find_learning_rate,
 )
+from kerasft.learning_rates.gradient_norms import (
+    relative_gradient_norms,
+)
 from kerasft.learning_rates.multipliers import (
     Multipliers,
     discriminative,
@@ -21,6 +24,7 @@ __all__ = [
     "discriminative",
     "find_learning_rate",
     "layerwise_decay",
+    "relative_gradient_norms",
     "resolve_multipliers",
     "with_lr_multipliers",
 ]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kerasft import _keras, plots
+from kerasft import _keras
+from kerasft.learning_rates.figure import learning_rate_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ class LearningRateCurve:
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the curve with both suggestions, and save it if there is a path."""
         marks = {"valley": self.valley, "steepest slope": self.steepest}
-        return plots.learning_rate_curve(
+        return learning_rate_curve(
             self.learning_rates.tolist(), self.losses.tolist(), self.smoothed.tolist(), marks, path
         )
 

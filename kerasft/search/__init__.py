@@ -20,11 +20,15 @@ from kerasft.search.results import (
     repair_search,
     table,
 )
+from kerasft.search.space import (
+    apply,
+)
 
 __all__ = [
     "ExportedAccuracy",
     "FreezeDepthSearch",
     "TrialRecord",
+    "apply",
     "ranked",
     "repair_search",
     "search_on_ray",

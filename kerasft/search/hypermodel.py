@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import inspect
 import json
@@ -23,9 +22,11 @@ import keras_tuner
 from kerasft import _keras
 from kerasft.cache import PrefixCache
 from kerasft.freezing import BatchNormPolicy, check_batch_norm
-from kerasft.plots import trials_by_depth
+from kerasft.search.build import _copies, _takes_hyperparameters, targets_of
 from kerasft.search.exported_accuracy import ExportedAccuracy, holdout_of
+from kerasft.search.failures import _is_of_a_full_disk
 from kerasft.search.guess_loss import loss_for
+from kerasft.search.preflight import describe_data
 from kerasft.search.results import (
     SearchFolder,
     TrialRecord,
@@ -33,6 +34,7 @@ from kerasft.search.results import (
     read_trials,
     to_csv,
     to_json,
+    trials_by_depth,
     write_hparams,
     write_text,
 )
@@ -47,10 +49,8 @@ from kerasft.search.trial import (
     TrialRun,
     TrialTraining,
     as_it_was,
-    describe_data,
     fingerprints,
     loading_checkpoints,
-    targets_of,
 )
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Recipe
@@ -58,7 +58,6 @@ from kerasft.unfreezing import GradualUnfreezing, Recipe
 logger = logging.getLogger(__name__)
 
 EPOCHS = 5  # of a trial, where nobody says
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FreezeDepthSearch(keras_tuner.HyperModel):
@@ -475,31 +474,3 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
             folder.check_identity(self._identity_of_model())
             self._told.add(str(folder.project))
         return tuner
-
-
-def _is_of_a_full_disk(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and (error.errno in _FULL or "No space left" in str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _copies(metrics: Sequence[Any] | None) -> list[Any] | None:
-    """Metrics for one model more; each counts for itself."""
-    if metrics is None:
-        return None
-    return [type(m).from_config(m.get_config()) if isinstance(m, keras.Metric) else m for m in metrics]
-
-
-def _takes_hyperparameters(build_model: Callable[..., Any]) -> bool:
-    """Whether a function wants to have keras-tuner's `hp`."""
-    try:
-        parameters = inspect.signature(build_model).parameters.values()
-    except ValueError:  # it does not say
-        return True
-    return any(
-        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-        and (p.default is p.empty or p.name == "hp")
-        for p in parameters
-    )

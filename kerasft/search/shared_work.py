@@ -23,7 +23,13 @@ import keras_tuner
 import numpy as np
 
 from kerasft import _keras
-from kerasft.cache import Cut, NoCutError, PrefixCache, find_cut, why_never
+from kerasft.cache import (
+    Cut,
+    NoCutError,
+    PrefixCache,
+    find_cut,
+    why_never,
+)
 from kerasft.freezing import BatchNormPolicy, Flags, set_depth
 from kerasft.search.results import is_better, partial_name, write_text
 from kerasft.stages import Stage, Stages

@@ -5,13 +5,19 @@ frozen and the rest train. This folder finds the stages of a model; `kerasft.hub
 to divide a SavedModel the same way.
 """
 
-from kerasft.stages.find import (
-    Stage,
-    Stages,
-    cut_points,
-    find_stages,
+from kerasft.stages.blocks import (
     group_blocks,
     unique_names,
+)
+from kerasft.stages.dominators import (
+    cut_points,
+)
+from kerasft.stages.find import (
+    find_stages,
+)
+from kerasft.stages.stage import (
+    Stage,
+    Stages,
 )
 
 __all__ = [

@@ -7,20 +7,22 @@ timing around both, and its state is saved with the optimizer's.
 from kerasft.unfreezing.callback import (
     GradualUnfreezing,
 )
+from kerasft.unfreezing.phase import (
+    Phase,
+)
 from kerasft.unfreezing.recipes import (
     RECIPES,
     Recipe,
     schedule_of,
 )
 from kerasft.unfreezing.schedule import (
-    Phase,
     UnfreezingSchedule,
 )
 
 __all__ = [
+    "RECIPES",
     "GradualUnfreezing",
     "Phase",
-    "RECIPES",
     "Recipe",
     "UnfreezingSchedule",
     "schedule_of",

@@ -16,12 +16,15 @@ from kerasft.freezing import (
     check_batch_norm,
     set_depth,
 )
-from kerasft.learning_rates import Multipliers, resolve_multipliers
+from kerasft.learning_rates import Multipliers, relative_gradient_norms, resolve_multipliers
 from kerasft.stages import Stages, find_stages
-from kerasft.unfreezing.frozen_check import Audit, PhaseReport, relative_gradient_norms
-from kerasft.unfreezing.phase_clock import PhaseClock, check_monitors
+from kerasft.unfreezing.checks import check_monitors
+from kerasft.unfreezing.frozen_check import Audit
+from kerasft.unfreezing.phase import Phase
+from kerasft.unfreezing.phase_clock import PhaseClock
+from kerasft.unfreezing.phase_report import PhaseReport
 from kerasft.unfreezing.run_state import RunState
-from kerasft.unfreezing.schedule import Phase, UnfreezingSchedule, as_schedule
+from kerasft.unfreezing.schedule import UnfreezingSchedule, as_schedule
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,70 +11,7 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.stages import Stages
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """What happened to one stage in one phase.
-
-    Attributes:
-        name: The stage.
-        trained: Whether it trained.
-        learning_rate: Its learning rate at the end of the phase, factors and warm-up included (the largest
-            of its weights').
-        weight_decay: The share of a weight that decoupled weight decay takes away at each step, at the end
-            of the phase (the largest of its weights').
-        largest_change: Largest absolute difference of a weight from the phase's beginning.
-        mean_change: Mean absolute difference of its weights from the phase's beginning.
-        steps: Optimizer steps since it was thawed for the first time.
-    """
-
-    name: str
-    trained: bool
-    learning_rate: float
-    weight_decay: float
-    largest_change: float
-    mean_change: float
-    steps: int
-
-
-@dataclass(frozen=True)
-class PhaseReport:
-    """What happened in one phase; `print` shows a table.
-
-    Attributes:
-        index: The phase, from 0.
-        depth: Its freeze depth.
-        epochs: First and last of its epochs, from 0. A resumed run counts from where it was resumed.
-        best_epoch: The epoch whose weights it went back to, or None.
-        frozen_weights: How many frozen weights were compared after each epoch, all equal to the bit.
-        stages: One report for each stage, from the input on.
-    """
-
-    index: int
-    depth: int
-    epochs: tuple[int, int]
-    best_epoch: int | None
-    frozen_weights: int
-    stages: tuple[StageReport, ...]
-
-    def __str__(self) -> str:
-        first, last = self.epochs
-        back = "" if self.best_epoch is None else f", back to epoch {self.best_epoch}"
-        title = f"Phase {self.index}, freeze depth {self.depth}, epochs {first} to {last}{back}"
-        rows = [("stage", "trained", "rate", "decay", "largest change", "mean change", "steps")]
-        for stage in self.stages:
-            numbers = (
-                f"{stage.learning_rate:.2e}" if stage.trained else "",
-                f"{stage.weight_decay:.2e}" if stage.trained else "",
-                f"{stage.largest_change:.2e}" if stage.largest_change else "0",
-                f"{stage.mean_change:.2e}" if stage.mean_change else "0",
-                str(stage.steps),
-            )
-            rows.append((stage.name, "yes" if stage.trained else "no", *numbers))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        return "\n".join([title, *lines])
+from kerasft.unfreezing.phase_report import PhaseReport, StageReport
 
 
 class Audit:
@@ -143,29 +79,6 @@ class Audit:
                 )
             )
         return PhaseReport(index, depth, epochs, best, len(self.frozen), tuple(rows))
-
-
-def relative_gradient_norms(stages: Stages, norms: dict[int, float]) -> list[float]:
-    """Auto-RGN: the relative gradient norm of each stage, divided by the largest of them.
-
-    Args:
-        stages: The stages of a model.
-        norms: Norm of the gradient by `id` of the variable; frozen ones have none, or 0.
-
-    Returns:
-        A factor from 0 to 1 for each stage: `(‖g‖ / ‖w‖) / max(‖g‖ / ‖w‖)`.
-
-    References:
-        Lee et al. (2023), Surgical Fine-Tuning, arXiv:2210.11466, section 4.
-    """
-    ratios = []
-    for stage in stages:
-        variables = [v for layer in stage.layers for v in _keras.own_trainable_variables(layer)]
-        gradient = np.sqrt(sum(norms.get(id(v), 0.0) ** 2 for v in variables))
-        weight = np.sqrt(sum(float(np.sum(v.numpy().astype("float64") ** 2)) for v in variables))
-        ratios.append(float(gradient / weight) if weight else 0.0)
-    largest = max(ratios, default=0.0)
-    return [ratio / largest if largest > 0 else 1.0 for ratio in ratios]
 
 
 def _still(layer: keras.Layer) -> Sequence[keras.Variable]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from kerasft.stages import Stages
-from kerasft.unfreezing.schedule import Phase, UnfreezingSchedule
+from kerasft.unfreezing.phase import Phase
+from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 Recipe = Literal["frozen_head", "head_then_all", "one_stage_at_a_time", "linear_probe_then_finetune"]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)

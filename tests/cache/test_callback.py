@@ -943,7 +943,7 @@ def test_float16_that_can_not_hold_the_values():
 
 
 def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
-    from kerasft.cache.records.storage import Column
+    from kerasft.cache.records.table import Column
 
     append, calls = Column.append, []
 

@@ -8,7 +8,7 @@ from kerasft import _keras
 from kerasft.cache.cuts.find import find_cut
 from kerasft.cache.later_cut import BATCH, bridge
 from kerasft.cache.records.record_files import Kept
-from kerasft.cache.records.replay_order import Index
+from kerasft.cache.records.sample_index import Index
 from kerasft.cache.records.storage import Storage
 
 COUNT = BATCH + 7  # a whole piece, and a rest

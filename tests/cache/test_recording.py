@@ -7,9 +7,11 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.cuts.find import find_cut
-from kerasft.cache.recording import Recording, Values, Weights
+from kerasft.cache.frozen_weights import Weights
+from kerasft.cache.recording import Recording, Values
 from kerasft.cache.records.repeat_detector import Passes
-from kerasft.cache.records.storage import Storage, StorageError
+from kerasft.cache.records.storage import Storage
+from kerasft.cache.records.table import StorageError
 
 
 def test_what_is_recorded_and_what_is_missing():

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasft.cache.records.storage import StorageError
-from kerasft.cache.samples import (
-    check_rows,
-    check_spec,
-    identities,
-    leaves,
-    packed,
-    without_optionals,
-)
+from kerasft.cache.cuts.batches import leaves, packed, without_optionals
+from kerasft.cache.records.table import StorageError
+from kerasft.cache.samples import check_rows, check_spec, identities
 
 
 def ids(*arrays):

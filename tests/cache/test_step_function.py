@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.cuts.find import NoCutError, find_cut
+from kerasft.cache.cuts.cut import NoCutError
+from kerasft.cache.cuts.find import find_cut
 from kerasft.cache.records.storage import Storage
-from kerasft.cache.step_function import Plan, Settings, Source
+from kerasft.cache.step_function import Source
+from kerasft.cache.step_plan import Plan, Settings
 
 
 class Bench:

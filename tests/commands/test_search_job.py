@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from kerasft import export
-from kerasft.commands.search_job import SearchSettings, run
+from kerasft.commands.search_job import run
+from kerasft.commands.settings import SearchSettings
 from kerasft.data.load import load_dataset
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import kerasft
 from kerasft import _keras
-from kerasft.freezing.by_depth import Flags, check_batch_norm
+from kerasft.freezing.flags import Flags, check_batch_norm
 
 
 def weights_of(stages):

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasft.hub.divide import (
-    balance,
-    divide,
-    layer_paths,
-    scales_and_offsets,
-)
+from kerasft.hub.divide import divide
 from kerasft.hub.flatten import flatten
+from kerasft.hub.normalization import scales_and_offsets
+from kerasft.hub.stage_names import balance, layer_paths
 
 
 def graphs(path, modes=(False,)):

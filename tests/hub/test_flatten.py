@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasft.hub.flatten import flatten, gradients_are_recorded, node_of
+from kerasft.hub.flat_graph import node_of
+from kerasft.hub.flatten import flatten, gradients_are_recorded
 
 
 def load(path, training=False):

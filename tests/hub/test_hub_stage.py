@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kerasft
-from kerasft.freezing.by_depth import Flags
+from kerasft.freezing.flags import Flags
 from kerasft.hub.graph_function import GraphFunction
 from kerasft.hub.load import HubStage, load_backbone
 

@@ -16,7 +16,8 @@ import tensorflow as tf
 import tensorflow_hub
 
 import kerasft
-from kerasft.hub.load import HubStage, load_backbone, resolve
+from kerasft.hub.handles import resolve
+from kerasft.hub.load import HubStage, load_backbone
 from kerasft.hub.memory import Memory
 
 IMAGES = np.random.default_rng(5).normal(0, 1, (6, 8, 8, 3)).astype("float32")

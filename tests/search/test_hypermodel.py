@@ -21,7 +21,7 @@ import kerasft
 from kerasft import FreezeDepthSearch
 from kerasft.cache import step_function
 from kerasft.search.results import folder as search_folder
-from kerasft.search.results.tables import ranked
+from kerasft.search.results.ranking import ranked
 from kerasft.unfreezing.recipes import RECIPES
 
 HERE = Path(__file__).parent.parent

@@ -6,13 +6,9 @@ import keras
 import networkx
 import pytest
 
-from kerasft.stages.find import (
-    cut_points,
-    find_stages,
-    group_blocks,
-    segments,
-    unique_names,
-)
+from kerasft.stages.blocks import group_blocks, unique_names
+from kerasft.stages.dominators import cut_points, segments
+from kerasft.stages.find import find_stages
 
 
 def all_weights_once(stages, model):

@@ -356,7 +356,7 @@ def test_automatic_rates_follow_the_gradients(dense_model):
             loss = tf.reduce_mean((dense_model(x[begin : begin + 8]) - y[begin : begin + 8]) ** 2)
         for v, g in zip(dense_model.weights, tape.gradient(loss, dense_model.trainable_variables)):
             norms[id(v)] = norms.get(id(v), 0) + float(tf.norm(g))
-    from kerasft.unfreezing.frozen_check import relative_gradient_norms
+    from kerasft.learning_rates.gradient_norms import relative_gradient_norms
 
     expected = relative_gradient_norms(kerasft.find_stages(dense_model), norms)
     callback = GradualUnfreezing([Phase(0)], auto_rates=True)

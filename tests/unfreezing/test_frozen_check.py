@@ -6,7 +6,8 @@ import pytest
 
 import kerasft
 from kerasft import GradualUnfreezing, Phase
-from kerasft.unfreezing.frozen_check import Audit, relative_gradient_norms
+from kerasft.learning_rates.gradient_norms import relative_gradient_norms
+from kerasft.unfreezing.frozen_check import Audit
 
 
 def test_a_report_says_what_happened_to_each_stage(dense_model):

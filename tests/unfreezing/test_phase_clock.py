@@ -6,7 +6,8 @@ import math
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule
-from kerasft.unfreezing.phase_clock import PhaseClock, check_monitors, missing_monitors
+from kerasft.unfreezing.checks import check_monitors, missing_monitors
+from kerasft.unfreezing.phase_clock import PhaseClock
 
 
 def walk(phase, scores, last=False):

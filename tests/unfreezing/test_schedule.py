@@ -5,7 +5,8 @@ import re
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule, find_stages
-from kerasft.unfreezing.schedule import as_schedule, direction
+from kerasft.unfreezing.phase import direction
+from kerasft.unfreezing.schedule import as_schedule
 
 
 def test_phases_follow_each_other():

@@ -4,11 +4,19 @@ A cut is a tensor. Nothing before it trains or draws at random, so its value is 
 comes again; after it comes all that the outputs need beside it, computed from the model's inputs.
 """
 
-from kerasft.cache.cuts.find import (
+from kerasft.cache.cuts.batches import (
+    leaves,
+    without_optionals,
+)
+from kerasft.cache.cuts.cut import (
     Cut,
     NoCutError,
-    Prefix,
+)
+from kerasft.cache.cuts.find import (
     find_cut,
+)
+from kerasft.cache.cuts.prefix import (
+    Prefix,
     trace_prefix,
 )
 from kerasft.cache.cuts.suffix import (
@@ -21,5 +29,7 @@ __all__ = [
     "Prefix",
     "Suffix",
     "find_cut",
+    "leaves",
     "trace_prefix",
+    "without_optionals",
 ]

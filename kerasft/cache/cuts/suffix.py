@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.cuts.find import Cut
-from kerasft.cache.samples import leaves, packed
+from kerasft.cache.cuts.batches import leaves, packed
+from kerasft.cache.cuts.cut import Cut
 
 
 class Suffix:

@@ -11,14 +11,16 @@ from kerasft.cache.records.record_files import (
 from kerasft.cache.records.repeat_detector import (
     Passes,
 )
-from kerasft.cache.records.replay_order import (
+from kerasft.cache.records.sample_index import (
     Index,
 )
 from kerasft.cache.records.storage import (
     Storage,
+    free_memory,
+)
+from kerasft.cache.records.table import (
     StorageError,
     Table,
-    free_memory,
 )
 
 __all__ = [

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasft.cache.records.replay_order import Index, Order
-from kerasft.cache.records.storage import StorageError, Table, partial_prefix
+from kerasft.cache.records.replay_order import Order
+from kerasft.cache.records.sample_index import Index
+from kerasft.cache.records.storage import partial_prefix
+from kerasft.cache.records.table import StorageError, Table
 
 
 @dataclass(frozen=True, eq=False)

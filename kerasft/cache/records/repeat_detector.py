@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasft.cache.records.replay_order import Order, order_of
-from kerasft.cache.records.storage import StorageError
+from kerasft.cache.records.table import StorageError
 
 
 class Passes:

@@ -29,6 +29,7 @@ from kerasft.search.results import SearchFolder, TrialRecord, read_trial
 
 logger = logging.getLogger(__name__)
 
+
 _ASK_AGAIN = 0.5  # seconds, while the oracle waits for something
 
 

@@ -4,25 +4,36 @@ The records are files because trials may run in several processes, and later one
 did.
 """
 
+from kerasft.search.results.figure import (
+    trials_by_depth,
+)
+from kerasft.search.results.files import (
+    partial_name,
+    write_text,
+)
 from kerasft.search.results.folder import (
     CHECKPOINT,
     STATE,
     SearchFolder,
-    repair_search,
 )
-from kerasft.search.results.tables import (
-    TrialRecord,
+from kerasft.search.results.ranking import (
     best_of,
     cannot_win,
     is_better,
-    partial_name,
     ranked,
+)
+from kerasft.search.results.record import (
+    TrialRecord,
     read_trial,
     read_trials,
+)
+from kerasft.search.results.repair import (
+    repair_search,
+)
+from kerasft.search.results.tables import (
     table,
     to_csv,
     to_json,
-    write_text,
 )
 from kerasft.search.results.tensorboard import (
     write_hparams,
@@ -44,6 +55,7 @@ __all__ = [
     "table",
     "to_csv",
     "to_json",
+    "trials_by_depth",
     "write_hparams",
     "write_text",
 ]

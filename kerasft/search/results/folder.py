@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kerasft.search.results.tables import (
-    TrialRecord,
-    ranked,
-    read_trial,
-    read_trials,
-    write_text,
-)
+from kerasft.search.results.files import write_text
+from kerasft.search.results.ranking import ranked
+from kerasft.search.results.record import TrialRecord, read_trials
 
 CHECKPOINT = "checkpoint.weights.h5"  # keras-tuner's name
+
+
 STATE = "state.h5"
 
 
@@ -88,75 +85,6 @@ class SearchFolder:
                 copy = self.shared / "backup" / path.relative_to(self.project)
                 if not copy.exists() or copy.read_text() != text:
                     write_text(copy, text)
-
-
-def repair_search(project: str | Path) -> list[Path]:
-    """Mend keras-tuner's own files of a search that was killed while it wrote them.
-
-    keras-tuner writes its state in place; a kill at that moment leaves a file that is no JSON, and the tuner
-    can't be made again. Each such file is replaced by the copy that kerasft made before.
-
-    Args:
-        project: The search's folder: directory/project_name of the tuner.
-
-    Returns:
-        The files that were mended.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: A file is damaged, and there is no copy.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     repair_search(folder)
-        []
-    """
-    folder = SearchFolder(project)
-    if not folder.project.is_dir():
-        raise FileNotFoundError(f"There is no folder {project}: it is directory/project_name of the tuner.")
-    mended = []
-    for path in [*folder.project.glob("*.json"), *folder.project.glob("trial_*/trial.json")]:
-        try:
-            json.loads(path.read_text())
-        except ValueError:
-            copy = folder.shared / "backup" / path.relative_to(folder.project)
-            if copy.exists():
-                shutil.copyfile(copy, path)
-            elif path.name == "trial.json" and read_trial(path.parent) is None:
-                path.unlink()  # of a trial that has not begun
-            else:
-                raise ValueError(f"{path} is damaged, and there is no copy of it.") from None
-            mended.append(path)
-    if mended:
-        _agree(folder.project)
-    return mended
-
-
-def _agree(project: Path) -> None:
-    """Let oracle.json and the trials' files say the same of which trials run."""
-    path = project / "oracle.json"
-    if not path.exists():
-        return
-    said = json.loads(path.read_text())
-    if "ongoing_trials" not in said:
-        return
-    status = {
-        str(t["trial_id"]): t["status"]
-        for t in (json.loads(p.read_text()) for p in project.glob("trial_*/trial.json"))
-    }
-    over = [t for t, s in status.items() if s in ("COMPLETED", "FAILED")]
-    for trial in [t for t in status if t not in said["start_order"]]:
-        said["start_order"].append(trial)
-        if trial not in over:
-            said["retry_queue"].append(trial)
-    said["end_order"] += [t for t in sorted(over) if t not in said["end_order"]]
-    said["ongoing_trials"] = {
-        w: t for w, t in said["ongoing_trials"].items() if t in status and t not in over
-    }
-    said["start_order"] = [t for t in said["start_order"] if t in status]
-    said["retry_queue"] = [t for t in said["retry_queue"] if t in status and t not in over]
-    write_text(path, json.dumps(said))
 
 
 def _difference(then: Any, now: Any) -> str:

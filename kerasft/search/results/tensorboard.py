@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorboard.plugins.hparams import api
 
-from kerasft.search.results.tables import TrialRecord, own_values
+from kerasft.search.results.record import TrialRecord, own_values
 
 
 def write_hparams(

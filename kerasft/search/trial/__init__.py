@@ -7,8 +7,6 @@ from kerasft.search.trial.checkpoint import (
 )
 from kerasft.search.trial.context import (
     TrialRun,
-    describe_data,
-    targets_of,
 )
 from kerasft.search.trial.training import (
     TrialTraining,
@@ -18,8 +16,6 @@ __all__ = [
     "TrialRun",
     "TrialTraining",
     "as_it_was",
-    "describe_data",
     "fingerprints",
     "loading_checkpoints",
-    "targets_of",
 ]

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
-import numpy as np
-import tensorflow as tf
 
 from kerasft.search.exported_accuracy import ExportedAccuracy, proxy
-from kerasft.search.results import CHECKPOINT, STATE, SearchFolder, TrialRecord, read_trial
+from kerasft.search.results import (
+    CHECKPOINT,
+    STATE,
+    SearchFolder,
+    TrialRecord,
+    read_trial,
+)
 
 
 @dataclass
@@ -145,55 +148,3 @@ def _only_shows(tuner: Any) -> bool:
     plain = keras_tuner.Tuner
     hooks = ("on_batch_begin", "on_batch_end")
     return isinstance(tuner, plain) and all(getattr(type(tuner), h) is getattr(plain, h) for h in hooks)
-
-
-def targets_of(arguments: Mapping[str, Any]) -> Any:
-    """The targets among the arguments of `fit`, or what is known of them: shape and dtype."""
-    if arguments.get("y") is not None:
-        return arguments["y"]
-    x = arguments.get("x")
-    if isinstance(x, tf.data.Dataset):
-        return keras.utils.unpack_x_y_sample_weight(x.element_spec)[1]
-    if isinstance(x, keras.utils.PyDataset):
-        return keras.utils.unpack_x_y_sample_weight(x[0])[1]
-    return None
-
-
-def describe_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be said of the data of `fit` without reading them, for JSON."""
-    said = {}
-    for name in (
-        "x",
-        "y",
-        "sample_weight",
-        "validation_data",
-        "validation_split",
-        "batch_size",
-        "steps_per_epoch",
-    ):
-        value = arguments.get(name)
-        if value is not None:
-            said[name] = _describe(value)
-    return said
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, tf.data.Dataset):
-        return [str(value.element_spec), int(value.cardinality())]
-    if isinstance(value, keras.utils.PyDataset):
-        return [type(value).__name__, value.num_batches]
-    if isinstance(value, dict):
-        return {str(k): _describe(v) for k, v in value.items()}
-    if isinstance(value, list | tuple) and not all(isinstance(v, int | float | str) for v in value):
-        return [_describe(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if hasattr(value, "shape"):
-        return [list(map(str, value.shape)), str(getattr(value, "dtype", ""))]
-    if isinstance(value, int | float | str):
-        return value
-    return (
-        type(value).__name__
-        if not isinstance(value, list | tuple)
-        else [len(value), str(np.asarray(value).dtype)]
-    )

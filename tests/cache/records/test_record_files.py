@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from kerasft.cache.records.record_files import Kept, keep, kept
-from kerasft.cache.records.replay_order import Index, order_of
-from kerasft.cache.records.storage import Table
+from kerasft.cache.records.replay_order import order_of
+from kerasft.cache.records.sample_index import Index
+from kerasft.cache.records.table import Table
 
 
 def arrays(count):

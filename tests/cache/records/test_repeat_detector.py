@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kerasft.cache.records.repeat_detector import Passes
-from kerasft.cache.records.replay_order import Index
-from kerasft.cache.records.storage import StorageError
+from kerasft.cache.records.sample_index import Index
+from kerasft.cache.records.table import StorageError
 
 
 def go(passes, index, epoch, *batches):

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from kerasft.cache.records.replay_order import Index, Order, order_of
+from kerasft.cache.records.replay_order import Order, order_of
+from kerasft.cache.records.sample_index import Index
 
 
 def test_samples_are_numbered_as_they_come():

@@ -7,13 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from kerasft.cache.records.storage import (
-    Column,
-    Storage,
-    StorageError,
-    Table,
-    free_memory,
-)
+from kerasft.cache.records.storage import Storage, free_memory
+from kerasft.cache.records.table import Column, StorageError, Table
 
 
 def arrays(count, start=0):

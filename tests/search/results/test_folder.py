@@ -4,13 +4,9 @@ import os
 import keras_tuner
 import pytest
 
-from kerasft.search.results.folder import (
-    CHECKPOINT,
-    STATE,
-    SearchFolder,
-    repair_search,
-)
-from kerasft.search.results.tables import TrialRecord
+from kerasft.search.results.folder import CHECKPOINT, STATE, SearchFolder
+from kerasft.search.results.record import TrialRecord
+from kerasft.search.results.repair import repair_search
 
 # keras-tuner's oracles call names of `threading` that Python has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:.*(currentThread|getName):DeprecationWarning")

@@ -5,14 +5,14 @@ import math
 
 import pytest
 
-from kerasft.search.results.tables import (
-    TrialRecord,
+from kerasft.search.results.ranking import (
     best_of,
     cannot_win,
     is_better,
     ranked,
-    read_trial,
-    read_trials,
+)
+from kerasft.search.results.record import TrialRecord, read_trial, read_trials
+from kerasft.search.results.tables import (
     table,
     text_of,
     to_csv,

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
 
-from kerasft.search.results.tables import TrialRecord
+from kerasft.search.results.record import TrialRecord
 from kerasft.search.results.tensorboard import write_hparams
 
 RECORDS = [

@@ -8,10 +8,13 @@ import pytest
 import tensorflow as tf
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch, TunerCallback
 
+from kerasft.search.build import targets_of
 from kerasft.search.exported_accuracy import ExportedAccuracy
+from kerasft.search.preflight import describe_data
 from kerasft.search.results.folder import CHECKPOINT, STATE
-from kerasft.search.results.tables import TrialRecord, is_better
-from kerasft.search.trial.context import TrialRun, describe_data, targets_of
+from kerasft.search.results.ranking import is_better
+from kerasft.search.results.record import TrialRecord
+from kerasft.search.trial.context import TrialRun
 
 ACCURACY = keras_tuner.Objective("val_accuracy", "max")
 X, Y = np.zeros((6, 4), "float32"), np.arange(6)

@@ -1,0 +1,196 @@
+"""A Functional or Sequential model as its calls, in order, and as a program that can be run in parts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from typing import Any as LossScaleBase
+    from typing import Any as OptimizerBase
+else:
+    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
+from kerasft._keras.layers import mask_of
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation in a Functional model: tensors are Keras's symbolic ones."""
+
+    operation: Any
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+
+
+def calls(model: keras.Model) -> list[Call] | None:
+    """The calls of a Functional or built Sequential model, inputs first; None for any other model."""
+    graph = getattr(model, "_functional", None) or model
+    by_depth = getattr(graph, "_nodes_by_depth", None)
+    if by_depth is None:
+        return None
+    return [
+        Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One call of a layer in a `Program`.
+
+    Attributes:
+        layer: What is called; None where the inputs of a nested model are converted for it.
+        reads: Numbers of the values that it takes.
+        writes: Numbers of the values that it gives.
+        outputs: Keras's symbolic tensors of the latter.
+        run: Takes the values read and whether the model trains; returns the values written.
+    """
+
+    layer: Any
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    outputs: tuple[Any, ...]
+    run: Callable[[Sequence[Any], bool], list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A Functional or Sequential model as a list of calls, those inside of nested models included."""
+
+    model: keras.Model
+    operations: tuple[Operation, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def signature(self) -> Any:
+        """`tf.TensorSpec`s of the inputs, in the structure that the model declares."""
+        return keras.tree.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), _graph(self.model)._inputs_struct
+        )
+
+    def enter(self, x: Any) -> dict[int, Any]:
+        """The values of the inputs for data `x`, in whatever structure the model takes."""
+        return dict(zip(self.inputs, _standardized(self.model, x), strict=True))
+
+    def run(self, operations: Iterable[Operation], values: dict[int, Any], training: bool) -> None:
+        """Compute the values that `operations` write, into `values`."""
+        with _one_call_of(self.model):
+            for operation in operations:
+                results = operation.run([values[i] for i in operation.reads], training)
+                values.update(zip(operation.writes, results, strict=True))
+
+    def leave(self, values: Mapping[int, Any]) -> Any:
+        """The model's outputs in the structure that it returns."""
+        graph = _graph(self.model)
+        packed = keras.tree.pack_sequence_as(graph._outputs_struct, [values[i] for i in self.outputs])
+        return packed[0] if isinstance(packed, list | tuple) and len(packed) == 1 else packed
+
+
+def program(model: keras.Model) -> Program | None:
+    """`model` as a program; None if it isn't a Functional or built Sequential one, or calls differently."""
+    top = _graph(model)
+    if top is None:
+        return None
+    slots: dict[tuple[int, int], int] = {}
+    operations: list[Operation] = []
+    numbers, scopes = itertools.count(), itertools.count()
+
+    def visit(graph: Any, given: Sequence[int]) -> list[int]:
+        scope = next(scopes)
+        slots.update({(scope, id(t)): n for t, n in zip(graph.inputs, given, strict=True)})
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if node.is_input or any((scope, id(t)) not in slots for t in node.input_tensors):
+                    continue
+                reads = tuple(slots[scope, id(t)] for t in node.input_tensors)
+                inner = _graph(node.operation)
+                if inner is not None and _takes_inputs_alone(node, inner):
+                    entered = tuple(next(numbers) for _ in inner.inputs)
+                    run = functools.partial(_enter, node)
+                    operations.append(Operation(None, reads, entered, tuple(inner.inputs), run))
+                    results = visit(inner, entered)
+                else:
+                    results = [next(numbers) for _ in node.outputs]
+                    run = functools.partial(_call, node)
+                    outputs = tuple(node.outputs)
+                    operations.append(Operation(node.operation, reads, tuple(results), outputs, run))
+                slots.update({(scope, id(t)): n for t, n in zip(node.outputs, results, strict=True)})
+        return [slots[scope, id(t)] for t in graph.outputs]
+
+    inputs = tuple(next(numbers) for _ in top.inputs)
+    outputs = tuple(visit(top, inputs))
+    return Program(model, tuple(operations), inputs, outputs)
+
+
+def _graph(layer: Any) -> Any:
+    """What holds the graph of a model that is called as Keras calls it; None for anything else."""
+    from keras.src.models.functional import Functional
+
+    call = getattr(type(layer), "call", None)
+    if "call" in getattr(layer, "__dict__", {}):
+        return None
+    if call is Functional.call:
+        return layer
+    return layer._functional if call is keras.Sequential.call else None
+
+
+def _takes_inputs_alone(node: Any, inner: Any) -> bool:
+    """Whether a nested model is called on its inputs, and on no other tensor (a mask, say)."""
+    arguments = node.arguments
+    return (
+        len(arguments.args) == 1
+        and len(keras.tree.flatten(arguments.args[0])) == len(arguments.keras_tensors) == len(inner.inputs)
+    )  # fmt: skip
+
+
+def _filled_in(node: Any, values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+    by_tensor = {id(t): v for t, v in zip(node.input_tensors, values, strict=True)}
+    args, kwargs = node.arguments.fill_in(by_tensor)
+    return args, dict(kwargs)
+
+
+def _enter(node: Any, values: Sequence[Any], training: bool) -> list[Any]:
+    if any(mask_of(value) is not None for value in values):
+        raise NotDivisibleError(f"a mask goes into the nested model {node.operation.name!r}")
+    args, _ = _filled_in(node, values)
+    return _standardized(node.operation, args[0])
+
+
+def _call(node: Any, values: Sequence[Any], training: bool) -> list[Any]:
+    args, kwargs = _filled_in(node, values)
+    if "training" in getattr(node.operation, "_call_context_args", {}):
+        kwargs["training"] = training
+    return list(keras.tree.flatten(node.operation(*args, **kwargs)))
+
+
+def _standardized(model: Any, x: Any) -> list[Any]:
+    """The inputs of a model as the model itself would convert them."""
+    if model._convert_input_args:
+        convert = functools.partial(
+            model.dtype_policy.convert_input, autocast=model.autocast, dtype=model.input_dtype
+        )
+        x = keras.tree.map_structure(convert, x)
+    return list(_graph(model)._standardize_inputs(x))
+
+
+@contextlib.contextmanager
+def _one_call_of(model: Any) -> Iterator[None]:
+    """Calls within it are part of one call of `model`, whose losses are collected anew."""
+    model._get_call_context()
+    try:
+        yield
+    finally:
+        model._maybe_reset_call_context()
+
+
+class NotDivisibleError(Exception):
+    """A model can't be run in parts; the message says why, as the end of a sentence."""

@@ -1,0 +1,39 @@
+"""An optimizer with a learning-rate factor and a step count for every variable.
+
+Keras corrects Adam's bias by one count for all variables, and has one learning rate. Here the optimizer's
+own class gains a mixin, so that clipping, weight decay, averages and accumulation stay as they are.
+"""
+
+from kerasft._keras.optimizer.growth import (
+    extend_optimizer,
+    optimizer_state,
+    set_optimizer_state,
+)
+from kerasft._keras.optimizer.lr_multipliers import (
+    count_steps,
+    must_trace_for,
+)
+from kerasft._keras.optimizer.settings import (
+    description,
+    inner_optimizer,
+    learning_rate_is_settable,
+    newer_optimizer,
+    settable_rate,
+)
+from kerasft._keras.optimizer.slots import (
+    optimizer_variables,
+)
+
+__all__ = [
+    "count_steps",
+    "description",
+    "extend_optimizer",
+    "inner_optimizer",
+    "learning_rate_is_settable",
+    "must_trace_for",
+    "newer_optimizer",
+    "optimizer_state",
+    "optimizer_variables",
+    "set_optimizer_state",
+    "settable_rate",
+]

@@ -1,0 +1,128 @@
+"""Cut: a model divided at one tensor."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasft import _keras
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A model divided at one tensor.
+
+    Attributes:
+        program: The whole model, call by call.
+        position: Index of the last call of the prefix.
+        before: The calls of the prefix.
+        after: The calls of the suffix.
+        sides: Numbers of the model's inputs that the suffix reads beside the cut (token masks, say).
+    """
+
+    program: _keras.Program
+    position: int
+    before: tuple[_keras.Operation, ...]
+    after: tuple[_keras.Operation, ...]
+    sides: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The layer whose output is recorded."""
+        return str(getattr(self.program.operations[self.position].layer, "name", "the input"))
+
+    @property
+    def value(self) -> int:
+        """Number of the value that is recorded."""
+        return self.program.operations[self.position].writes[0]
+
+    @property
+    def tensor(self) -> Any:
+        """Keras's symbolic tensor at the cut."""
+        return self.program.operations[self.position].outputs[0]
+
+    @property
+    def layers(self) -> list[keras.Layer]:
+        """The layers of the prefix, each once."""
+        layers = (operation.layer for operation in self.before)
+        return list({id(x): x for x in layers if isinstance(x, keras.Layer)}.values())
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """All weights of the prefix."""
+        return list({id(v): v for layer in self.layers for v in layer.weights}.values())
+
+    @property
+    def digest(self) -> str:
+        """A name for what the prefix computes: its layers' settings, their connections and their weights."""
+        calls = [[_settings(o.layer), o.reads, o.writes] for o in self.before]
+        return hashlib.blake2b(
+            json.dumps([calls, self.weights_digest], sort_keys=True, default=repr).encode(), digest_size=16
+        ).hexdigest()
+
+    @functools.cached_property
+    def cost(self) -> float:
+        """What the prefix costs, in multiplications of a sample, roughly."""
+        return sum(_cost(operation) for operation in self.before)
+
+    @property
+    def share(self) -> float:
+        """The part of the whole model's cost that the prefix has, roughly."""
+        whole = self.cost + sum(_cost(operation) for operation in self.after)
+        return self.cost / whole if whole else 0.0
+
+    @property
+    def weights_digest(self) -> str:
+        """A name for the values of the prefix's weights."""
+        found = hashlib.blake2b(digest_size=16)
+        for weight in self.weights:
+            found.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
+        return found.hexdigest()
+
+    def prefix(self, x: Any, training: bool) -> Any:
+        """The value at the cut for data `x`, computed layer by layer."""
+        values = self.program.enter(x)
+        self.program.run(self.before, values, training)
+        return values[self.value]
+
+    def suffix(self, value: Any, sides: Mapping[int, Any], training: bool) -> Any:
+        """The model's outputs from the value at the cut and the inputs that it reads, by their numbers."""
+        values = {self.value: value, **sides}
+        self.program.run(self.after, values, training)
+        return self.program.leave(values)
+
+
+class NoCutError(Exception):
+    """There is no cut; the message says why, as a sentence."""
+
+
+def _cost(operation: _keras.Operation) -> float:
+    """What a call costs, in multiplications of a sample, roughly; 0 for a layer without weights."""
+    sizes = [math.prod(v.shape) for v in getattr(operation.layer, "weights", ())]
+    return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
+
+
+def _settings(layer: Any) -> Any:
+    """A layer's configuration, without what does not matter for what it computes when it is frozen."""
+    if not isinstance(layer, keras.Layer):  # one of keras.ops, or the conversion of a nested model's inputs
+        said = vars(layer) if layer is not None else {}
+        plain = {k: repr(v) for k, v in said.items() if k != "name" and not k.startswith("_")}
+        return [type(layer).__name__, plain]
+    try:
+        return [type(layer).__name__, _without_names(layer.get_config())]
+    except NotImplementedError:  # Keras's answer for a layer that does not say its settings
+        return [type(layer).__name__]
+
+
+def _without_names(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _without_names(v) for k, v in config.items() if k not in ("name", "trainable", "seed")}
+    return [_without_names(v) for v in config] if isinstance(config, list | tuple) else config

@@ -1,0 +1,46 @@
+"""Whether a layer gives the same for a sample each time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import keras
+
+from kerasft import _keras
+from kerasft.hub import HubStage
+
+
+def _why_moving(layer: Any, trained: Collection[int]) -> str | None:
+    """Why what a layer gives may differ when a sample comes again; None if nothing is known against it."""
+    if not isinstance(layer, keras.Layer):
+        return None
+    if any(id(v) in trained for v in layer.weights):
+        return "trains"
+    for part in _keras.sublayers(layer):
+        if isinstance(part, keras.layers.BatchNormalization) and part.trainable and part.weights:
+            return "normalizes by the batch and updates its statistics"
+        if isinstance(part, HubStage) and part.trainable and part.updates and part.batch_norm != "inference":
+            return "normalizes by the batch and updates its statistics"
+        if getattr(part, "activity_regularizer", None) is not None:
+            return "has an activity regularizer"
+    if _keras.random_variables(layer) and _draws(layer):
+        return "draws random numbers while the model trains"
+    return None
+
+
+def _depends_on_training(layer: keras.Layer) -> bool:
+    """Whether a layer of a prefix may give something else while the model trains."""
+    return any(
+        _keras.takes_training(part)
+        and not (isinstance(part, keras.layers.BatchNormalization | HubStage) and not part.trainable)
+        for part in _keras.sublayers(layer)
+    )
+
+
+def _draws(layer: keras.Layer) -> bool:
+    """Whether a layer with a random generator uses it; recurrent layers have one in any case."""
+    owners = [part for part in _keras.sublayers(layer) if _keras.random_variables(part)]
+    rates = ("rate", "dropout", "recurrent_dropout")
+    said = [[getattr(part, r) for r in rates if hasattr(part, r)] for part in owners]
+    return any(not found or any(found) for found in said)

@@ -1,0 +1,89 @@
+"""Neighbouring pieces of a network put together into its blocks by the names of their layers."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import re
+from collections.abc import Sequence
+
+_NUMBERED = re.compile(r"[A-Za-z]*\d+[a-z]?")
+
+
+_DIMENSION = re.compile(r"[A-Za-z]*[123]d")
+
+
+def _prefixes(name: str) -> list[str]:
+    """Prefixes of a layer's path that end in a number: `conv2_block1_1_conv` → conv2, conv2_block1, …"""
+    found = []
+    for token in re.finditer(r"[^/_.\-]+", name):
+        if _NUMBERED.fullmatch(token.group()) and not _DIMENSION.fullmatch(token.group()):
+            found.append(name[: token.end()])
+    return found
+
+
+def _shared(names: Sequence[str]) -> list[str]:
+    """The numbered prefixes that most of a piece's layers share, shortest first."""
+    counts = collections.Counter(p for name in set(names) for p in _prefixes(name))
+    return sorted((p for p, n in counts.items() if 2 * n > len(set(names))), key=len)
+
+
+def _words(names: Sequence[str]) -> str:
+    """The common leading words of several names, or an empty string."""
+    letters = zip(*(f"{name}_" for name in names), strict=False)
+    prefix = "".join(c[0] for c in itertools.takewhile(lambda c: len(set(c)) == 1, letters))
+    return re.sub(r"[/_.\-]+[^/_.\-]*$", "", prefix)
+
+
+def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list[tuple[str, range]]:
+    """Put neighbouring pieces of a network together into its blocks (residual units and the like).
+
+    Args:
+        names: For each piece, in order, the paths of its layers.
+        kernels: For each piece, how many of its weights have two or more axes. A piece without any
+            (a normalization) joins the piece before it.
+
+    Returns:
+        One (name, range of pieces) for each block, in order.
+    """
+    prefixes = [_shared(piece) for piece in names]
+    # How deep numbers nest in this network's names (block_3: 1, conv2_block3: 2) shows in the pieces
+    # that hold a whole unit, those with a shortcut around several kernels.
+    depths = collections.Counter(
+        len(p)
+        for p, piece, k in zip(prefixes, names, kernels, strict=True)
+        if p and k > 1 and len(set(piece)) > 1
+    )
+    depth = depths.most_common(1)[0][0] if depths else 1
+    labels = [p[min(depth, len(p)) - 1] if p else None for p in prefixes]
+    has_blocks = sum(n > 1 for n in collections.Counter(filter(None, labels)).values()) + len(depths)
+
+    blocks: list[list[int]] = []
+    for i, label in enumerate(labels):
+        if blocks:
+            last = labels[blocks[-1][-1]]
+            same = label is not None and label in (last, labels[blocks[-1][0]])
+            words = [n for j in (blocks[-1][-1], i) for n in names[j]]
+            sibling = has_blocks and label is last is None and _words(words)
+            if same or sibling or (not kernels[i] and (label is None or label not in labels[i + 1 :])):
+                blocks[-1].append(i)
+                continue
+        blocks.append([i])
+    if len(blocks) > 1 and not any(kernels[i] for i in blocks[0]):
+        blocks[:2] = [blocks[0] + blocks[1]]
+
+    titles = []
+    for block in blocks:
+        main = next((i for i in block if kernels[i]), block[0])
+        titles.append(labels[main] or _words([n for i in block for n in names[i]]) or names[main][0])
+    return [(title, range(block[0], block[-1] + 1)) for title, block in zip(titles, blocks, strict=True)]
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The same names, those that come again with a number behind them."""
+    seen: collections.Counter[str] = collections.Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return unique

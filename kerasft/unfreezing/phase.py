@@ -1,0 +1,170 @@
+"""Phase: a freeze depth, how long it lasts, and at which rates it trains."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs at one freeze depth.
+
+    It ends after `epochs`, or when `monitor` has not improved for `patience` epochs, or by whichever of
+    both comes first or last. A phase with a monitor ends at its best epoch: weights, optimizer slots, step
+    counts and averages go back to it together.
+
+    Attributes:
+        depth: Number of frozen stages, or a stage's name: freeze up to and without it.
+        epochs: How many epochs the phase lasts; None, without `patience`, for the last phase only: until
+            the end of `fit`.
+        patience: Epochs without improvement of `monitor` after which the phase ends.
+        monitor: Name of a logged number, such as "val_loss". Without patience it only tells the best epoch.
+        learning_rate: Base learning rate from this phase on; None keeps the optimizer's.
+        multipliers: Learning-rate factors (dimensionless, >= 0) from this phase on, by name or glob of layers
+            and stages (see `kerasft.with_lr_multipliers`); None keeps those in force.
+        warmup_steps: Optimizer steps over which the rate rises linearly at the phase's beginning.
+        ends: Given epochs and patience, whether the "first" or the "last" of them ends the phase.
+        min_delta: More than this `monitor` has to change by to have improved (in its own unit).
+        mode: "min" or "max": the better value of `monitor`. "auto" goes by its name, see `direction`.
+        restore_best: Whether a phase with a monitor goes back to its best epoch when it ends.
+
+    Raises:
+        TypeError, ValueError: A field has the wrong type or range.
+
+    Example:
+        >>> Phase(depth="block_12", epochs=3).depth
+        'block_12'
+        >>> Phase(depth=0, patience=2, monitor="val_accuracy").direction
+        'max'
+    """
+
+    depth: int | str
+    epochs: int | None = None
+    patience: int | None = None
+    monitor: str | None = None
+    learning_rate: float | None = None
+    multipliers: Mapping[str, float] | None = None
+    warmup_steps: int = 0
+    ends: Literal["first", "last"] = "first"
+    min_delta: float = 0.0
+    mode: Literal["auto", "min", "max"] = "auto"
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.depth, bool) or not isinstance(self.depth, int | str):
+            raise TypeError(f"Phase.depth is an integer or a stage's name, not {self.depth!r}.")
+        if isinstance(self.depth, int) and self.depth < 0:
+            raise ValueError(f"Phase.depth counts frozen stages and can't be negative: {self.depth}.")
+        for name, lowest in (("epochs", 1), ("patience", 1), ("warmup_steps", 0)):
+            self._check_count(name, lowest)
+        self._check_monitor()
+        if not isinstance(self.restore_best, bool):
+            raise TypeError(f"Phase.restore_best is True or False, not {self.restore_best!r}.")
+        if self.learning_rate is not None:
+            _check_number("Phase.learning_rate", self.learning_rate)
+        _check_number("Phase.min_delta", self.min_delta)
+        if self.multipliers is not None and not isinstance(self.multipliers, Mapping):
+            raise TypeError(f"Phase.multipliers maps names to factors; received {self.multipliers!r}.")
+        for name, factor in (self.multipliers or {}).items():
+            if not isinstance(name, str):
+                raise TypeError(f"Phase.multipliers has names or globs of layers and stages, not {name!r}.")
+            _check_number(f"Phase.multipliers[{name!r}]", factor)
+        if self.multipliers is not None:  # a copy: what the caller does to theirs can't change the phase
+            object.__setattr__(self, "multipliers", dict(self.multipliers))
+
+    def _check_count(self, name: str, lowest: int) -> None:
+        value = getattr(self, name)
+        optional = name != "warmup_steps"
+        if value is None and optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"Phase.{name} is an integer{' or None' if optional else ''}, not {value!r}.")
+        if value < lowest and name == "epochs":
+            raise ValueError(f"A phase of {value} epochs is empty. Give it at least one, or leave it out.")
+        if value < lowest:
+            raise ValueError(f"Phase.{name} is at least {lowest}; received {value}.")
+
+    def _check_monitor(self) -> None:
+        if self.monitor is not None and not isinstance(self.monitor, str):
+            raise TypeError(f"Phase.monitor is the name of a logged number, not {self.monitor!r}.")
+        if self.monitor == "":
+            raise ValueError('Phase.monitor is empty; name a logged number, for instance "val_loss".')
+        if self.patience is not None and self.monitor is None:
+            raise ValueError(
+                f"Phase(patience={self.patience}) needs to know what to watch, for instance "
+                'monitor="val_loss".'
+            )
+        if self.ends not in ("first", "last"):
+            raise ValueError(f'Phase.ends is "first" or "last", not {self.ends!r}.')
+        if self.ends == "last" and (self.epochs is None or self.patience is None):
+            raise ValueError(
+                'Phase(ends="last") waits for the later of two ends: give it both epochs and patience. '
+                f"Received epochs={self.epochs}, patience={self.patience}."
+            )
+        if self.mode not in ("auto", "min", "max"):
+            raise ValueError(f'Phase.mode is "auto", "min" or "max", not {self.mode!r}.')
+
+    @property
+    def direction(self) -> Literal["min", "max"]:
+        """Whether the better value of the monitor is the smaller or the larger one; see `direction`."""
+        return direction(self)
+
+    @property
+    def shortest(self) -> int | None:
+        """Least number of epochs; None if the phase lasts to the end of `fit`.
+
+        The first epoch improves (unless its monitor is not finite), so patience needs one more.
+        """
+        ends = [] if self.epochs is None else [self.epochs]
+        ends += [] if self.patience is None else [self.patience + 1]
+        return (min if self.ends == "first" else max)(ends) if ends else None
+
+    def text(self) -> str:
+        """When the phase ends, in words, such as `5 epochs or 2 without better val_loss`."""
+        ends = [] if self.epochs is None else [f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"]
+        ends += [] if self.patience is None else [f"{self.patience} without better {self.monitor}"]
+        return (" or " if self.ends == "first" else " and ").join(ends) or "to the end"
+
+
+# Words behind which no letter may follow: "top5acc" is meant, "vaccine" is not. Keras 3.15 asks each metric
+# for its direction; these are its metrics that point up ("io_u" is how it writes IoU), and usual names.
+_LARGER_IS_BETTER = re.compile(
+    r"(accuracy|acc|auc|auroc|precision|recall|iou|io_u|dice|similarity|correlation|sensitivity|specificity"
+    r"|(?<![a-z])(f\d|fbeta|r2)(_?score)?)(?![a-z])"
+)
+
+
+def direction(phase: Phase) -> Literal["min", "max"]:
+    """Whether the better value of a phase's monitor is the smaller or the larger one.
+
+    `mode="auto"` goes by the monitor's name: larger is better for words that end in acc, accuracy, auc,
+    auroc, precision, recall, f1, fbeta, r2, iou, dice, similarity, correlation, sensitivity or specificity;
+    smaller is better for everything else, and for every name that ends in loss or error.
+
+    Args:
+        phase: Its `mode` and `monitor` are read.
+
+    Returns:
+        "min" or "max"; "min" without a monitor.
+
+    Example:
+        >>> direction(Phase(0, monitor="val_accuracy")), direction(Phase(0, monitor="accuracy_loss"))
+        ('max', 'min')
+    """
+    if phase.mode != "auto":
+        return phase.mode
+    name = (phase.monitor or "").lower()
+    if re.search(r"(loss|error)(_\d+)?$", name):
+        return "min"
+    return "max" if _LARGER_IS_BETTER.search(name) else "min"
+
+
+def _check_number(what: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} is a number, not {value!r}.")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{what} is finite and not negative; received {value!r}.")
