@@ -43,7 +43,7 @@ from kerasft._keras.layers import (
     with_mask,
 )
 from kerasft._keras.optimizer import (
-    count_steps,
+    add_step_counts,
     description,
     inner_optimizer,
     learning_rate_is_settable,
@@ -57,12 +57,12 @@ from kerasft._keras.optimizer import (
 from kerasft._keras.tracing import (
     floating_point_operations,
     impure_operations,
-    released_steps,
+    release_traced_steps,
 )
 from kerasft._keras.training_step import (
-    customized,
-    follow_flags,
+    apply_trainable_flags,
     is_distributed,
+    overridden_methods,
     step_with,
     steps_per_call,
 )
@@ -73,11 +73,11 @@ __all__ = [
     "Program",
     "build_for",
     "calls",
-    "count_steps",
-    "customized",
+    "add_step_counts",
+    "overridden_methods",
     "description",
     "floating_point_operations",
-    "follow_flags",
+    "apply_trainable_flags",
     "has_losses",
     "impure_operations",
     "in_safe_mode",
@@ -96,7 +96,7 @@ __all__ = [
     "random_state",
     "random_variables",
     "reads_arrays",
-    "released_steps",
+    "release_traced_steps",
     "replay_epochs",
     "running_fit",
     "set_optimizer_state",

@@ -51,7 +51,7 @@ def floating_point_operations(function: Callable[..., Any], signature: Any) -> i
 
 
 @contextlib.contextmanager
-def released_steps() -> Iterator[None]:
+def release_traced_steps() -> Iterator[None]:
     """Let go of the training steps that were traced in a block, once it ends.
 
     Each trace of a Keras training step calls TensorFlow's `all_reduce`, whose gradient TensorFlow enters into

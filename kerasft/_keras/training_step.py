@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from typing import Any as OptimizerBase
 else:
     LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
-from kerasft._keras.optimizer import count_steps, extend_optimizer
+from kerasft._keras.optimizer import add_step_counts, extend_optimizer
 
 
-class _StandIn:
+class _ModelWithForward:
     """A model in everything but its call."""
 
     def __init__(self, model: keras.Model, forward: Callable[..., Any]) -> None:
@@ -33,10 +33,10 @@ class _StandIn:
 def step_with(model: keras.Model, forward: Callable[[Any, bool], Any], train: bool) -> Callable[[Any], Any]:
     """Keras's own training or test step for `model`, with `forward(x, training)` in place of its call."""
     step = keras.Model.train_step if train else keras.Model.test_step
-    return functools.partial(step, _StandIn(model, forward))
+    return functools.partial(step, _ModelWithForward(model, forward))
 
 
-def customized(model: keras.Model) -> list[str]:
+def overridden_methods(model: keras.Model) -> list[str]:
     """Which of the methods that make up a step are not Keras's own."""
     names = (
         "train_step",
@@ -54,7 +54,7 @@ def is_distributed(model: keras.Model) -> bool:
     return model._distribute_strategy is not None or tf.distribute.has_strategy()
 
 
-def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -> None:
+def apply_trainable_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -> None:
     """Let a compiled `model` see flags that changed: its optimizer, and the next training step.
 
     `variables` are those that will train later; slots for them are made now. Keras traces its training
@@ -63,7 +63,7 @@ def follow_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -
     if not model.compiled or getattr(model, "optimizer", None) is None:
         return
     if model.optimizer.built or variables:
-        count_steps(model.optimizer)
+        add_step_counts(model.optimizer)
         extend_optimizer(model.optimizer, list(variables) or list(model.trainable_variables))
     if model.train_function is not None:
         model.make_train_function(force=True)

@@ -168,7 +168,7 @@ class PrefixCache(keras.callbacks.Callback):
                 changed,
                 epoch,
             )
-            _keras.follow_flags(self.model)
+            _keras.apply_trainable_flags(self.model)
         if changed != [] or not self._is_known_function():
             self._arrange()
         self._train.begin_epoch(epoch)

@@ -95,7 +95,7 @@ def why_never(model: keras.Model) -> str | None:
         return "A distribution strategy trains the model."
     if getattr(model, "run_eagerly", False):
         return "The model runs eagerly (run_eagerly=True)."
-    if own := _keras.customized(model):
+    if own := _keras.overridden_methods(model):
         return f"The model has its own {', '.join(own)}, which may need the whole model's input."
     if isinstance(model, keras.Sequential) and not model.built:
         return "The model is not built: it does not know its input yet. Give it a keras.Input, or data."

@@ -56,7 +56,7 @@ def freeze(
     """
     stages = find_stages(model)
     set_depth(stages, stages.depth(depth), batch_norm)
-    _keras.follow_flags(stages.model)
+    _keras.apply_trainable_flags(stages.model)
     return stages
 
 
@@ -100,4 +100,4 @@ def frozen(
         yield freeze(stages, depth, batch_norm)
     finally:
         flags.restore()
-        _keras.follow_flags(stages.model)
+        _keras.apply_trainable_flags(stages.model)

@@ -110,7 +110,7 @@ def find_learning_rate(
     test = _RangeTest(np.geomspace(lowest, highest, steps), smoothing, stop_factor)
     if y is not None:
         fit_arguments["y"] = y
-    with _as_it_was(model), _keras.settable_rate(model) as test.optimizer, test.restoring():
+    with _restoring(model), _keras.settable_rate(model) as test.optimizer, test.restoring():
         model.fit(x, epochs=10**6, verbose=0, callbacks=[test], **fit_arguments)
     if not test.losses:
         raise ValueError("The data hold no batch, so there is nothing to measure.")
@@ -208,7 +208,7 @@ class _RangeTest(keras.callbacks.Callback):
 
 
 @contextmanager
-def _as_it_was(model: keras.Model) -> Iterator[None]:
+def _restoring(model: keras.Model) -> Iterator[None]:
     """Keep what `fit` leaves on a model, and the global random states."""
     kept = {name: getattr(model, name, None) for name in ("stop_training", "history")}
     states = random.getstate(), np.random.get_state()

@@ -105,9 +105,9 @@ def with_lr_multipliers(
             "The optimizer has trained, and a factor becomes 0 or ceases to be, or scale_weight_decay "
             "changes: the training step has to be traced anew. Pass the model that it trains: model=..."
         )
-    _keras.count_steps(optimizer, multipliers, scale_weight_decay)
+    _keras.add_step_counts(optimizer, multipliers, scale_weight_decay)
     if trains:
-        _keras.follow_flags(root)
+        _keras.apply_trainable_flags(root)
     return optimizer
 
 

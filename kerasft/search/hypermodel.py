@@ -48,9 +48,9 @@ from kerasft.search.space import (
 from kerasft.search.trial import (
     TrialRun,
     TrialTraining,
-    as_it_was,
     fingerprints,
-    loading_checkpoints,
+    with_checkpoint_loading,
+    without_checkpoint_loading,
 )
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Recipe
@@ -188,7 +188,7 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         apply(self.space.choose(hp, model, stages), model, stages)
         self._built[model] = fingerprints(model)
         before = hp.values.get("tuner/trial_id")
-        return loading_checkpoints(model, skip=before and f"trial_{before}")
+        return with_checkpoint_loading(model, skip=before and f"trial_{before}")
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         """Train a trial's model; keras-tuner calls it with the arguments of `search`.
@@ -210,10 +210,10 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         del arguments["self"]
         run = TrialRun.of(arguments.pop("callbacks", None), arguments)
         self.tuner, self._begun = run.tuner, self._begun or time.perf_counter()
-        as_it_was(model)
+        without_checkpoint_loading(model)
         begin = time.perf_counter()
         try:
-            with _keras.released_steps():
+            with _keras.release_traced_steps():
                 result, record = self._run(hp, model, arguments, run)
         except keras_tuner.errors.FatalError:
             raise
@@ -460,7 +460,7 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         tuner = self._tuner_or(tuner)
         if not any(r.score is not None for r in self.results(tuner)):
             raise ValueError(f"No trial in {tuner.project_dir} has come to a score yet. Run search() first.")
-        model = as_it_was(tuner.get_best_models(1)[0])
+        model = without_checkpoint_loading(tuner.get_best_models(1)[0])
         model.optimizer.build(model.trainable_variables)  # so that a file of it is whole
         return model
 

@@ -117,9 +117,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._check_callbacks()
         set_depth(stages, min(self._depths), self.batch_norm)
         everything = list(self.model.trainable_variables)
-        _keras.count_steps(self.model.optimizer)
+        _keras.add_step_counts(self.model.optimizer)
         self._found_before = RunState.from_arrays(self._optimizer.loaded())
-        _keras.follow_flags(self.model, everything)
+        _keras.apply_trainable_flags(self.model, everything)
         # where a run that is resumed behind its last epoch stands
         set_depth(stages, self._depths[-1], self.batch_norm)
         self._optimizer.attach(self._state)
@@ -306,7 +306,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
         retrace = False if factors is None else optimizer.set_multipliers(factors)
         if not same_depth or retrace:
-            _keras.follow_flags(self.model)
+            _keras.apply_trainable_flags(self.model)
         self._begun, self._phase_start = index, self._epochs_done
         self._audit = Audit(self.stages) if self.verify else None
         logger.info(

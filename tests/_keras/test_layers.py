@@ -151,7 +151,7 @@ def test_the_description_of_an_optimizer_has_everything_that_stays_as_it_is():
     plain = _keras.description(keras.optimizers.Adam(0.1, beta_1=0.8))
     assert plain["class"] == "Adam" and plain["beta_1"] == 0.8
     assert "learning_rate" not in plain and "name" not in plain
-    assert _keras.description(_keras.count_steps(keras.optimizers.Adam(0.3, beta_1=0.8))) == plain
+    assert _keras.description(_keras.add_step_counts(keras.optimizers.Adam(0.3, beta_1=0.8))) == plain
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     assert _keras.description(keras.optimizers.Adam(schedule))["learning_rate"]["class_name"] == "CosineDecay"
 
@@ -187,7 +187,7 @@ def test_what_plain_keras_has_saved_is_loaded(dense_model, tmp_path):
     other.compile(keras.optimizers.Adam(0.01), "mse")
     other.fit(x, y, epochs=3, verbose=0)
     other.save_weights(tmp_path / "plain.weights.h5")
-    optimizer = _keras.count_steps(keras.optimizers.Adam(0.01))
+    optimizer = _keras.add_step_counts(keras.optimizers.Adam(0.01))
     dense_model.compile(optimizer, "mse")
     optimizer.build(dense_model.trainable_variables)
     dense_model.load_weights(tmp_path / "plain.weights.h5")
@@ -296,10 +296,10 @@ def test_steps_and_methods_that_are_not_kerass(dense_model):
         def compute_metrics(self, *args, **kwargs):
             return {}
 
-    assert _keras.customized(dense_model) == []
-    assert _keras.customized(Own([keras.Input((2,)), keras.layers.Dense(1)])) == ["compute_metrics"]
+    assert _keras.overridden_methods(dense_model) == []
+    assert _keras.overridden_methods(Own([keras.Input((2,)), keras.layers.Dense(1)])) == ["compute_metrics"]
     dense_model.train_step = lambda data: {}
-    assert _keras.customized(dense_model) == ["train_step"]
+    assert _keras.overridden_methods(dense_model) == ["train_step"]
 
 
 def test_a_running_fit_tells_its_arrays_and_their_order(dense_model):
@@ -353,13 +353,13 @@ def test_a_training_step_is_let_go_of_when_its_block_ends():
 
     model, kept = fitted()
     del model
-    assert not gone(kept)  # if it is, TensorFlow has mended this, and `released_steps` can go
-    with _keras.released_steps():
+    assert not gone(kept)  # if it is, TensorFlow has mended this, and `release_traced_steps` can go
+    with _keras.release_traced_steps():
         model, dropped = fitted()
     before = model.get_weights()
     model.fit(np.ones((4, 2)), np.zeros((4, 1)), verbose=0)  # it still trains, by the step that was traced
     assert not np.array_equal(before[0], model.get_weights()[0])
-    with _keras.released_steps():
+    with _keras.release_traced_steps():
         model.compile("sgd", "mse")  # and by a new one
         model.fit(np.ones((4, 2)), np.zeros((4, 1)), verbose=0)
     del model

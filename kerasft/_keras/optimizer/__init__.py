@@ -10,7 +10,7 @@ from kerasft._keras.optimizer.growth import (
     set_optimizer_state,
 )
 from kerasft._keras.optimizer.lr_multipliers import (
-    count_steps,
+    add_step_counts,
     must_trace_for,
 )
 from kerasft._keras.optimizer.settings import (
@@ -25,7 +25,7 @@ from kerasft._keras.optimizer.slots import (
 )
 
 __all__ = [
-    "count_steps",
+    "add_step_counts",
     "description",
     "extend_optimizer",
     "inner_optimizer",

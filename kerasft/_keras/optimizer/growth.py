@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any as OptimizerBase
 else:
     LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
-from kerasft._keras.optimizer.lr_multipliers import ScaledLrMultipliers, count_steps
+from kerasft._keras.optimizer.lr_multipliers import ScaledLrMultipliers, add_step_counts
 from kerasft._keras.optimizer.settings import _untracked, inner_optimizer
 from kerasft._keras.optimizer.slots import _optimizer_state
 
@@ -34,7 +34,7 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     known = {id(v): i for i, v in enumerate(inner._trainable_variables)}
     if all(id(v) in known for v in variables):
         return
-    count_steps(optimizer)
+    add_step_counts(optimizer)
     if others := [name for name in inner.scalars() if name.startswith("other")]:
         raise ValueError(
             f"{type(inner).optimizer_class.__name__} keeps {len(others)} variables outside of attributes and "

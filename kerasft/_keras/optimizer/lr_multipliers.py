@@ -27,7 +27,7 @@ from kerasft._keras.optimizer.settings import (
 from kerasft._keras.optimizer.slots import _optimizer_state
 
 
-class _Extra:
+class _MultiplierState:
     """What kerasft keeps on an optimizer beside its variables.
 
     One plain object, because TensorFlow wraps dicts and lists that are set on an optimizer, and would
@@ -72,7 +72,7 @@ class LrMultipliers(OptimizerBase):
     count begins with its own first step. Use `kerasft.with_lr_multipliers`, which validates.
     """
 
-    _kerasft: _Extra
+    _kerasft: _MultiplierState
 
     @property
     def lr_multipliers(self) -> dict[str, float]:
@@ -441,7 +441,7 @@ class LrMultipliers(OptimizerBase):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         inner = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
-        optimizer = count_steps(inner, config["multipliers"], config["scale_weight_decay"])
+        optimizer = add_step_counts(inner, config["multipliers"], config["scale_weight_decay"])
         without = config.get("without_weight_decay", {})
         if without.get("pattern"):
             optimizer.exclude_from_weight_decay(var_names=[without["pattern"]])
@@ -546,7 +546,7 @@ def must_trace_for(optimizer: Any, multipliers: Mapping[str, float], scale_weigh
     return not same_zeros or scale_weight_decay != extra.scale_weight_decay
 
 
-def count_steps(
+def add_step_counts(
     optimizer: keras.optimizers.Optimizer,
     multipliers: Mapping[str, float] | None = None,
     scale_weight_decay: bool = True,
@@ -565,7 +565,7 @@ def count_steps(
             inner._kerasft.scale_weight_decay = scale_weight_decay
             inner.set_multipliers(multipliers)
         return optimizer
-    extra = _Extra(multipliers or {}, scale_weight_decay)
+    extra = _MultiplierState(multipliers or {}, scale_weight_decay)
     inner._kerasft = extra
     optimizer_class: Any = type(inner)
     inner.__class__ = _mixed_class(optimizer_class)

@@ -1,9 +1,9 @@
 """One trial of a search: what keras-tuner says of it, how it trains, what is watched and saved."""
 
 from kerasft.search.trial.checkpoint import (
-    as_it_was,
     fingerprints,
-    loading_checkpoints,
+    with_checkpoint_loading,
+    without_checkpoint_loading,
 )
 from kerasft.search.trial.context import (
     TrialRun,
@@ -15,7 +15,7 @@ from kerasft.search.trial.training import (
 __all__ = [
     "TrialRun",
     "TrialTraining",
-    "as_it_was",
+    "without_checkpoint_loading",
     "fingerprints",
-    "loading_checkpoints",
+    "with_checkpoint_loading",
 ]

@@ -121,10 +121,10 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def loading_checkpoints(model: keras.Model, skip: str | None = None) -> keras.Model:
+def with_checkpoint_loading(model: keras.Model, skip: str | None = None) -> keras.Model:
     """Let `model.load_weights` read these files as well as Keras's own; the model is changed in place.
 
-    Its class gains a mixin, until `as_it_was`. Saved models and their loading do not see it.
+    Its class gains a mixin, until `without_checkpoint_loading`. Saved models and their loading do not see it.
 
     Args:
         model: The model.
@@ -137,8 +137,8 @@ def loading_checkpoints(model: keras.Model, skip: str | None = None) -> keras.Mo
     return model
 
 
-def as_it_was(model: keras.Model) -> keras.Model:
-    """Take back what `loading_checkpoints` did."""
+def without_checkpoint_loading(model: keras.Model) -> keras.Model:
+    """Take back what `with_checkpoint_loading` did."""
     if isinstance(model, _LoadsCheckpoints):
         del model.kerasft_skips
         model.__class__ = type(model).__mro__[2]

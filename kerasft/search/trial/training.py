@@ -115,7 +115,7 @@ class TrialTraining:
         earlier = self.run.continued()
         if choice.decay is not None:
             with_lr_multipliers(model.optimizer, layerwise_decay(stages, choice.decay), model=model)
-        _keras.count_steps(model.optimizer)
+        _keras.add_step_counts(model.optimizer)
         if earlier is None:
             if arguments.pop("initial_epoch", 0):
                 logger.warning("The state of the trial before this one is gone: it begins anew.")

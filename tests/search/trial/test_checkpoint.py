@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from kerasft.search.trial.checkpoint import (
-    as_it_was,
     fingerprints,
     is_checkpoint,
-    loading_checkpoints,
     read_checkpoint,
+    with_checkpoint_loading,
+    without_checkpoint_loading,
     write_checkpoint,
 )
 
@@ -93,7 +93,7 @@ def test_keras_own_load_weights_reads_it_and_keras_own_files_too(tmp_path):
     assert is_checkpoint(tmp_path / "a.weights.h5") and not is_checkpoint(tmp_path / "plain.weights.h5")
     assert not is_checkpoint(tmp_path / "none")
     for name in ("a", "plain"):
-        other = loading_checkpoints(build())
+        other = with_checkpoint_loading(build())
         assert type(other) is not keras.Sequential and isinstance(other, keras.Sequential)
         other.load_weights(tmp_path / f"{name}.weights.h5")
         np.testing.assert_array_equal(
@@ -103,11 +103,11 @@ def test_keras_own_load_weights_reads_it_and_keras_own_files_too(tmp_path):
 
 def test_a_missing_checkpoint_says_why(tmp_path):
     with pytest.raises(FileNotFoundError, match="keeps those of its best trials alone"):
-        loading_checkpoints(build()).load_weights(tmp_path / "none.weights.h5")
+        with_checkpoint_loading(build()).load_weights(tmp_path / "none.weights.h5")
 
 
 def test_the_checkpoint_of_the_trial_before_is_not_loaded(tmp_path):
-    model = loading_checkpoints(build(), skip="trial_3")
+    model = with_checkpoint_loading(build(), skip="trial_3")
     was = fingerprints(model)
     model.load_weights(tmp_path / "trial_3" / "a.weights.h5")
     assert fingerprints(model) == was
@@ -121,7 +121,7 @@ def test_a_model_with_the_mixin_trains_saves_and_is_loaded_as_what_it_is(tmp_pat
     if functional:
         model = keras.Model(model.inputs, model.outputs)
     original = type(model)
-    model = loading_checkpoints(loading_checkpoints(model))
+    model = with_checkpoint_loading(with_checkpoint_loading(model))
     model.compile("sgd", "mse")
     model.fit(np.ones((4, 50)), np.ones((4, 3)), verbose=0)
     model.save(tmp_path / "m.keras")
@@ -130,8 +130,8 @@ def test_a_model_with_the_mixin_trains_saves_and_is_loaded_as_what_it_is(tmp_pat
     np.testing.assert_array_equal(
         loaded.predict(np.ones((1, 50)), verbose=0), model.predict(np.ones((1, 50)), verbose=0)
     )
-    assert type(as_it_was(model)) is original
-    assert type(as_it_was(model)) is original
+    assert type(without_checkpoint_loading(model)) is original
+    assert type(without_checkpoint_loading(model)) is original
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):

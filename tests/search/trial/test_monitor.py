@@ -153,7 +153,7 @@ def compiled(scaled=False):
     if scaled:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="scale")
     model.compile(optimizer, "mse")
-    _keras.count_steps(model.optimizer)
+    _keras.add_step_counts(model.optimizer)
     model.optimizer.build(model.trainable_variables)
     return model
 
