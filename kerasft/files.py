@@ -1,0 +1,60 @@
+"""Files that are whole whenever they are there, and locks between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from kerasft.export.files import replacing
+
+__all__ = ["lock", "replacing", "write_text"]
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file beside its name and rename it; folders that are missing are made.
+
+    Args:
+        path: The file; one that exists is replaced.
+        text: Its content, stored as UTF-8.
+
+    Raises:
+        OSError: It can't be written; then the old file is untouched, and no part of the new one stays.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(f"{folder}/a/b.txt", "text")
+        ...     Path(f"{folder}/a/b.txt").read_text()
+        'text'
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target, overwrite=True) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder for this process alone; one that is killed lets go by itself.
+
+    Args:
+        folder: The folder, made if it is missing; the lock is a file in it.
+        wait: Whether to wait for a process that holds it.
+
+    Raises:
+        RuntimeError: Another process holds it, and `wait` is off.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(folder / "lock", timeout=-1 if wait else 0)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        raise RuntimeError(f"Another process is working in {folder}. Wait for it, or end it.") from None
+    try:
+        yield
+    finally:
+        held.release()
