@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from kerasft import _keras
+from kerasft.typing import Logs
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.delete_checkpoint = delete_checkpoint
         self.replay_data = replay_data
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Restore the newest backup that is whole."""
         if self.backup_dir.is_file():
             raise ValueError(f"backup_dir is a folder, but {self.backup_dir} is a file.")
@@ -74,11 +75,11 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "that folder or name another one."
             )
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Let later fits of the model begin where they are told to."""
         _keras.start_at(self.model, None)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Save."""
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{epoch + 1:05d}"
@@ -103,7 +104,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         kept = {path.stem for path in sorted(self.backup_dir.glob("epoch-*.json"))[-2:]}
         self._delete(keep=kept)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         """Delete the backups, and the folder if nothing else is in it."""
         _keras.start_at(self.model, None)
         if self.delete_checkpoint and self.backup_dir.is_dir():

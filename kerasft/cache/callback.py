@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 
@@ -33,6 +33,7 @@ from kerasft.freezing import (
     set_depth,
 )
 from kerasft.stages import Stages, find_stages
+from kerasft.typing import Logs
 from kerasft.unfreezing import GradualUnfreezing
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class PrefixCache(keras.callbacks.Callback):
 
     # --- Keras's hooks
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         """See whether the model can be divided at all."""
         self.close()
         self.report = CacheReport()
@@ -154,7 +155,7 @@ class PrefixCache(keras.callbacks.Callback):
         self._train = self._source(training=True)
         self._test = self._source(training=False) if self.validation else None
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Get ready for an epoch."""
         self._epoch = epoch
         self._begin = time.perf_counter()
@@ -173,12 +174,12 @@ class PrefixCache(keras.callbacks.Callback):
             self._arrange()
         self._train.begin_epoch(epoch)
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """See whether someone has had the training step traced anew."""
         if self._train is not None and not self._broken and not self._is_known_function():
             self._arrange()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """See whether the record is complete."""
         if self._train is None:
             return
@@ -196,7 +197,7 @@ class PrefixCache(keras.callbacks.Callback):
             self.report.cut = self._train.cut_name or self.report.cut
             self.report.on_disk = self.report.on_disk or self._store.nbytes > self._store.bytes_in_memory
 
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         """Validate from the record, if that can be done."""
         if self._train is None or self._broken or self._test is None or self._flags is None:
             return
@@ -206,14 +207,14 @@ class PrefixCache(keras.callbacks.Callback):
             self._test.begin_epoch(self._epoch)
             self.model.test_function = self._test
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_end(self, logs: Logs = None) -> None:
         """Give the model its own function back."""
         if self._stock_test is not None:
             self.model.test_function, self._stock_test = self._stock_test, None
             if self._test is not None and not self._broken:
                 self._test.end_epoch(whole=not self.model.stop_evaluating)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         """Give the model its own function back, and delete what is not kept."""
         self.close()
 

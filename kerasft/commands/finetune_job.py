@@ -6,7 +6,6 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import keras
 from rich.progress import Progress
@@ -23,6 +22,7 @@ from kerasft.data import ImageData
 from kerasft.hub import load_backbone
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.stages import Stages, find_stages
+from kerasft.typing import Logs
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 
@@ -180,7 +180,7 @@ class _Rows(keras.callbacks.Callback):
         self.path, self.unfreezing = path, unfreezing
         self.rows: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
         self.rows = [*self.rows[:epoch], {**row, "frozen_weights": self.unfreezing.frozen_weights}]
         partial = self.path.with_suffix(".partial")

@@ -17,6 +17,7 @@ from kerasft.search import (
     TrialRecord,
     table,
 )
+from kerasft.typing import Logs
 
 
 class _LiveTable:
@@ -75,5 +76,5 @@ class _Progress(keras.callbacks.Callback):
     def __deepcopy__(self, memo: dict[int, Any]) -> _Progress:
         return _Progress(self.show)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.show(epoch, self.params["epochs"])

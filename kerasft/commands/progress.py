@@ -10,6 +10,7 @@ import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kerasft.stages import Stages
+from kerasft.typing import Logs
 
 
 class _Bar(keras.callbacks.Callback):
@@ -23,7 +24,7 @@ class _Bar(keras.callbacks.Callback):
         self.stages = stages
         self.task: Any = None
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         first = next(stage.name for stage in self.stages if stage.trainable)
         steps = self.params["steps"]
         text = f"epoch {epoch + 1}/{self.params['epochs']}, training from {first}"
@@ -32,7 +33,7 @@ class _Bar(keras.callbacks.Callback):
             self.task = self.display.add_task(text, total=total, completed=(steps or 0) * epoch)
         self.display.update(self.task, description=text)
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.display.advance(self.task)
 
 

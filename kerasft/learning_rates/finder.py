@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.learning_rates.figure import learning_rate_curve
+from kerasft.typing import Logs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -172,7 +173,7 @@ class _RangeTest(keras.callbacks.Callback):
         self._saved: list[tuple[Any, np.ndarray]] = []
         self._window: list[float] = []
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         variables = [*self.model.variables, *_keras.optimizer_variables(self.model.optimizer)]
         self._saved = [(v, v.numpy()) for v in variables]
         self._average = 0.0
@@ -186,11 +187,11 @@ class _RangeTest(keras.callbacks.Callback):
             for variable, value in self._saved:
                 variable.assign(value)
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self.model.reset_metrics()
         self.optimizer.learning_rate = self.rates[len(self.losses)]
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._window.append(float((logs or {})["loss"]))
         if len(self._window) < (self.optimizer.gradient_accumulation_steps or 1):
             return  # the rate is used when the window is complete

@@ -33,6 +33,7 @@ from kerasft.cache import (
 from kerasft.freezing import BatchNormPolicy, Flags, set_depth
 from kerasft.search.results import is_better, partial_name, write_text
 from kerasft.stages import Stage, Stages
+from kerasft.typing import Logs
 
 try:
     import fcntl
@@ -82,19 +83,19 @@ class _BestHead(keras.callbacks.Callback):
         self.best, self.waited = math.nan, 0
         self.weights: list[np.ndarray] = []
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
         if self.objective is not None and self.objective.has_value(logs):
             value, direction = float(self.objective.get_value(logs)), self.objective.direction
         else:
-            value, direction = float(logs.get("val_loss", logs["loss"])), "min"
+            value, direction = float(logs["val_loss"] if "val_loss" in logs else logs["loss"]), "min"
         self.waited += 1
         if is_better(value, self.best, direction):
             self.best, self.waited = value, 0
             self.weights = [v.numpy() for v in self.head.weights]
         self.model.stop_training = self.waited >= PATIENCE
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         for variable, value in zip(self.head.weights, self.weights, strict=False):
             variable.assign(value)
 

@@ -18,6 +18,7 @@ from kerasft.freezing import (
 )
 from kerasft.learning_rates import Multipliers, relative_gradient_norms, resolve_multipliers
 from kerasft.stages import Stages, find_stages
+from kerasft.typing import Logs
 from kerasft.unfreezing.checks import check_monitors
 from kerasft.unfreezing.frozen_check import Audit
 from kerasft.unfreezing.phase import Phase
@@ -103,7 +104,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     # --- Keras's hooks
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Hold the schedule against the model, and prepare the optimizer for all that will train."""
         self._reset()
         self.report = []
@@ -125,7 +126,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._optimizer.attach(self._state)
         self._optimizer.measure_gradients(self.auto_rates)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
         self._inside_epoch = True
         if self._begun is None:
@@ -142,12 +143,12 @@ class GradualUnfreezing(keras.callbacks.Callback):
             self._waits = True
             self._switch_at_boundary()
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Begin a phase that waits for a window of accumulated gradients to be complete."""
         if self._waits:
             self._switch_at_boundary()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Check what must not have changed, and see whether the phase is over."""
         logs = {} if logs is None else logs
         if epoch == self._first_epoch:
@@ -165,7 +166,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if self._clock.ended and self._clock.is_last:
             self.model.stop_training = True
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         """End the last phase."""
         state = RunState.from_arrays(self._optimizer.loaded())
         if self._begun is None and state is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import keras_tuner
@@ -13,6 +12,7 @@ import keras_tuner
 from kerasft import _keras
 from kerasft.search.results import cannot_win, is_better
 from kerasft.search.trial.checkpoint import read_checkpoint, write_checkpoint
+from kerasft.typing import Logs
 
 
 class TrialWatch(keras.callbacks.Callback):
@@ -52,7 +52,7 @@ class TrialWatch(keras.callbacks.Callback):
         self.logs: list[dict[str, float]] = []
         self.stopped: str | None = None
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Look at an epoch."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
         if math.isnan(logs.get("loss", 0.0)):

@@ -24,6 +24,7 @@ from kerasft.search.trial.checkpoint import read_checkpoint
 from kerasft.search.trial.context import TrialRun
 from kerasft.search.trial.monitor import TrialWatch, read_state
 from kerasft.stages import Stages
+from kerasft.typing import Logs
 from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule, schedule_of
 
 logger = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class TrialTraining:
 class _OrderOfRecord(keras.callbacks.Callback):
     """Leaves past epochs' data unread where a trial goes on: records have an order of their own."""
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         fit = _keras.running_fit(self.model)
         if fit is not None and fit.first_epoch:
             _keras.replay_epochs(self.model, fit.first_epoch, read=False)
