@@ -13,13 +13,12 @@ from typing import Any
 
 import keras
 
-from .contract import ExportError, Report
-from .convert import converter, saved
+from .conversion import Variants, converter_process, saved
 from .files import check_target, replacing
-from .precision import Variants
-from .sensitivity import losses
-from .subject import Subject
+from .model import Subject
+from .report import ExportError, Report
 from .tflite import Draft, finisher
+from .tflite_file import losses
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +163,7 @@ def ladder(
     for name in [*(f"{n}.tflite" for n in names), "ladder.json", "ladder.png"]:
         if folder.is_dir():
             check_target(folder / name, overwrite=overwrite)
-    converter()  # it begins while the model is looked at
+    converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data,

@@ -13,15 +13,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .census import census, read_operations
-from .client import client_normalization
-from .contract import Parity, Quality, Report, Speed, compare, require
-from .convert import converter, saved
+from .clients import ScoreCalibration, add_metadata, client_normalization
+from .conversion import IO, PRECISIONS, QUANTIZER, Variants, converter_process, saved
 from .files import check_target, replacing
-from .metadata import ScoreCalibration, add_metadata
-from .precision import IO, PRECISIONS, QUANTIZER, Variants
-from .runtime import LiteRTModel
-from .subject import Subject
+from .model import Subject
+from .report import Parity, Quality, Report, Speed, compare, require
+from .tflite_file import LiteRTModel, census, read_operations
 
 # For floats the largest difference by the largest value; for integers, by root mean squares.
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "dynamic": 0.3, "weight_only": 0.2, "int8": 0.4}
@@ -105,7 +102,7 @@ def to_tflite(
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
     check_target(target, overwrite=overwrite)
-    converter()  # it begins while the model is looked at
+    converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data,

@@ -21,7 +21,8 @@ ORDER = [
     "resume", "lr_finder", "data", "workspace",
     "terminal", "job", "search_job", "export_commands", "cli",
 ]  # fmt: skip
-SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py", "export/runtime.py")  # the last for LiteRT alone
+# the last is for LiteRT alone
+SEAMS = ("kerasft/trainer.py", "kerasft/hub/graph.py", "export/tflite_file/litert.py")
 
 
 def sources(*folders):

@@ -7,7 +7,7 @@ import pytest
 
 MODULES = [
     "stages", "schedule", "phases", "freezing", "multipliers", "unfreezing", "recording", "cache_report",
-    "prefix", "resume", "data", "export.contract", "export.client",
+    "prefix", "resume", "data", "export.report", "export.clients.mediapipe",
 ]  # fmt: skip
 
 

@@ -24,8 +24,8 @@ def test_the_wheel_works_without_the_checkout(tmp_path):
     assert {
         "kerasft/py.typed",
         "kerasft/export/__init__.py",
-        "kerasft/export/web/index.html",
-        "kerasft/export/web/package-lock.json",
+        "kerasft/export/clients/web/index.html",
+        "kerasft/export/clients/web/package-lock.json",
         "kerasft/examples/efficientnet_lite0.py",
     } <= set(names)
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "export/", "examples/"))]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from kerasft.export import precision_ladder, tflite
-from kerasft.export.contract import Parity, Quality, Report, Speed
 from kerasft.export.precision_ladder import VARIANTS, Ladder, choose, ladder
+from kerasft.export.report import Parity, Quality, Report, Speed
 from small_models import classifier, fitted, images
 
 from kerasft import export

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from kerasft.export.subject import Subject
+from kerasft.export.model.subject import Subject
 
 from kerasft import export
 

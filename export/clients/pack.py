@@ -1,0 +1,247 @@
+"""Golden packs: a .tflite file with inputs and the outputs that it must give, for a test on any device.
+
+A pack is a zip file. A test in C++ or Kotlin needs a JSON parser and file reads: for each case read the input
+files, resize inputs with an open axis to the case's shape, invoke, and hold each value against the output
+file: |computed - golden| <= tolerance, as stored. `python verify.py` in the unpacked pack does the same.
+
+    model.tflite  labels.txt (UTF-8, one a line, in the output's order)  verify.py  manifest.json
+    golden/000/inputs_0.bin …  golden/000/outputs_0.bin …  golden/001/…
+
+The .bin files hold bare values, little-endian, row-major (the last axis runs fastest), a bool in one byte.
+manifest.json, with "|" for alternatives:
+
+    {
+      "format": "kerasft golden pack", "format_version": 1,    a reader refuses a higher version
+      "model": "model.tflite", "signature": "serving_default", "labels": "labels.txt" | null,
+      "precision": "int8", "preprocessing": "by the client: …",
+      "input_range": [0, 255] | null,                          of the graph
+      "normalization": [127, 128] | null,                      (mean, std); golden inputs have it behind them
+      "inputs": [{"name": "image", "shape": [1, 8, 8, 3],      -1 is an open axis
+                  "dtype": "int8",                             as numpy writes it
+                  "scale": 0.5, "zero_point": -128} …],        x = (stored - zero_point) * scale | null, null
+      "outputs": [{"name": "scores", "shape": …, "dtype": …, "scale": …, "zero_point": …,
+                   "tolerance": 2,                             as stored: in steps for integers, else absolute
+                   "kernel_spread": 1} …],                     see tolerance.py; in the same unit
+      "cases": [{"inputs": {"image": {"file": "golden/000/inputs_0.bin",
+                                      "dtype": "int8", "shape": [1, 8, 8, 3]}},
+                 "outputs": {"scores": {"file": …, "dtype": …, "shape": …}}} …],
+      "parity": {"max_abs": …, "max_relative": …, …},          the file against the Keras model, at its export
+      "license": "Apache-2.0" | null,                          the backbone's, name or text
+      "runtime": "ai-edge-litert 2.3.0", "machine": "x86_64 Linux",        where the golden outputs come from
+      "versions": {"keras": …, "tensorflow": …, …},
+      "files": {"model.tflite": {"sha256": "…", "bytes": 4242}, …}         all but manifest.json
+    }
+
+Golden outputs are what the file itself gives in LiteRT on one thread of a CPU. Delegates to a GPU or NPU
+compute in half precision or round their own way: allow them 1e-2 of the largest value, or more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import check_target, replacing
+from ..report import ExportError, Report
+from . import verify
+from .tolerance import steps_of_floats, tolerance
+
+_SIGNATURE = "serving_default"
+_MOST_SAMPLES, _MOST_BYTES = 64, 2**28
+_FROM_REPORT = ("precision", "preprocessing", "input_range", "normalization", "parity", "versions")
+
+
+def to_pack(
+    report: Report,
+    path: str | os.PathLike[str],
+    *,
+    golden: Any,
+    license: str | None = None,
+    overwrite: bool = False,
+) -> verify.Verification:
+    """Write a .tflite file and what it must compute as one zip file, verified before it gets its name.
+
+    Args:
+        report: What `to_tflite` returned; its file must still be there, unchanged.
+        path: The pack, ending in `.zip`.
+        golden: One array with a batch axis, or named ones, of 1 to 64 samples in the units of the graph;
+            inputs that are quantized get clip(round(x / scale + zero_point)).
+        license: Licence of the backbone, an SPDX identifier or the text; recorded.
+        overwrite: Replace an existing file, once the new one is verified.
+
+    Returns:
+        What `verify_pack` found in the finished pack on this machine.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong.
+        FileNotFoundError, FileExistsError, OSError: A file is missing, or the pack can't be written.
+        ImportError: ai-edge-litert is missing.
+        ExportError: The file was changed since its export, gives values that are not finite, or depends so
+            much on the kernels that no tolerance would mean anything. Nothing is left behind.
+
+    Example:
+        ```python
+        report = kerasft.export.to_tflite(model, "model.tflite", holdout=test)
+        print(kerasft.export.to_pack(report, "model.zip", golden=images[:8], license="Apache-2.0"))
+        ```
+    """
+    target = Path(path)
+    if not isinstance(report, Report):
+        raise TypeError(f"report is what to_tflite returns; received {type(report).__name__}.")
+    if target.suffix != ".zip" or target.is_dir():
+        raise ValueError(f"The path of a golden pack ends in .zip; received {target}.")
+    if license is not None and not license.strip():
+        raise ValueError("license is empty. Give the licence's identifier or text, or leave it out.")
+    labels = "".join(f"{label}\n" for label in report.labels or ())
+    if labels.splitlines() != list(report.labels or ()):
+        raise ValueError("labels.txt has one label a line, but a label of the report has a line break in it.")
+    check_target(target, overwrite=overwrite)
+    content = _content(report)
+    run = verify.load(content, _SIGNATURE)
+    inputs, outputs = _describe(run.get_input_details()), _describe(run.get_output_details())
+    samples = _samples(golden, inputs)
+    plain = verify.load(content, _SIGNATURE, kernels="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+    results = _results(run, plain, samples)
+    steps = steps_of_floats(content, _SIGNATURE)
+    for name, tensor in outputs.items():
+        pairs = [(got[name], other[name]) for got, other in results]
+        allowed = tolerance(tensor, report.precision, pairs, steps.get(name))
+        tensor["tolerance"], tensor["kernel_spread"] = allowed
+    with replacing(target, overwrite=overwrite) as partial:
+        with zipfile.ZipFile(partial, "w") as archive:
+            pack = _Pack(archive)
+            pack.add("model.tflite", content)
+            pack.add("verify.py", Path(verify.__file__).read_bytes())
+            if labels:
+                pack.add("labels.txt", labels.encode())
+            cases = []
+            for number, (sample, (got, _)) in enumerate(zip(samples, results, strict=True)):
+                sides = {"inputs": sample, "outputs": {name: got[name] for name in outputs}}
+                cases.append({side: pack.arrays(f"golden/{number:03}/{side}", sides[side]) for side in sides})
+            manifest = {
+                "format": verify.FORMAT,
+                "format_version": verify.FORMAT_VERSION,
+                "model": "model.tflite",
+                "signature": _SIGNATURE,
+                "labels": "labels.txt" if labels else None,
+                **{key: value for key, value in asdict(report).items() if key in _FROM_REPORT},
+                "inputs": list(inputs.values()),
+                "outputs": list(outputs.values()),
+                "cases": cases,
+                "license": license,
+                "runtime": verify.RUNTIME,
+                "machine": verify.MACHINE,
+                "files": pack.files.copy(),
+            }
+            pack.add("manifest.json", json.dumps(manifest, indent=1, default=np.ndarray.tolist).encode())
+        verified = verify.verify_pack(partial)
+        if not verified.ok:
+            raise ExportError(f"The file does not give the same outputs twice:\n{verified}")
+    return replace(verified, path=str(target))
+
+
+class _Pack:
+    """A zip file in the making: the same contents give the same bytes."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def add(self, name: str, content: bytes) -> None:
+        """Write a member, and note its hash."""
+        info = zipfile.ZipInfo(name)  # its date is that of the format, not today's
+        info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+        self._archive.writestr(info, content)
+        self.files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+    def arrays(self, stem: str, named: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Write arrays as bare values, and say where and what they are."""
+        said = {}
+        for number, (name, value) in enumerate(named.items()):
+            file = f"{stem}_{number}.bin"
+            self.add(file, value.astype(value.dtype.newbyteorder("<")).tobytes())
+            said[name] = {"file": file, "dtype": value.dtype.name, "shape": list(value.shape)}
+        return said
+
+
+def _content(report: Report) -> bytes:
+    path = Path(report.path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The exported file {path} is not there. Export it again.")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != report.sha256:
+        raise ExportError(f"{path} was changed since its export; its sha256 is another. Export it again.")
+    return content
+
+
+def _describe(details: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, said in details.items():
+        dtype, (scale, zero_point) = np.dtype(said["dtype"]), said["quantization"]
+        if dtype.kind not in "biuf":
+            raise ValueError(f"A golden pack holds numbers; {name!r} has the dtype {dtype.name}.")
+        if dtype.kind == "f" or not scale:
+            scale = zero_point = None
+        found[name] = {"name": name, "shape": [int(n) for n in said["shape_signature"]]}
+        found[name] |= {"dtype": dtype.name, "scale": scale, "zero_point": zero_point}
+    return found
+
+
+def _results(run: Any, plain: Any, samples: list[dict[str, np.ndarray]]) -> list[tuple[Any, Any]]:
+    """What two sets of kernels give for each sample."""
+    results = []
+    for sample in samples:
+        results.append((run(**sample), plain(**sample)))
+        size = len(samples) * sum(v.nbytes for v in (*sample.values(), *results[0][0].values()))
+        if size > _MOST_BYTES:
+            raise ValueError(f"The golden samples take {size >> 20} of {_MOST_BYTES >> 20} MiB. Pass fewer.")
+    return results
+
+
+def _samples(golden: Any, inputs: dict[str, dict[str, Any]]) -> list[dict[str, np.ndarray]]:
+    """Golden inputs as the file takes them, in batches of one."""
+    exist = ", ".join(f"{name!r}: {t['dtype']} of shape {t['shape']}" for name, t in inputs.items())
+    named = golden if isinstance(golden, Mapping) else dict.fromkeys([*inputs][:1], golden)
+    if set(named) != set(inputs):
+        received = list(golden) if isinstance(golden, Mapping) else "one array"
+        raise ValueError(f"golden has an array for each input; received {received}, the file takes {exist}.")
+    stored = {name: _stored(np.asarray(named[name]), tensor) for name, tensor in inputs.items()}
+    counts = {name: len(value) for name, value in stored.items()}
+    if len(set(counts.values())) > 1 or not 1 <= min(counts.values()) <= _MOST_SAMPLES:
+        raise ValueError(f"golden has 1 to {_MOST_SAMPLES} samples, of each input as many, not {counts}.")
+    return [{name: value[i : i + 1] for name, value in stored.items()} for i in range(min(counts.values()))]
+
+
+def _stored(value: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """A golden input, in the units of the graph, as the file takes it."""
+    name, shape, dtype = tensor["name"], tensor["shape"], np.dtype(tensor["dtype"])
+    if shape[:1] not in ([1], [-1]):
+        raise ValueError(f"The file takes {name!r} in the shape {shape}; a golden case has a batch of one.")
+    fits = value.ndim == len(shape) and all(
+        n in (-1, m) for n, m in zip(shape[1:], value.shape[1:], strict=True)
+    )
+    if not fits and value.shape[:1] != (0,):
+        raise ValueError(f"golden {name!r} has the shape {value.shape}, not (samples, *{shape[1:]}).")
+    quantized = tensor["scale"] is not None
+    own = quantized and value.dtype == dtype and (tensor["scale"], tensor["zero_point"]) != (1, 0)
+    kinds = {"b": "b", "f": "fiu"}.get(dtype.kind, "fiu" if quantized else "iu")
+    if value.size and (own or value.dtype.kind not in kinds):
+        wanted = "floats in the units of the graph" if quantized else dtype.name
+        raise TypeError(f"golden {name!r} has the dtype {value.dtype}; expected are {wanted}.")
+    finite = np.isfinite(value).all()
+    if quantized and finite:
+        steps = np.round(value.astype("float64") / tensor["scale"] + tensor["zero_point"])
+        return np.clip(steps, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = value.astype(dtype)
+    if not finite or (np.any(stored != value) if dtype.kind in "iu" else np.isinf(stored).any()):
+        raise ValueError(f"golden {name!r} has values that are not finite, or that {dtype} can't hold.")
+    return stored
