@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
     from .conversion import IO, PRECISIONS
-    from .precision_ladder import Ladder, ladder
-    from .report import ExportError, Parity, Quality, Report, Speed, TensorInfo
+    from .errors import ExportError
+    from .ladder_choice import Ladder
+    from .parity import Parity
+    from .precision_ladder import ladder
+    from .report import Quality, Report, Speed, TensorInfo
     from .saved_model import to_saved_model
     from .tflite import to_tflite
     from .tflite_file import Readiness, Refusal, readiness
 
 _HOMES = {
-    "ExportError": "report",
+    "ExportError": "errors",
     "IO": "conversion",
-    "Ladder": "precision_ladder",
+    "Ladder": "ladder_choice",
     "PRECISIONS": "conversion",
     "PackError": "clients",
-    "Parity": "report",
+    "Parity": "parity",
     "Quality": "report",
     "Readiness": "tflite_file",
     "Refusal": "tflite_file",

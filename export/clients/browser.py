@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ExportError
 from ..files import check_target, replacing
-from ..report import ExportError, Report
+from ..report import Report
 from ..tflite_file import read_operations
 
 _WEB = Path(__file__).parent / "web"

@@ -49,8 +49,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ExportError
 from ..files import check_target, replacing
-from ..report import ExportError, Report
+from ..report import Report
 from . import verify
 from .tolerance import steps_of_floats, tolerance
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report import ExportError
+from ..errors import ExportError
 from .verify import difference
 
 _IN_FLOAT = ("float32", "float16", "weight_only")

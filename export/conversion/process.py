@@ -19,8 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..report import ExportError, Sample
-from ..saved_model import serving
+from ..errors import ExportError
+from ..model import serving
+from ..parity import Sample
 from ..tflite_file import quiet
 
 # -P: what lies beside the script hides no module of another package

@@ -4,10 +4,19 @@ Every exporter begins here and sees the model through `Subject`: in float32 what
 inputs and outputs, golden samples and what the model gives for them, and the samples on which int8 is
 calibrated. A mistake in a model, in labels or in data is found here, before anything is converted.
 
-Inside, `subject` stands on `calibration` and `float32`, and these on `samples`.
+Inside, `subject` stands on `calibration` and `float32`, these on `samples`, and all on `signature`.
 """
 
 from .calibration import Calibration
+from .signature import check_model, input_specs, layers_of, serving, tables_of
 from .subject import Subject
 
-__all__ = ["Calibration", "Subject"]
+__all__ = [
+    "Calibration",
+    "Subject",
+    "check_model",
+    "input_specs",
+    "layers_of",
+    "serving",
+    "tables_of",
+]

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..report import Sample
+from ..parity import Sample
 from .samples import batches, class_labels, expected_range, is_classifier, named_inputs, rows
 
 _MOST = 10_000  # samples that are read to find all classes

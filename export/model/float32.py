@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from ..report import ExportError
-from ..saved_model import layers_of
+from ..errors import ExportError
+from .signature import layers_of
 
 _HALVES = ("float16", "bfloat16")
 _HALF_POLICIES = {*_HALVES, "mixed_float16", "mixed_bfloat16"}

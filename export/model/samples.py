@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..report import Sample
-from ..saved_model import by_name, input_keys, input_names, layers_of, pack_inputs
+from ..parity import Sample
+from .signature import by_name, input_keys, input_names, layers_of, pack_inputs
 
 
 def batches(data: Any) -> Iterator[tuple[Any, Any]]:

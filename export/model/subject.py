@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..report import Quality, Sample
-from ..saved_model import check_model
+from ..parity import Sample
+from ..report import Quality
 from ..tflite_file import LiteRTModel
 from .calibration import Calibration, calibration
 from .float32 import in_float32
@@ -29,6 +29,7 @@ from .samples import (
     rows,
     samples_of,
 )
+from .signature import check_model
 
 _GOLDEN = 16
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..report import ExportError, TensorInfo
+from ..errors import ExportError
+from ..report import TensorInfo
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..report import Sample, TensorInfo
+from ..parity import Sample
+from ..report import TensorInfo
 from .litert import dequantized, quantized, quiet
 from .operations import read_operations
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from kerasft.export.clients.pack import to_pack
 from kerasft.export.clients.verify import verify_pack
-from kerasft.export.report import ExportError
+from kerasft.export.errors import ExportError
 
 from kerasft import export
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.clients import tolerance as module
 from kerasft.export.clients.tolerance import steps_of_floats, tolerance
-from kerasft.export.report import ExportError
+from kerasft.export.errors import ExportError
 
 FLOAT = {"name": "y", "dtype": "float32", "scale": None, "zero_point": None}
 INT8 = {"name": "y", "dtype": "int8", "scale": 0.5, "zero_point": -100}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from kerasft.export.conversion import process
-from kerasft.export.report import ExportError
+from kerasft.export.errors import ExportError
 from kerasft.export.tflite_file.litert import LiteRTModel
 
 from kerasft import export

@@ -7,7 +7,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.conversion import variants as module
 from kerasft.export.conversion.process import saved
-from kerasft.export.conversion.variants import Variants, unsigned_edges
+from kerasft.export.conversion.variants import Variants
 from kerasft.export.model.calibration import Calibration, calibration
 from kerasft.export.tflite_file.litert import dequantized, quantized, quiet
 from kerasft.export.tflite_file.operations import in_float, read_operations
@@ -105,38 +105,6 @@ def test_ranges_do_not_depend_on_the_order_of_samples(model):
         return max(np.abs(run(content, row[None])[1] - e).max() for row, e in zip(brightest, expected))
 
     assert off(files[0]) < 0.1 < off(bytes(theirs))
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """A model of images with more weights than the quantizer leaves inside the file, as real ones have."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((8, 8, 3), name="image")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    x = keras.layers.Dense(1500, activation="relu")(keras.layers.Flatten()(x))
-    x = keras.layers.Dense(200, activation="relu")(x)
-    return fitted(
-        keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="scores")(x)), epochs=3
-    )
-
-
-FLOAT_EDGES = [(kind, "float") for kind in ("float16", "weight_only", "dynamic", "int8")]
-
-
-@pytest.mark.parametrize(("kind", "io"), [*FLOAT_EDGES, ("int8", "int8"), ("int8", "uint8")])
-def test_weights_of_large_models_stand_inside_the_file(large, tmp_path, kind, io):
-    from ai_edge_litert import schema_py_generated as schema
-
-    path = tmp_path / "m.tflite"
-    options = {"labels": ["dark", "grey", "bright"], "metadata": io != "int8"}
-    report = export.to_tflite(
-        large, path, precision=kind, io=io, representative_data=images(), holdout=images(40, 1), **options
-    )
-    content = path.read_bytes()
-    model = schema.Model.GetRootAs(content, 0)
-    assert report.made_by == "ai-edge-quantizer" and report.metadata == options["metadata"]
-    assert all(model.Buffers(i).Offset() == 0 for i in range(model.BuffersLength()))
-    assert len(content) > 256 * 1024 and report.quality.drop < 0.05
 
 
 def sine():
@@ -271,8 +239,3 @@ def test_operations_that_are_not_built_in_are_refused(monkeypatch, variants):
     monkeypatch.setattr(module, "custom", lambda operations: ["FlexIgamma"])
     with pytest.raises(export.ExportError, match=r"not built in: \['FlexIgamma"):
         variants.make("float32")
-
-
-def test_only_edges_that_are_converted_can_be_unsigned(variants):
-    with pytest.raises(export.ExportError, match="can't be uint8"):
-        unsigned_edges(variants.float32)

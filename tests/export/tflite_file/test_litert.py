@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from kerasft.export.report import ExportError, TensorInfo
+from kerasft.export.errors import ExportError
+from kerasft.export.report import TensorInfo
 from kerasft.export.tflite_file.litert import LiteRTModel, dequantized, quantized, quiet
 from small_models import classifier, fitted, images
 
