@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .errors import ExportError
 from .parity import Parity
 
 
@@ -151,6 +154,20 @@ class Report:
     def accuracy_model(self) -> float | None:
         """The model's accuracy on the holdout; None without a labelled one."""
         return None if self.quality is None else self.quality.accuracy_model
+
+    def read_file(self) -> bytes:
+        """The file's bytes, as they were exported.
+
+        Raises:
+            ExportError: The file is gone, or was changed since its export.
+        """
+        path = Path(self.path)
+        if not path.is_file():
+            raise ExportError(f"The exported file {path} is not there. Export it again.")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ExportError(f"{path} was changed since its export; its sha256 is another. Export it again.")
+        return content
 
     def to_json(self) -> str:
         """The report as JSON text."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -62,10 +61,11 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
         The folder.
 
     Raises:
-        TypeError, ValueError: The report is none, the page can't feed such a model, or the file is no longer
-            the one that the report is about.
-        FileNotFoundError, FileExistsError, OSError: The folder can't be written, or the file is gone.
-        ExportError: npm is missing or could not fetch LiteRT.js. Nothing was written.
+        TypeError: `report` is not a Report.
+        ValueError: The page can't feed such a model.
+        FileNotFoundError, FileExistsError, OSError: The folder can't be written.
+        ExportError: The file is gone or was changed since its export, or npm is missing or could not fetch
+            LiteRT.js. Nothing was written.
 
     Example:
         ```python
@@ -82,7 +82,7 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     _check_tensors(report)
     about = _describe(report)
     _check_folder(target, overwrite=overwrite)
-    content = _read(report)
+    content = report.read_file()
     about["probabilities"] = _gives_probabilities(content)
     with tempfile.TemporaryDirectory() as temporary:
         installed = _install(Path(temporary))
@@ -177,16 +177,6 @@ def _check_folder(target: Path, *, overwrite: bool) -> None:
     empty = target.is_dir() and not any(target.iterdir())
     if target.exists() and not made and not empty:
         raise FileExistsError(f"{target} was not made by to_web, so it stays. Choose another path.")
-
-
-def _read(report: Report) -> bytes:
-    content = Path(report.path).read_bytes()
-    if hashlib.sha256(content).hexdigest() != report.sha256:
-        raise ValueError(
-            f"{report.path} is not the file that the report is about: its hash differs. Export the model "
-            "again."
-        )
-    return content
 
 
 def _gives_probabilities(content: bytes) -> bool:

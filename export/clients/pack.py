@@ -83,10 +83,10 @@ def to_pack(
 
     Raises:
         TypeError, ValueError: An argument is wrong.
-        FileNotFoundError, FileExistsError, OSError: A file is missing, or the pack can't be written.
+        FileNotFoundError, FileExistsError, OSError: The pack can't be written.
         ImportError: ai-edge-litert is missing.
-        ExportError: The file was changed since its export, gives values that are not finite, or depends so
-            much on the kernels that no tolerance would mean anything. Nothing is left behind.
+        ExportError: The file is gone or was changed since its export, gives values that are not finite, or
+            depends so much on the kernels that no tolerance would mean anything. Nothing is left behind.
 
     Example:
         ```python
@@ -105,7 +105,7 @@ def to_pack(
     if labels.splitlines() != list(report.labels or ()):
         raise ValueError("labels.txt has one label a line, but a label of the report has a line break in it.")
     check_target(target, overwrite=overwrite)
-    content = _content(report)
+    content = report.read_file()
     run = verify.load(content, _SIGNATURE)
     inputs, outputs = _describe(run.get_input_details()), _describe(run.get_output_details())
     samples = _samples(golden, inputs)
@@ -171,16 +171,6 @@ class _Pack:
             self.add(file, value.astype(value.dtype.newbyteorder("<")).tobytes())
             said[name] = {"file": file, "dtype": value.dtype.name, "shape": list(value.shape)}
         return said
-
-
-def _content(report: Report) -> bytes:
-    path = Path(report.path)
-    if not path.is_file():
-        raise FileNotFoundError(f"The exported file {path} is not there. Export it again.")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != report.sha256:
-        raise ExportError(f"{path} was changed since its export; its sha256 is another. Export it again.")
-    return content
 
 
 def _describe(details: dict[str, Any]) -> dict[str, dict[str, Any]]:

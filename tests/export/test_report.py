@@ -1,9 +1,11 @@
 """A report: accuracies with their interval, and JSON there and back."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
+from kerasft.export.errors import ExportError
 from kerasft.export.parity import Parity
 from kerasft.export.report import Quality, Report, Speed, TensorInfo
 
@@ -41,16 +43,30 @@ def test_a_hundred_samples_cannot_certify_a_point():
     assert Quality.of(same, same, same).interval[1] < 0.01
 
 
+REPORT = Report(
+    path="a.tflite", precision="int8", io="int8", made_by="converter", size_bytes=7, sha256="0" * 64,
+    inputs=(TensorInfo("x", (1, 2), "int8", 0.5, -3),), outputs=(TensorInfo("y", (-1, 3), "float32"),),
+    operations={"CONV_2D": 2}, dtypes={"float32": 3}, labels=("a", "b", "c"), input_range=(0.0, 255.0),
+    normalization=((1.0, 2.0, 3.0), 4.0), preprocessing="none", metadata=True,
+    parity=Parity(1e-6, 1e-7, 1e-8, 16), quality=Quality(9, 1.0, 0.5, 0.4, 0.1, (0.0, 0.2)),
+    speed=Speed({"1": 2.0, "2": 1.5}, 1, 0), versions={"keras": "3"},
+)  # fmt: skip
+
+
 def test_report_round_trip():
-    report = Report(
-        path="a.tflite", precision="int8", io="int8", made_by="converter", size_bytes=7, sha256="0" * 64,
-        inputs=(TensorInfo("x", (1, 2), "int8", 0.5, -3),), outputs=(TensorInfo("y", (-1, 3), "float32"),),
-        operations={"CONV_2D": 2}, dtypes={"float32": 3}, labels=("a", "b", "c"), input_range=(0.0, 255.0),
-        normalization=((1.0, 2.0, 3.0), 4.0), preprocessing="none", metadata=True,
-        parity=Parity(1e-6, 1e-7, 1e-8, 16), quality=Quality(9, 1.0, 0.5, 0.4, 0.1, (0.0, 0.2)),
-        speed=Speed({"1": 2.0, "2": 1.5}, 1, 0), versions={"keras": "3"},
-    )  # fmt: skip
-    assert Report.from_json(report.to_json()) == report
-    assert (report.accuracy_model, report.accuracy_file) == (0.5, 0.4)
-    bare = dataclasses.replace(report, quality=None, labels=None, input_range=None, normalization=None)
+    assert Report.from_json(REPORT.to_json()) == REPORT
+    assert (REPORT.accuracy_model, REPORT.accuracy_file) == (0.5, 0.4)
+    bare = dataclasses.replace(REPORT, quality=None, labels=None, input_range=None, normalization=None)
     assert Report.from_json(bare.to_json()) == bare and bare.accuracy_file is None
+
+
+def test_the_file_is_given_only_as_it_was_exported(tmp_path):
+    path = tmp_path / "a.tflite"
+    report = dataclasses.replace(REPORT, path=str(path), sha256=hashlib.sha256(b"model").hexdigest())
+    with pytest.raises(ExportError, match=r"a\.tflite is not there\. Export it again"):
+        report.read_file()
+    path.write_bytes(b"another")
+    with pytest.raises(ExportError, match=r"a\.tflite was changed since its export.* Export it again"):
+        report.read_file()
+    path.write_bytes(b"model")
+    assert report.read_file() == b"model"

@@ -233,7 +233,6 @@ def test_npm_is_missing_or_hangs(exported, npm, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": "0"}, "hash differs"),
         ({"shape": (1, 8, 8, 4)}, "1 or 3.*the shape"),
         ({"shape": (1, 64)}, "1 or 3.*the shape"),
         ({"shape": (-1, 8, 8, 1)}, "1 or 3.*the shape"),
@@ -252,6 +251,14 @@ def test_what_the_page_can_not_run_is_refused(exported, npm, tmp_path, change, m
         change = {"outputs": (dataclasses.replace(scores, shape=change["classes"]),)}
     with pytest.raises(ValueError, match=message):
         to_web(dataclasses.replace(exported, **change), tmp_path / "page")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_changed_or_is_gone_is_refused(exported, npm, tmp_path):
+    with pytest.raises(export.ExportError, match="changed since its export"):
+        to_web(dataclasses.replace(exported, sha256="0"), tmp_path / "page")
+    with pytest.raises(export.ExportError, match="not there"):
+        to_web(dataclasses.replace(exported, path=str(tmp_path / "gone.tflite")), tmp_path / "page")
     assert list(tmp_path.iterdir()) == []
 
 

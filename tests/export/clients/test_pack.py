@@ -349,7 +349,7 @@ def test_what_is_not_what_was_exported_is_refused(reports, data, tmp_path):
     with pytest.raises(ExportError, match="changed since its export"):
         to_pack(changed, tmp_path / "a.zip", golden=data[0][:1])
     gone = dataclasses.replace(changed, path=str(tmp_path / "b.tflite"))
-    with pytest.raises(FileNotFoundError, match="not there"):
+    with pytest.raises(ExportError, match="not there"):
         to_pack(gone, tmp_path / "a.zip", golden=data[0][:1])
     with pytest.raises(TypeError, match="what to_tflite returns; received str"):
         to_pack(str(tmp_path / "a.tflite"), tmp_path / "a.zip", golden=data[0][:1])
