@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from .plain_table import plain_table
 from .report import Report
 
 # name: precision, and what the file takes and gives
@@ -57,11 +58,8 @@ class Ladder:
         return found
 
     def __str__(self) -> str:
-        table = [HEADER, *self.rows()]
-        widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in table]
-        lines += [f"{name} was not exported: {why}" for name, why in self.failures.items()]
-        return "\n".join([*lines, self.reason])
+        left_out = [f"{name} was not exported: {why}" for name, why in self.failures.items()]
+        return "\n".join([plain_table(HEADER, self.rows()), *left_out, self.reason])
 
     def to_json(self) -> str:
         """All of it as JSON text."""

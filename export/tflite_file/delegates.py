@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from ..plain_table import plain_table
 from .operations import FLOATS, Operand, Operation, read_operations
 
 # For operations of these names, what their inputs and outputs must not be, and the reason that it gives.
@@ -164,7 +165,7 @@ class Readiness:
         return end - sum(r.position < end for r in refused)
 
     def __str__(self) -> str:
-        rows = [("target", "accepted", "pieces", "refused")]
+        rows: list[tuple[str, ...]] = []
         for target, refusals in self.refusals.items():
             lines = []
             for reason, n in Counter(r.reason for r in refusals).most_common():
@@ -176,8 +177,7 @@ class Readiness:
             count = f"{taken} of {self.operations} ({percent} %)"
             rows.append((target, count, str(self.pieces(target)), lines[0] if lines else "–"))
             rows += [("", "", "", line) for line in lines[1:]]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return "\n".join("  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows)
+        return plain_table(("target", "accepted", "pieces", "refused"), rows)
 
 
 def readiness(path_or_bytes: str | Path | bytes) -> Readiness:
