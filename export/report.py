@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,14 @@ class Report:
             quality = content["quality"]
             content["quality"] = Quality(**{**quality, "interval": tuple(quality["interval"])})
         return cls(**content)
+
+
+def check_labels(labels: Sequence[str], classes: int) -> None:
+    """Raise ValueError unless there is a name for each class."""
+    if isinstance(labels, str) or not all(isinstance(n, str) and n.strip() for n in labels):
+        raise ValueError(f"labels is a list of names, none of them empty; received {labels!r}.")
+    if len(labels) != classes:
+        raise ValueError(f"There are {len(labels)} labels, but the model has {classes} outputs.")
 
 
 def _tuples(value: Any) -> Any:

@@ -17,6 +17,7 @@ from ..errors import ExportError
 from ..files import check_target, replacing
 from ..report import Report
 from ..tflite_file import read_operations
+from .pixels import DTYPES, pixel_normalization
 
 _WEB = Path(__file__).parent / "web"
 _PAGE = ("index.html", "style.css", "app.js", "pixels.js")
@@ -31,7 +32,6 @@ _RUNTIME = {
     "core/wasm/litert_wasm_compat_internal.js": "wasm/litert_wasm_compat_internal.js",
     "core/wasm/litert_wasm_compat_internal.wasm": "wasm/litert_wasm_compat_internal.wasm",
 }
-_DTYPES = ("float32", "uint8")  # what LiteRT.js takes of what a model of images has
 _SECONDS = 600
 
 
@@ -80,7 +80,7 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     if not isinstance(report, Report):
         raise TypeError(f"to_web takes the Report that to_tflite returned; received {type(report).__name__}.")
     _check_tensors(report)
-    about = _describe(report)
+    about = _model_json(report)
     _check_folder(target, overwrite=overwrite)
     content = report.read_file()
     about["probabilities"] = _gives_probabilities(content)
@@ -116,15 +116,15 @@ def _check_tensors(report: Report) -> None:
             f"{report.outputs[0].name!r} of {report.path} has the shape {report.outputs[0].shape}."
         )
     for tensor in (*report.inputs, *report.outputs):
-        if tensor.dtype not in _DTYPES:
+        if tensor.dtype not in DTYPES:
             raise ValueError(
-                f"LiteRT.js takes {' and '.join(_DTYPES)}, but {tensor.name!r} of {report.path} is "
+                f"LiteRT.js takes {' and '.join(DTYPES)}, but {tensor.name!r} of {report.path} is "
                 f"{tensor.dtype}. Export the model with io='float'; at precision='int8' it still computes in "
                 "integers."
             )
 
 
-def _describe(report: Report) -> dict[str, Any]:
+def _model_json(report: Report) -> dict[str, Any]:
     """What stands in model.json, but for what is read from the file."""
     mean, std = _normalization(report)
     version = json.loads((_WEB / "package.json").read_text())["dependencies"]["@litertjs/core"]
@@ -144,15 +144,12 @@ def _describe(report: Report) -> dict[str, Any]:
 
 def _normalization(report: Report) -> tuple[list[float], list[float]]:
     """(mean, std) of pixels of 0..255, one of each for each channel."""
-    mean: Any = 0.0
-    std: Any = 1.0
-    if report.normalization is not None:
-        mean, std = report.normalization
-    elif report.input_range is not None:
-        low, high = report.input_range
-        std = 255.0 / (high - low)
-        mean = 0.0 - low * std
-    elif not report.preprocessing.startswith("in the graph"):
+    found = pixel_normalization(
+        input_range=report.input_range,
+        normalization=report.normalization,
+        in_graph=report.preprocessing.startswith("in the graph"),
+    )
+    if found is None:
         raise ValueError(
             f"The report on {report.path} does not say which values the model takes, so the page can't give "
             "it pixels. Export it with input_range=(0, 255), or whichever range it was trained on, or with "
@@ -160,7 +157,7 @@ def _normalization(report: Report) -> tuple[list[float], list[float]]:
         )
     channels = report.inputs[0].shape[3]
     values = []
-    for value in (mean, std):
+    for value in found:
         flat = np.asarray(value, dtype=float).ravel()
         if flat.size not in (1, channels):
             raise ValueError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..report import TensorInfo
+from ..tflite_file import dtype_of, model_of, shape_of
+from .pixels import DTYPES, pixel_normalization
 
 FIELD = "TFLITE_METADATA"  # where a file holds its metadata
-_DTYPES = ("float32", "uint8")
 _ALLOWED = 0.02  # how far a quantized input may be from the pixels, as a share of their range
 
 
@@ -39,31 +41,27 @@ def client_normalization(
         >>> client_normalization(in_graph=True)
         (0.0, 1.0)
     """
-    if normalization is not None:
-        if in_graph:
-            raise ValueError(
-                f"The graph rescales its input itself, so normalization={normalization} would be applied "
-                "twice. Leave it out."
-            )
-        mean, std = shared_normalization(*normalization)
-        made = ((0 - mean) / std, (255 - mean) / std)
-        if input_range is not None and max(abs(made[i] - input_range[i]) for i in (0, 1)) > 0.05 * 255 / std:
-            raise ValueError(
-                f"normalization={normalization} makes {made[0]:.4g} to {made[1]:.4g} of pixels, but "
-                f"input_range is {input_range}. Leave one of them out."
-            )
-        return mean, std
-    if input_range is not None:
-        low, high = input_range
-        if not low < high:
-            raise ValueError(f"input_range is (low, high), with low below high; received {input_range}.")
-        return 0.0 - low * 255 / (high - low), 255 / (high - low)
-    if in_graph:
-        return 0.0, 1.0
-    raise ValueError(
-        "Metadata tell a client how to make the graph's input of pixels, and nothing in this model says it. "
-        "Pass input_range, such as (0, 255) or (-1, 1), or normalization=(mean, std)."
-    )
+    if normalization is not None and in_graph:
+        raise ValueError(
+            f"The graph rescales its input itself, so normalization={normalization} would be applied twice. "
+            "Leave it out."
+        )
+    if input_range is not None and not input_range[0] < input_range[1]:
+        raise ValueError(f"input_range is (low, high), with low below high; received {input_range}.")
+    found = pixel_normalization(input_range=input_range, normalization=normalization, in_graph=in_graph)
+    if found is None:
+        raise ValueError(
+            "Metadata tell a client how to make the graph's input of pixels, and nothing in this model says "
+            "it. Pass input_range, such as (0, 255) or (-1, 1), or normalization=(mean, std)."
+        )
+    mean, std = shared_normalization(*found)
+    made = ((0 - mean) / std, (255 - mean) / std)
+    if input_range is not None and max(abs(made[i] - input_range[i]) for i in (0, 1)) > 0.05 * 255 / std:
+        raise ValueError(
+            f"normalization={normalization} makes {made[0]:.4g} to {made[1]:.4g} of pixels, but "
+            f"input_range is {input_range}. Leave one of them out."
+        )
+    return mean, std
 
 
 def shared_normalization(mean: Any, std: Any) -> tuple[float, float]:
@@ -92,11 +90,7 @@ def image_classifier(content: bytes, mean: float, std: float) -> tuple[TensorInf
     Raises:
         ValueError: It does not; the message says why.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    if not schema.Model.ModelBufferHasIdentifier(content, 0):
-        raise ValueError("This is no .tflite file: it lacks the mark TFL3.")
-    model = schema.Model.GetRootAs(content, 0)
+    model = model_of(content)
     if FIELD.encode() in [model.Metadata(i).Name() for i in range(model.MetadataLength())]:
         raise ValueError("This file has metadata already. Start from the file without.")
     graph = model.Subgraphs(0)
@@ -106,26 +100,23 @@ def image_classifier(content: bytes, mean: float, std: float) -> tuple[TensorInf
             "MediaPipe takes files of one subgraph with one input and one output; this one has "
             "{} subgraphs, {} inputs and {} outputs.".format(*counts)
         )
-    names = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
-    image, scores = (_info(graph.Tensors(i), names) for i in (graph.Inputs(0), graph.Outputs(0)))
+    image, scores = (_tensor_of(graph.Tensors(i)) for i in (graph.Inputs(0), graph.Outputs(0)))
     _check_image(image, mean, std)
     if len(scores.shape) != 2 or scores.shape[0] not in (1, -1):
         raise ValueError(f"The output of an image classifier is (1, classes); received {scores.shape}.")
-    if scores.dtype not in _DTYPES:
-        raise ValueError(f'MediaPipe takes scores of {_DTYPES}, not {scores.dtype}: io="float" or "uint8".')
+    if scores.dtype not in DTYPES:
+        raise ValueError(f'MediaPipe takes scores of {DTYPES}, not {scores.dtype}: io="float" or "uint8".')
     if scores.dtype == "uint8" and scores.scale is None:
         raise ValueError("MediaPipe needs the scale of scores that are uint8; this output has none.")
     return image, scores
 
 
-def _info(tensor: Any, names: dict[int, str]) -> TensorInfo:
-    said = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else None
-    if said is None:
-        said = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
-    name, shape, steps = (tensor.Name() or b"").decode(), tuple(int(n) for n in said), tensor.Quantization()
+def _tensor_of(tensor: Any) -> TensorInfo:
+    found = TensorInfo((tensor.Name() or b"").decode(), shape_of(tensor), dtype_of(tensor))
+    steps = tensor.Quantization()
     if steps is None or not steps.ScaleLength():
-        return TensorInfo(name, shape, names[tensor.Type()])
-    return TensorInfo(name, shape, names[tensor.Type()], float(steps.Scale(0)), int(steps.ZeroPoint(0)))
+        return found
+    return replace(found, scale=float(steps.Scale(0)), zero_point=int(steps.ZeroPoint(0)))
 
 
 def _check_image(image: TensorInfo, mean: float, std: float) -> None:
@@ -133,8 +124,8 @@ def _check_image(image: TensorInfo, mean: float, std: float) -> None:
     if len(shape) != 4 or shape[0] not in (1, -1) or min(shape[1:3]) < 1 or shape[3] != 3:
         hint = " Repeat a grey image's channel in the model." if shape[-1:] == (1,) else ""
         raise ValueError(f"MediaPipe takes images of (1, height, width, 3); the file takes {shape}.{hint}")
-    if image.dtype not in _DTYPES:
-        raise ValueError(f'MediaPipe gives images of {_DTYPES}, not {image.dtype}: io="float" or "uint8".')
+    if image.dtype not in DTYPES:
+        raise ValueError(f'MediaPipe gives images of {DTYPES}, not {image.dtype}: io="float" or "uint8".')
     if image.dtype == "uint8":
         scale, zero = (1.0, 0) if image.scale is None else (image.scale, image.zero_point or 0)
         for pixel in (0, 255):

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..report import check_labels
+from ..tflite_file import packed, unpacked
 from .mediapipe import FIELD, image_classifier, shared_normalization
 
 _TRANSFORMATIONS = ("identity", "log", "inverse_logistic")
@@ -99,7 +101,9 @@ def add_metadata(
     """
     mean, std = shared_normalization(mean, std)
     image, scores = image_classifier(content, mean, std)
-    _check_labels(labels, scores.shape[1])
+    check_labels(labels, scores.shape[1])
+    if broken := [name for name in labels if "\n" in name or "\r" in name]:
+        raise ValueError(f"A label is one line; received {broken}.")
     files = {"labels.txt": "\n".join(labels)}
     if score_calibration is not None:
         if len(score_calibration.parameters) != len(labels):
@@ -160,11 +164,10 @@ def _description(
 
 def _with_metadata(content: bytes, described: bytes) -> bytes:
     """The same model with one buffer more."""
-    import flatbuffers
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content)
     if any(buffer.offset > 1 for buffer in model.buffers):
         raise ValueError("Weights stand behind the model, as in files above 2 GB, where metadata would go.")
     entry, buffer = schema.MetadataT(), schema.BufferT()
@@ -172,19 +175,7 @@ def _with_metadata(content: bytes, described: bytes) -> bytes:
     buffer.data = np.frombuffer(described, "uint8")
     model.buffers = [*model.buffers, buffer]
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(content) + len(described))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _check_labels(labels: Sequence[str], classes: int) -> None:
-    if isinstance(labels, str) or not all(isinstance(n, str) and n.strip() for n in labels):
-        raise ValueError(f"labels is a list of names, none of them empty; received {labels!r}.")
-    broken = [n for n in labels if "\n" in n or "\r" in n]
-    if broken:
-        raise ValueError(f"A label is one line; received {broken}.")
-    if len(labels) != classes:
-        raise ValueError(f"There are {len(labels)} labels, but the model has {classes} outputs.")
+    return packed(model, len(content) + len(described))
 
 
 def _numbers(row: Sequence[float] | None) -> list[float]:

@@ -42,7 +42,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,17 @@ import numpy as np
 
 from ..errors import ExportError
 from ..files import check_target, replacing
-from ..report import Report
+from ..parity import Sample
+from ..report import Report, TensorInfo
+from ..tflite_file import tensor_infos
 from . import verify
+from .golden import golden_inputs
 from .tolerance import steps_of_floats, tolerance
 
+Run = Callable[..., Sample]
+
 _SIGNATURE = "serving_default"
-_MOST_SAMPLES, _MOST_BYTES = 64, 2**28
+_MOST_BYTES = 2**28
 _FROM_REPORT = ("precision", "preprocessing", "input_range", "normalization", "parity", "versions")
 
 
@@ -95,27 +100,19 @@ def to_pack(
         ```
     """
     target = Path(path)
-    if not isinstance(report, Report):
-        raise TypeError(f"report is what to_tflite returns; received {type(report).__name__}.")
-    if target.suffix != ".zip" or target.is_dir():
-        raise ValueError(f"The path of a golden pack ends in .zip; received {target}.")
-    if license is not None and not license.strip():
-        raise ValueError("license is empty. Give the licence's identifier or text, or leave it out.")
-    labels = "".join(f"{label}\n" for label in report.labels or ())
-    if labels.splitlines() != list(report.labels or ()):
-        raise ValueError("labels.txt has one label a line, but a label of the report has a line break in it.")
+    _check_arguments(report, target, license)
+    labels = _lines(report.labels or ())
     check_target(target, overwrite=overwrite)
     content = report.read_file()
     run = verify.load(content, _SIGNATURE)
-    inputs, outputs = _describe(run.get_input_details()), _describe(run.get_output_details())
-    samples = _samples(golden, inputs)
+    inputs, outputs = _numbers(run.get_input_details()), _numbers(run.get_output_details())
+    samples = golden_inputs(golden, inputs)
     plain = verify.load(content, _SIGNATURE, kernels="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
     results = _results(run, plain, samples)
-    steps = steps_of_floats(content, _SIGNATURE)
-    for name, tensor in outputs.items():
-        pairs = [(got[name], other[name]) for got, other in results]
-        allowed = tolerance(tensor, report.precision, pairs, steps.get(name))
-        tensor["tolerance"], tensor["kernel_spread"] = allowed
+    described = [
+        {**asdict(tensor), **_tolerance(tensor, report, results, steps_of_floats(content, _SIGNATURE))}
+        for tensor in outputs
+    ]
     with replacing(target, overwrite=overwrite) as partial:
         with zipfile.ZipFile(partial, "w") as archive:
             pack = _Pack(archive)
@@ -125,23 +122,10 @@ def to_pack(
                 pack.add("labels.txt", labels.encode())
             cases = []
             for number, (sample, (got, _)) in enumerate(zip(samples, results, strict=True)):
-                sides = {"inputs": sample, "outputs": {name: got[name] for name in outputs}}
+                sides = {"inputs": sample, "outputs": {tensor.name: got[tensor.name] for tensor in outputs}}
                 cases.append({side: pack.arrays(f"golden/{number:03}/{side}", sides[side]) for side in sides})
-            manifest = {
-                "format": verify.FORMAT,
-                "format_version": verify.FORMAT_VERSION,
-                "model": "model.tflite",
-                "signature": _SIGNATURE,
-                "labels": "labels.txt" if labels else None,
-                **{key: value for key, value in asdict(report).items() if key in _FROM_REPORT},
-                "inputs": list(inputs.values()),
-                "outputs": list(outputs.values()),
-                "cases": cases,
-                "license": license,
-                "runtime": verify.RUNTIME,
-                "machine": verify.MACHINE,
-                "files": pack.files.copy(),
-            }
+            tensors = {"inputs": [asdict(tensor) for tensor in inputs], "outputs": described, "cases": cases}
+            manifest = _manifest(report, tensors, license, pack.files)
             pack.add("manifest.json", json.dumps(manifest, indent=1, default=np.ndarray.tolist).encode())
         verified = verify.verify_pack(partial)
         if not verified.ok:
@@ -163,32 +147,63 @@ class _Pack:
         self._archive.writestr(info, content)
         self.files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
-    def arrays(self, stem: str, named: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Write arrays as bare values, and say where and what they are."""
-        said = {}
+    def arrays(self, stem: str, named: Sample) -> dict[str, dict[str, Any]]:
+        """Write arrays as bare values; return where and what they are, by name."""
+        written = {}
         for number, (name, value) in enumerate(named.items()):
             file = f"{stem}_{number}.bin"
             self.add(file, value.astype(value.dtype.newbyteorder("<")).tobytes())
-            said[name] = {"file": file, "dtype": value.dtype.name, "shape": list(value.shape)}
-        return said
+            written[name] = {"file": file, "dtype": value.dtype.name, "shape": list(value.shape)}
+        return written
 
 
-def _describe(details: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found = {}
-    for name, said in details.items():
-        dtype, (scale, zero_point) = np.dtype(said["dtype"]), said["quantization"]
-        if dtype.kind not in "biuf":
-            raise ValueError(f"A golden pack holds numbers; {name!r} has the dtype {dtype.name}.")
-        if dtype.kind == "f" or not scale:
-            scale = zero_point = None
-        found[name] = {"name": name, "shape": [int(n) for n in said["shape_signature"]]}
-        found[name] |= {"dtype": dtype.name, "scale": scale, "zero_point": zero_point}
-    return found
+def _check_arguments(report: Report, target: Path, license: str | None) -> None:
+    if not isinstance(report, Report):
+        raise TypeError(f"report is what to_tflite returns; received {type(report).__name__}.")
+    if target.suffix != ".zip" or target.is_dir():
+        raise ValueError(f"The path of a golden pack ends in .zip; received {target}.")
+    if license is not None and not license.strip():
+        raise ValueError("license is empty. Give the licence's identifier or text, or leave it out.")
 
 
-def _results(run: Any, plain: Any, samples: list[dict[str, np.ndarray]]) -> list[tuple[Any, Any]]:
-    """What two sets of kernels give for each sample."""
-    results = []
+def _lines(labels: Sequence[str]) -> str:
+    text = "".join(f"{label}\n" for label in labels)
+    if text.splitlines() != list(labels):
+        raise ValueError("labels.txt has one label a line, but a label of the report has a line break in it.")
+    return text
+
+
+def _manifest(
+    report: Report, tensors: dict[str, Any], license: str | None, files: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest; the head of this module describes it."""
+    return {
+        "format": verify.FORMAT,
+        "format_version": verify.FORMAT_VERSION,
+        "model": "model.tflite",
+        "signature": _SIGNATURE,
+        "labels": "labels.txt" if report.labels else None,
+        **{key: value for key, value in asdict(report).items() if key in _FROM_REPORT},
+        **tensors,
+        "license": license,
+        "runtime": verify.RUNTIME,
+        "machine": verify.MACHINE,
+        "files": files.copy(),
+    }
+
+
+def _numbers(signature: Mapping[str, Mapping[str, Any]]) -> tuple[TensorInfo, ...]:
+    """The inputs or the outputs of a signature, which hold numbers."""
+    tensors = tensor_infos(signature)
+    for tensor in tensors:
+        if np.dtype(tensor.dtype).kind not in "biuf":
+            raise ValueError(f"A golden pack holds numbers; {tensor.name!r} has the dtype {tensor.dtype}.")
+    return tensors
+
+
+def _results(run: Run, plain: Run, samples: list[Sample]) -> list[tuple[Sample, Sample]]:
+    """The outputs that two sets of kernels give for each sample."""
+    results: list[tuple[Sample, Sample]] = []
     for sample in samples:
         results.append((run(**sample), plain(**sample)))
         size = len(samples) * sum(v.nbytes for v in (*sample.values(), *results[0][0].values()))
@@ -197,42 +212,9 @@ def _results(run: Any, plain: Any, samples: list[dict[str, np.ndarray]]) -> list
     return results
 
 
-def _samples(golden: Any, inputs: dict[str, dict[str, Any]]) -> list[dict[str, np.ndarray]]:
-    """Golden inputs as the file takes them, in batches of one."""
-    exist = ", ".join(f"{name!r}: {t['dtype']} of shape {t['shape']}" for name, t in inputs.items())
-    named = golden if isinstance(golden, Mapping) else dict.fromkeys([*inputs][:1], golden)
-    if set(named) != set(inputs):
-        received = list(golden) if isinstance(golden, Mapping) else "one array"
-        raise ValueError(f"golden has an array for each input; received {received}, the file takes {exist}.")
-    stored = {name: _stored(np.asarray(named[name]), tensor) for name, tensor in inputs.items()}
-    counts = {name: len(value) for name, value in stored.items()}
-    if len(set(counts.values())) > 1 or not 1 <= min(counts.values()) <= _MOST_SAMPLES:
-        raise ValueError(f"golden has 1 to {_MOST_SAMPLES} samples, of each input as many, not {counts}.")
-    return [{name: value[i : i + 1] for name, value in stored.items()} for i in range(min(counts.values()))]
-
-
-def _stored(value: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
-    """A golden input, in the units of the graph, as the file takes it."""
-    name, shape, dtype = tensor["name"], tensor["shape"], np.dtype(tensor["dtype"])
-    if shape[:1] not in ([1], [-1]):
-        raise ValueError(f"The file takes {name!r} in the shape {shape}; a golden case has a batch of one.")
-    fits = value.ndim == len(shape) and all(
-        n in (-1, m) for n, m in zip(shape[1:], value.shape[1:], strict=True)
-    )
-    if not fits and value.shape[:1] != (0,):
-        raise ValueError(f"golden {name!r} has the shape {value.shape}, not (samples, *{shape[1:]}).")
-    quantized = tensor["scale"] is not None
-    own = quantized and value.dtype == dtype and (tensor["scale"], tensor["zero_point"]) != (1, 0)
-    kinds = {"b": "b", "f": "fiu"}.get(dtype.kind, "fiu" if quantized else "iu")
-    if value.size and (own or value.dtype.kind not in kinds):
-        wanted = "floats in the units of the graph" if quantized else dtype.name
-        raise TypeError(f"golden {name!r} has the dtype {value.dtype}; expected are {wanted}.")
-    finite = np.isfinite(value).all()
-    if quantized and finite:
-        steps = np.round(value.astype("float64") / tensor["scale"] + tensor["zero_point"])
-        return np.clip(steps, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = value.astype(dtype)
-    if not finite or (np.any(stored != value) if dtype.kind in "iu" else np.isinf(stored).any()):
-        raise ValueError(f"golden {name!r} has values that are not finite, or that {dtype} can't hold.")
-    return stored
+def _tolerance(
+    tensor: TensorInfo, report: Report, results: list[tuple[Sample, Sample]], steps: Mapping[str, float]
+) -> dict[str, float]:
+    pairs = [(got[tensor.name], other[tensor.name]) for got, other in results]
+    allowed, spread = tolerance(tensor, report.precision, pairs, steps.get(tensor.name))
+    return {"tolerance": allowed, "kernel_spread": spread}

@@ -17,12 +17,13 @@ value in float32).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import ExportError
+from ..report import TensorInfo
+from ..tflite_file import builtin_of, model_of
 from .verify import difference
 
 _IN_FLOAT = ("float32", "float16", "weight_only")
@@ -31,7 +32,7 @@ _MOST = 0.25  # of the largest value; a broken device is off by more
 
 
 def tolerance(
-    tensor: Mapping[str, Any],
+    tensor: TensorInfo,
     precision: str,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     step: float | None = None,
@@ -39,7 +40,7 @@ def tolerance(
     """The largest allowed difference of an output from the golden one, and what kernels differ by here.
 
     Args:
-        tensor: The output's "name", "dtype", "scale" and "zero_point" (None if it has none).
+        tensor: The output.
         precision: What the file computes in, as in `Report`.
         pairs: The golden output of each case, and what other kernels give.
         step: For a float output that is a dequantized integer the scale of that, see `steps_of_floats`.
@@ -52,21 +53,21 @@ def tolerance(
             told from a broken one.
 
     Example:
-        >>> scores = {"name": "scores", "dtype": "int8", "scale": 0.1, "zero_point": 0}
+        >>> scores = TensorInfo("scores", (1, 2), "int8", scale=0.1, zero_point=0)
         >>> tolerance(scores, "int8", [(np.array([100, 7]), np.array([97, 8]))])
         (6.0, 3.0)
     """
-    name, largest, spread = tensor["name"], 0.0, 0.0
+    name, largest, spread = tensor.name, 0.0, 0.0
     for case, (golden, other) in enumerate(pairs):
         if not np.isfinite(golden).all():
             raise ExportError(f"The output {name!r} is not finite for the golden sample {case}.")
-        value = np.abs(golden.astype("float64") - (tensor["zero_point"] or 0))
+        value = np.abs(golden.astype("float64") - (tensor.zero_point or 0))
         largest = max(largest, float(np.max(value, initial=0.0)))
         spread = max(spread, difference(name, other, golden))
     warranted = (_SUMS if precision in _IN_FLOAT else _ROUNDED_ON_THE_WAY) * (largest or 1.0)
-    if tensor["scale"] is not None:
+    if tensor.scale is not None:
         warranted = float(_STEPS)
-    elif np.dtype(tensor["dtype"]).kind != "f":
+    elif np.dtype(tensor.dtype).kind != "f":
         warranted = largest = 0.0
     elif step is not None:
         warranted = _STEPS * step
@@ -82,19 +83,17 @@ def tolerance(
 
 def steps_of_floats(content: bytes, signature: str) -> dict[str, float]:
     """The scales of the integers that a .tflite file dequantizes into its float outputs, by output name."""
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-    model, found = schema.Model.GetRootAs(content, 0), {}
+    model, found = model_of(content), {}
     definitions = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
     definition = next(d for d in definitions if d.SignatureKey().decode() == signature)
     graph = model.Subgraphs(definition.SubgraphIndex())
     outputs = [definition.Outputs(i) for i in range(definition.OutputsLength())]
     names = {output.TensorIndex(): output.Name().decode() for output in outputs}
     for operator in map(graph.Operators, range(graph.OperatorsLength())):
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        # files of old converters fill only the deprecated one
-        kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        if kind == schema.BuiltinOperator.DEQUANTIZE and operator.Outputs(0) in names:
+        kind = builtin_of(model.OperatorCodes(operator.OpcodeIndex()))
+        if kind == BuiltinOperator.DEQUANTIZE and operator.Outputs(0) in names:
             quantization = graph.Tensors(operator.Inputs(0)).Quantization()
             if quantization is not None and quantization.ScaleLength() == 1:
                 found[names[operator.Outputs(0)]] = float(quantization.Scale(0))

@@ -27,7 +27,7 @@ def convert(request: dict[str, Any]) -> None:
     if request["precision"] == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if request["precision"] == "int8":
-        converter.representative_dataset = lambda: _samples(request["samples"])
+        converter.representative_dataset = lambda: _calibration_samples(request["samples"])
         converter.inference_input_type = converter.inference_output_type = {
             "float": tf.float32, "int8": tf.int8, "uint8": tf.uint8,
         }[request["io"]]  # fmt: skip
@@ -38,7 +38,7 @@ def convert(request: dict[str, Any]) -> None:
         file.write(content)
 
 
-def _samples(path: str) -> Iterator[dict[str, Any]]:
+def _calibration_samples(path: str) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     with np.load(path) as arrays:

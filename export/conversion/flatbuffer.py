@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..errors import ExportError
 from ..parity import Sample
+from ..tflite_file import packed, unpacked
 
 _LARGEST = 2**31 - 2**24  # bytes, for what a file of weights inside can't exceed
 
@@ -18,16 +17,14 @@ def inlined(content: bytes) -> bytes:
     The quantizer writes those of 256 KiB and more behind it, where older runtimes and tools that rewrite a
     file (for metadata, say) do not look. Above 2 GB there is no other place.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content)
     behind = [buffer for buffer in model.buffers if buffer.offset > 1]
     if not behind or len(content) > _LARGEST:
         return content
     for buffer in behind:
         buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
         buffer.offset = buffer.size = 0
-    return _packed(model)
+    return packed(model)
 
 
 def unsigned_edges(content: bytes) -> bytes:
@@ -41,7 +38,7 @@ def unsigned_edges(content: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content)
     (graph,) = model.subgraphs
     kinds = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     quantize, dequantize = schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.DEQUANTIZE
@@ -71,7 +68,7 @@ def unsigned_edges(content: bytes) -> bytes:
             operator.opcodeIndex = kinds.index(quantize)
             operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.QuantizeOptions, None
             operator.builtinOptions = schema.QuantizeOptionsT()
-    return _packed(model)
+    return packed(model)
 
 
 def sized_as(content: bytes, sample: Sample) -> bytes:
@@ -80,20 +77,10 @@ def sized_as(content: bytes, sample: Sample) -> bytes:
     The converter makes them 1, at which a convolution or a pooling without padding has no output: LiteRT then
     can't allocate the file before its inputs are resized, as it does by itself.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content)
     graph, changed = model.subgraphs[0], False
     for entry in model.signatureDefs[0].inputs:
         tensor, value = graph.tensors[entry.tensorIndex], sample.get(entry.name.decode())
         if value is not None and list(tensor.shape) != list(value.shape):
             tensor.shape, changed = list(value.shape), True
-    return _packed(model) if changed else content
-
-
-def _packed(model: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return packed(model) if changed else content

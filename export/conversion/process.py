@@ -124,7 +124,7 @@ def saved(model: keras.Model, batch: int | None) -> Iterator[Path]:
 
 
 def _refusal(error: str) -> str:
-    named = _operations(error)
+    named = _named_operations(error)
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     said = f"{', '.join(named)} can't be converted" if named else "it can't be converted"
     return (
@@ -135,7 +135,7 @@ def _refusal(error: str) -> str:
 
 def _crash(code: int, notes: str) -> str:
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    named = _operations(notes)
+    named = _named_operations(notes)
     where = f" at {', '.join(named)}" if named else ""
     last = " ".join(line.strip() for line in notes.splitlines()[-3:] if line.strip())[:600]
     return (
@@ -145,6 +145,6 @@ def _crash(code: int, notes: str) -> str:
     )
 
 
-def _operations(text: str) -> list[str]:
+def _named_operations(text: str) -> list[str]:
     """Names of operations in a message of the converter, such as tf.Igamma, each once."""
     return list(dict.fromkeys(re.findall(r"\b(?:tf|tfl)\.[A-Z_][A-Za-z0-9_]*\b", text)))

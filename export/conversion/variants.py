@@ -81,10 +81,10 @@ class Variants:
                 # the converter has integer kernels for some operations that the quantizer leaves alone
                 with contextlib.suppress(ExportError):
                     content, maker = self._converted(precision, io), CONVERTER
-        self._check(content, precision)
+        self._check_operations(content, precision)
         return content, maker
 
-    def _check(self, content: bytes, precision: str) -> None:
+    def _check_operations(self, content: bytes, precision: str) -> None:
         operations = read_operations(content)
         if foreign := custom(operations):
             raise ExportError(f"The file needs operations that are not built in: {foreign}.")

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,8 @@ class LiteRTModel:
             self._run = self._interpreter.get_signature_runner("serving_default")
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"LiteRT can't load the file: {error}") from error
-        self.inputs = _infos(self._run.get_input_details())
-        self.outputs = _infos(self._run.get_output_details())
+        self.inputs = tensor_infos(self._run.get_input_details())
+        self.outputs = tensor_infos(self._run.get_output_details())
 
     @property
     def partitions(self) -> tuple[int, int]:
@@ -113,14 +113,13 @@ def dequantized(value: np.ndarray, info: TensorInfo) -> np.ndarray:
     return ((value.astype("float64") - info.zero_point) * info.scale).astype("float32")
 
 
-def _infos(details: dict[str, Any]) -> tuple[TensorInfo, ...]:
-    infos = []
-    for name, said in details.items():
-        scale, zero_point = said["quantization"]
-        shape = tuple(int(n) for n in said["shape_signature"])
-        kind = np.dtype(said["dtype"]).name
-        if scale:
-            infos.append(TensorInfo(name, shape, kind, float(scale), int(zero_point)))
-        else:
-            infos.append(TensorInfo(name, shape, kind))
-    return tuple(infos)
+def tensor_info(name: str, details: Mapping[str, Any]) -> TensorInfo:
+    """A tensor as an interpreter describes it."""
+    dtype, (scale, zero_point) = np.dtype(details["dtype"]), details["quantization"]
+    steps = (float(scale), int(zero_point)) if scale and dtype.kind != "f" else (None, None)
+    return TensorInfo(name, tuple(int(n) for n in details["shape_signature"]), dtype.name, *steps)
+
+
+def tensor_infos(signature: Mapping[str, Mapping[str, Any]]) -> tuple[TensorInfo, ...]:
+    """The inputs or the outputs of a signature, as its runner describes them."""
+    return tuple(tensor_info(name, details) for name, details in signature.items())

@@ -6,8 +6,9 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
+
+from .schema import builtin_of, dtype_of, enum_names, model_of, shape_of
 
 FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 _EDGES = ("QUANTIZE", "DEQUANTIZE")
@@ -64,17 +65,13 @@ def read_operations(content: bytes) -> tuple[Operation, ...]:
     References:
         tensorflow/compiler/mlir/lite/schema/schema.fbs in TensorFlow's repository.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    if not schema.Model.ModelBufferHasIdentifier(content, 0):
-        raise ValueError("This is no .tflite file: it lacks the mark TFL3.")
+    model = model_of(content)
     try:
-        model = schema.Model.GetRootAs(content, 0)
         codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
         return tuple(
             operation
             for i in range(model.SubgraphsLength())
-            for operation in _operations(model, model.Subgraphs(i), codes)
+            for operation in _operations_of(model, model.Subgraphs(i), codes)
         )
     except (struct.error, LookupError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"This .tflite file is cut short or damaged: {error}") from error
@@ -111,17 +108,15 @@ def in_float(operations: tuple[Operation, ...]) -> list[str]:
     return found
 
 
-def _operations(model: Any, graph: Any, codes: list[Any]) -> Iterator[Operation]:
+def _operations_of(model: Any, graph: Any, codes: list[Any]) -> Iterator[Operation]:
     def operands(indices: Any) -> tuple[Operand, ...]:
         return tuple(_operand(model, graph.Tensors(int(i))) for i in indices if i >= 0)
 
     for i in range(graph.OperatorsLength()):
         operator = graph.Operators(i)
         code = codes[operator.OpcodeIndex()]
-        # files of old converters fill only the first, which holds no number above 127
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        own = code.CustomCode()
-        name = own.decode() if own else _names("BuiltinOperator").get(number, f"operation {number}")
+        number, own = builtin_of(code), code.CustomCode()
+        name = own.decode() if own else enum_names("BuiltinOperator").get(number, f"operation {number}")
         yield Operation(
             name,
             not own,
@@ -131,17 +126,6 @@ def _operations(model: Any, graph: Any, codes: list[Any]) -> Iterator[Operation]
 
 
 def _operand(model: Any, tensor: Any) -> Operand:
-    shape = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else None
-    if shape is None:
-        shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
     buffer = model.Buffers(tensor.Buffer())
     constant = tensor.Buffer() != 0 and (buffer.DataLength() > 0 or buffer.Size() > 0)
-    dtype = _names("TensorType")[tensor.Type()].lower()
-    return Operand((tensor.Name() or b"").decode(), tuple(int(n) for n in shape), dtype, constant)
-
-
-@cache
-def _names(kind: str) -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {v: k for k, v in vars(getattr(schema, kind)).items() if isinstance(v, int)}
+    return Operand((tensor.Name() or b"").decode(), shape_of(tensor), dtype_of(tensor), constant)

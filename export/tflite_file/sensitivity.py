@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..parity import Sample
-from ..report import TensorInfo
-from .litert import dequantized, quantized, quiet
+from .litert import dequantized, quantized, quiet, tensor_info
 from .operations import read_operations
 
 
@@ -81,20 +80,15 @@ def _tensors(content: bytes, sample: Sample) -> Sample:
         )
     runner = interpreter.get_signature_runner("serving_default")
     details = runner.get_input_details()
-    runner(**{name: quantized(value, _info(details[name])) for name, value in sample.items()})
+    runner(**{name: quantized(value, tensor_info(name, details[name])) for name, value in sample.items()})
     constant = {t.name for o in read_operations(content) for t in o.inputs if t.constant}
     found: Sample = {}
-    for said in interpreter.get_tensor_details():
-        if said["name"] and said["name"] not in constant and np.dtype(said["dtype"]).kind in "fiu":
+    for tensor in interpreter.get_tensor_details():
+        name = tensor["name"]
+        if name and name not in constant and np.dtype(tensor["dtype"]).kind in "fiu":
             try:
-                value = interpreter.get_tensor(said["index"])
+                value = interpreter.get_tensor(tensor["index"])
             except ValueError:  # temporary memory of a kernel
                 continue
-            found[said["name"]] = dequantized(value, _info(said)).astype("float64")
+            found[name] = dequantized(value, tensor_info(name, tensor)).astype("float64")
     return found
-
-
-def _info(said: dict) -> TensorInfo:
-    scale, zero_point = said["quantization"]
-    given = (float(scale), int(zero_point)) if scale else (None, None)
-    return TensorInfo(said["name"], tuple(said["shape"]), np.dtype(said["dtype"]).name, *given)

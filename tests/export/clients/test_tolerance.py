@@ -1,5 +1,6 @@
 """Tolerances of golden outputs: what the arithmetic warrants, and what kernels differ by."""
 
+import dataclasses
 import doctest
 
 import numpy as np
@@ -9,10 +10,11 @@ from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.clients import tolerance as module
 from kerasft.export.clients.tolerance import steps_of_floats, tolerance
 from kerasft.export.errors import ExportError
+from kerasft.export.report import TensorInfo
 
-FLOAT = {"name": "y", "dtype": "float32", "scale": None, "zero_point": None}
-INT8 = {"name": "y", "dtype": "int8", "scale": 0.5, "zero_point": -100}
-CLASS = {"name": "y", "dtype": "int64", "scale": None, "zero_point": None}
+FLOAT = TensorInfo("y", (1, 2), "float32")
+INT8 = TensorInfo("y", (1, 2), "int8", scale=0.5, zero_point=-100)
+CLASS = TensorInfo("y", (1, 1), "int64")
 
 
 def pair(golden, other, dtype="float32"):
@@ -40,7 +42,7 @@ def pair(golden, other, dtype="float32"):
         # twice 0.5 is above 1e-4 of 8
         (FLOAT, "float32", [pair([8], [7.5])], None, (1, 0.5)),
         (CLASS, "int8", [pair([2], [2], "int64")], None, (0, 0)),
-        ({**CLASS, "dtype": "bool"}, "float32", [pair([True], [True], "bool")], None, (0, 0)),
+        (dataclasses.replace(CLASS, dtype="bool"), "float32", [pair([True], [True], "bool")], None, (0, 0)),
     ],
 )
 def test_tolerances_by_hand(tensor, precision, pairs, step, expected):

@@ -39,7 +39,7 @@ def samples(tmp_path_factory):
 
 
 def test_samples_come_by_number_and_name(samples):
-    found = list(converter._samples(str(samples)))
+    found = list(converter._calibration_samples(str(samples)))
     assert [float(s["a"][0, 0]) for s in found] == list(range(11))
     assert all(np.array_equal(s["b"], s["a"] + 9) for s in found)
 

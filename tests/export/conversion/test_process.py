@@ -184,5 +184,5 @@ def test_random_layers_are_inactive_in_what_is_saved(tmp_path):
 
 def test_names_of_operations():
     said = "tf.Foo, tf.Foo, tfl.bar, tf.lite.x, (tf.BarV2) 'tfl.Custom'"
-    assert process._operations(said) == ["tf.Foo", "tf.BarV2", "tfl.Custom"]
+    assert process._named_operations(said) == ["tf.Foo", "tf.BarV2", "tfl.Custom"]
     assert re.search("SIGKILL", process._crash(-9, ""))
