@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from .clients import ScoreCalibration, add_metadata, client_normalization
-from .conversion import QUANTIZER
+from .conversion import QUANTIZER, Variants, saved
 from .model import Subject
 from .parity import Parity, compare, require
 from .report import Quality, Report, Speed
@@ -34,13 +35,23 @@ def check_drop(quality: Quality | None, max_drop: float) -> None:
     )  # fmt: skip
 
 
-def finisher(subject: Subject, metadata: bool, score_calibration: ScoreCalibration | None) -> Any:
+@contextlib.contextmanager
+def variants_of(subject: Subject, *, strict: bool = True) -> Iterator[Variants]:
+    """The files of a model at every precision, which can be made inside the block."""
+    with saved(subject.model, subject.batch) as folder:
+        yield Variants(folder, subject.calibration, subject.samples[0], strict=strict)
+
+
+def finisher(
+    subject: Subject, metadata: bool, score_calibration: ScoreCalibration | None
+) -> Callable[[bytes], bytes]:
     """A function that adds metadata to a file's bytes, or nothing."""
     if not metadata:
         if score_calibration is not None:
             raise ValueError("score_calibration is part of the metadata: pass metadata=True as well.")
         return lambda content: content
-    if subject.labels is None:
+    labels = subject.labels
+    if labels is None:
         raise ValueError("metadata=True needs labels: MediaPipe names the classes by them.")
     mean, std = client_normalization(
         input_range=subject.input_range,
@@ -48,7 +59,7 @@ def finisher(subject: Subject, metadata: bool, score_calibration: ScoreCalibrati
         in_graph=subject.preprocessing.startswith("in the graph"),
     )
     return lambda content: add_metadata(
-        content, labels=subject.labels, mean=mean, std=std, score_calibration=score_calibration
+        content, labels=labels, mean=mean, std=std, score_calibration=score_calibration
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from .plain_table import plain_table
-from .report import Report
+from .report import Quality, Report
 
 # name: precision, and what the file takes and gives
 VARIANTS = {
@@ -43,7 +43,7 @@ class Ladder:
         found: list[tuple[str, ...]] = []
         for name, report in self.reports.items():
             quality, speed = report.quality, report.speed
-            drop = "" if quality is None else points(quality.drop, quality.interval)
+            drop = "" if quality is None else _points(quality.drop, quality.interval)
             found.append(
                 (
                     ("→ " if name == self.choice else "") + name,
@@ -110,9 +110,16 @@ def choose(
     return choice, why + (f" ({refused})." if refused else ".")
 
 
+def reason_of_loss(quality: Quality | None, lost: Sequence[str]) -> str:
+    """A sentence on what int8 loses, and at which operations most of it."""
+    how = "too much" if quality is None else f"{_points(quality.drop, quality.interval)} points"
+    where = f", most of it at {'; '.join(lost[:3])}" if lost else ""
+    return f"int8 loses {how}{where}."
+
+
 def _size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def points(drop: float, interval: tuple[float, float]) -> str:
+def _points(drop: float, interval: tuple[float, float]) -> str:
     return f"{100 * drop:.2f} ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})"

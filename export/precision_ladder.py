@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy.typing as npt
 
-from .conversion import Variants, converter_process, saved
-from .draft import Draft, finisher
+from .conversion import converter_process
+from .draft import Draft, finisher, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
-from .ladder_choice import VARIANTS, Ladder, choose, points
+from .ladder_choice import VARIANTS, Ladder, choose, reason_of_loss
 from .ladder_figure import draw
 from .model import Subject
 from .tflite_file import losses
@@ -32,7 +33,7 @@ def ladder(
     max_ms: float | None = None,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
-    normalization: tuple[Any, Any] | None = None,
+    normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     metadata: bool = False,
     batch: int | None = 1,
     overwrite: bool = False,
@@ -72,17 +73,8 @@ def ladder(
         shutil.copy(f"models/{found.choice}.tflite", "app/assets/")
         ```
     """
-    folder = Path(directory)
-    names = list(VARIANTS) if variants is None else list(variants)
-    if unknown := [name for name in names if name not in VARIANTS]:
-        raise ValueError(f"There are no variants {unknown}; there are {list(VARIANTS)}.")
-    if not names:
-        raise ValueError(f"variants is empty; there are {list(VARIANTS)}.")
-    if not folder.is_dir():
-        check_target(folder, overwrite=False)
-    for name in [*(f"{n}.tflite" for n in names), "ladder.json", "ladder.png"]:
-        if folder.is_dir():
-            check_target(folder / name, overwrite=overwrite)
+    folder, names = Path(directory), list(VARIANTS) if variants is None else list(variants)
+    _check_targets(folder, names, overwrite)
     converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
@@ -93,22 +85,18 @@ def ladder(
     failures: dict[str, str] = {}
     contents: dict[str, bytes] = {}
     folder.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(saved(subject.model, batch))
-        made = Variants(source, subject.calibration, subject.samples[0])
-        files = contextlib.ExitStack()
-        stack.enter_context(files)
+    with variants_of(subject) as made, contextlib.ExitStack() as files:
         for name in names:
             precision, io = VARIANTS[name]
             if precision == "int8" and subject.calibration is None:
                 failures[name] = "int8 needs representative_data."
                 continue
-            try:  # outside the block: what is refused in it must not get its name
-                with contextlib.ExitStack() as attempt:
+            try:
+                content, maker = made.make(precision, io)
+                contents[name] = content = finish(content)
+                with contextlib.ExitStack() as attempt:  # a refused file must not get its name
                     partial = attempt.enter_context(replacing(folder / f"{name}.tflite", overwrite=overwrite))
-                    content, maker = made.make(precision, io)
-                    contents[name] = finish(content)
-                    drafts[name] = Draft.checked(contents[name], precision, io, maker, subject, partial, None)
+                    drafts[name] = Draft.checked(content, precision, io, maker, subject, partial, None)
                     files.push(attempt.pop_all())
             except ExportError as error:
                 failures[name] = str(error)
@@ -121,16 +109,27 @@ def ladder(
         }
         choice, reason = choose(reports, max_drop, max_bytes, max_ms)
         lost: tuple[str, ...] = ()
-        if int8 := next((name for name in ("int8", "int8_io") if name in contents), None):
-            measured = qualities.get(int8)
-            if int8 in failures or (measured is not None and measured.drop > max_drop):
-                lost = tuple(map(str, losses(made.float32, contents[int8], subject.samples[:4])))
-                how = "too much" if measured is None else f"{points(measured.drop, measured.interval)} points"
-                where = f", most of it at {'; '.join(lost[:3])}" if lost else ""
-                reason += f" int8 loses {how}{where}."
+        int8 = next((name for name in ("int8", "int8_io") if name in contents), "")
+        quality = qualities.get(int8)
+        if int8 in failures or (quality is not None and quality.drop > max_drop):
+            lost = tuple(map(str, losses(made.float32, contents[int8], subject.samples[:4])))
+            reason += f" {reason_of_loss(quality, lost)}"
         drafts.clear()  # Windows renames no file that is open
     found = Ladder(reports, failures, choice, reason, lost)
     with replacing(folder / "ladder.json", overwrite=overwrite) as partial:
         partial.write_text(found.to_json())
     draw(found.reports, found.choice, folder / "ladder.png", max_drop, overwrite)
     return found
+
+
+def _check_targets(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Raise unless all variants exist and all files can be written."""
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise ValueError(f"There are no variants {unknown}; there are {list(VARIANTS)}.")
+    if not names:
+        raise ValueError(f"variants is empty; there are {list(VARIANTS)}.")
+    if not folder.is_dir():
+        check_target(folder, overwrite=False)
+        return
+    for name in [*(f"{n}.tflite" for n in names), "ladder.json", "ladder.png"]:
+        check_target(folder / name, overwrite=overwrite)

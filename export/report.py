@@ -15,6 +15,8 @@ import numpy as np
 from .errors import ExportError
 from .parity import Parity
 
+Channels = float | tuple[float, ...]  # one number, or one for each channel
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -138,7 +140,7 @@ class Report:
     dtypes: dict[str, int]
     labels: tuple[str, ...] | None
     input_range: tuple[float, float] | None
-    normalization: tuple[Any, Any] | None
+    normalization: tuple[Channels, Channels] | None
     preprocessing: str
     metadata: bool
     parity: Parity

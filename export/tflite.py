@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy.typing as npt
 
 from .clients import ScoreCalibration
-from .conversion import IO, PRECISIONS, Variants, converter_process, saved
-from .draft import Draft, check_drop, finisher
+from .conversion import IO, PRECISIONS, converter_process
+from .draft import Draft, check_drop, finisher, variants_of
 from .files import check_target, replacing
 from .model import Subject
 from .report import Report
@@ -28,7 +29,7 @@ def to_tflite(
     max_drop: float | None = None,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
-    normalization: tuple[Any, Any] | None = None,
+    normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     metadata: bool = False,
     score_calibration: ScoreCalibration | None = None,
     batch: int | None = 1,
@@ -101,8 +102,7 @@ def to_tflite(
         holdout=holdout, representative_data=representative_data,
     )  # fmt: skip
     finish = finisher(subject, metadata, score_calibration)
-    with saved(subject.model, batch) as folder:
-        variants = Variants(folder, subject.calibration, subject.samples[0], strict=strict)
+    with variants_of(subject, strict=strict) as variants:
         content, maker = variants.make(precision, io)
     with replacing(target, overwrite=overwrite) as partial:
         draft = Draft.checked(finish(content), precision, io, maker, subject, partial, tolerance)

@@ -4,7 +4,8 @@ Every exporter begins here and sees the model through `Subject`: in float32 what
 inputs and outputs, golden samples and what the model gives for them, and the samples on which int8 is
 calibrated. A mistake in a model, in labels or in data is found here, before anything is converted.
 
-Inside, `subject` stands on `calibration` and `float32`, these on `samples`, and all on `signature`.
+Inside, `subject` stands on `calibration` and `float32`, `calibration` on `samples` and `preprocessing`, and
+all on `signature`.
 """
 
 from .calibration import Calibration

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from ..parity import Sample
-from .samples import batches, class_labels, expected_range, is_classifier, named_inputs, rows
+from .preprocessing import expected_range
+from .samples import batches, class_labels, is_classifier, named_inputs, rows
 
 _MOST = 10_000  # samples that are read to find all classes
 

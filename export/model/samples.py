@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..parity import Sample
-from .signature import by_name, input_keys, input_names, layers_of, pack_inputs
+from .signature import by_name, input_keys, input_names, pack_inputs
 
 
 def batches(data: Any) -> Iterator[tuple[Any, Any]]:
@@ -131,32 +131,6 @@ def is_classifier(model: keras.Model) -> bool:
     """Whether the model has one output of scores, of two classes or more."""
     shape = tuple(model.outputs[0].shape)
     return len(model.outputs) == 1 and len(shape) == 2 and (shape[-1] or 0) >= 2
-
-
-def rescaling(model: keras.Model) -> list[keras.Layer]:
-    """The layers inside a model that rescale or normalize."""
-    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
-    return [layer for layer in layers_of(model) if isinstance(layer, kinds)]
-
-
-def expected_range(model: keras.Model, given: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The range of inputs that a graph expects: as said, or of pixels if its Rescaling shows it, or None.
-
-    A layer that scales by s <= 1/100 and offsets by o, about 0 or -1, takes [(round(o) - o) / s,
-    (1 - o) / s].
-    """
-    if given is not None:
-        return float(given[0]), float(given[1])
-    layers = [layer for layer in rescaling(model) if isinstance(layer, keras.layers.Rescaling)]
-    if len(layers) != 1 or len(model.inputs) != 1:
-        return None
-    scale, offset = np.ravel(layers[0].scale), np.ravel(layers[0].offset)
-    if len(scale) != 1 or len(offset) != 1 or not 0 < scale[0] <= 0.01:
-        return None
-    low = round(float(offset[0]))
-    if low not in (0, -1) or abs(offset[0] - low) > 0.05:
-        return None
-    return float((low - offset[0]) / scale[0]), float((1 - offset[0]) / scale[0])
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

@@ -9,23 +9,23 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from ..parity import Sample
-from ..report import Quality
+from ..report import Channels, Quality, check_labels
 from ..tflite_file import LiteRTModel
 from .calibration import Calibration, calibration
 from .float32 import in_float32
+from .preprocessing import channel_values, describe_preprocessing, expected_range
 from .samples import (
     batches,
     class_labels,
     endless,
     expected_of,
-    expected_range,
     is_classifier,
     named_inputs,
     outputs_of,
     random_samples,
-    rescaling,
     rows,
     samples_of,
 )
@@ -55,7 +55,7 @@ class Subject:
     batch: int | None
     labels: tuple[str, ...] | None
     input_range: tuple[float, float] | None
-    normalization: tuple[Any, Any] | None
+    normalization: tuple[Channels, Channels] | None
     preprocessing: str
     samples: tuple[Sample, ...]
     expected: tuple[Sample, ...]
@@ -70,7 +70,7 @@ class Subject:
         batch: int | None = 1,
         labels: Sequence[str] | None = None,
         input_range: tuple[float, float] | None = None,
-        normalization: tuple[Any, Any] | None = None,
+        normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         holdout: Any = None,
         representative_data: Any = None,
     ) -> Subject:
@@ -87,45 +87,23 @@ class Subject:
             input_range = float(input_range[0]), float(input_range[1])
             if not input_range[0] < input_range[1]:
                 raise ValueError(f"input_range is (lowest, highest); received {input_range}.")
-        strings = [t.name for t in model.inputs if t.dtype == "string"]
-        if strings:
-            raise ValueError(
-                f"The inputs {strings} are strings, which TFLite's built-in operations can't split. Export "
-                "two files: to_saved_model of the whole model, and to_tflite of the part that begins with "
-                "token ids, with vocabulary and split rules beside it: layer.get_vocabulary(), "
-                "layer.get_config()."
-            )
+        if normalization is not None:
+            normalization = channel_values(normalization[0]), channel_values(normalization[1])
+        _check_inputs(model, sized=holdout is not None or representative_data is not None)
         if endless(holdout):
             raise ValueError(
                 "The holdout never ends, and all of it is measured. Give a finite part of it, "
                 "such as dataset.take(100)."
             )
-        names = _check_labels(model, labels)
-        if normalization is not None:
-            normalization = _plain(normalization[0]), _plain(normalization[1])
-        preprocessing = _preprocessing(model, normalization)
-        open_axes = [t.name for t in model.inputs if None in tuple(t.shape)[1:]]
-        data = representative_data if holdout is None else holdout
-        if open_axes and data is None:
-            raise ValueError(
-                f"The inputs {open_axes} have open axes, and their size on the device is not known. Give a "
-                "holdout of the size to check, or fix it: inputs = keras.Input((224, 224, 3)); "
-                "keras.Model(inputs, model(inputs)), with your own size."
-            )
+        names = None if labels is None else _unique_labels(model, labels)
+        preprocessing = describe_preprocessing(model, normalization)
         floats = in_float32(model)
         chosen = None
         if representative_data is not None:
             chosen = calibration(
                 floats, representative_data, labels=names, input_range=input_range, holdout=holdout
             )
-        if data is None:
-            samples = random_samples(floats, expected_range(floats, input_range), _GOLDEN)
-        elif holdout is None and chosen is not None:
-            samples = list(chosen.samples[:_GOLDEN])
-        else:
-            samples = samples_of(floats, holdout, _GOLDEN)
-        if not samples:
-            raise ValueError("The holdout is empty.")
+        samples = _golden_samples(floats, holdout, chosen, input_range)
         expected = expected_of(floats, samples)
         return cls(
             floats, batch, names, input_range, normalization, preprocessing, tuple(samples), tuple(expected),
@@ -175,12 +153,6 @@ class Subject:
         return {name: Quality.of(a, np.array(found), y) for name, found in theirs.items()}
 
 
-def _plain(value: Any) -> float | tuple[float, ...]:
-    """One number, or one for each channel, as a report keeps it."""
-    array = np.asarray(value, "float64")
-    return tuple(array.ravel().tolist()) if array.ndim else float(array)
-
-
 def _grown(value: np.ndarray, axes: list[int]) -> np.ndarray:
     widths = [(0, max(1, n // 4) if axis in axes else 0) for axis, n in enumerate(value.shape)]
     return np.pad(value, widths, mode="wrap")
@@ -196,37 +168,42 @@ def _classes(outputs: Sample) -> list[int]:
     return np.argmax(scores, axis=-1).tolist()
 
 
-def _check_labels(model: keras.Model, labels: Sequence[str] | None) -> tuple[str, ...] | None:
-    if labels is None:
-        return None
-    if isinstance(labels, str) or not all(isinstance(n, str) and n.strip() for n in labels):
-        raise ValueError(f"labels is a list of names, none of them empty; received {labels!r}.")
+def _check_inputs(model: keras.Model, *, sized: bool) -> None:
+    """Raise unless TFLite can take the inputs; `sized` is whether data show the sizes of open axes."""
+    if strings := [t.name for t in model.inputs if t.dtype == "string"]:
+        raise ValueError(
+            f"The inputs {strings} are strings, which TFLite's built-in operations can't split. Export two "
+            "files: to_saved_model of the whole model, and to_tflite of the part that begins with token ids, "
+            "with vocabulary and split rules beside it: layer.get_vocabulary(), layer.get_config()."
+        )
+    open_axes = [t.name for t in model.inputs if None in tuple(t.shape)[1:]]
+    if open_axes and not sized:
+        raise ValueError(
+            f"The inputs {open_axes} have open axes, and their size on the device is not known. Give a "
+            "holdout of the size to check, or fix it: inputs = keras.Input((224, 224, 3)); "
+            "keras.Model(inputs, model(inputs)), with your own size."
+        )
+
+
+def _golden_samples(
+    model: keras.Model, holdout: Any, chosen: Calibration | None, input_range: tuple[float, float] | None
+) -> list[Sample]:
+    """The first samples of the holdout, or of the calibration, or random ones."""
+    if holdout is not None:
+        samples = samples_of(model, holdout, _GOLDEN)
+    elif chosen is not None:
+        samples = list(chosen.samples[:_GOLDEN])
+    else:
+        samples = random_samples(model, expected_range(model, input_range), _GOLDEN)
+    if not samples:
+        raise ValueError("The holdout is empty.")
+    return samples
+
+
+def _unique_labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:
     if len(model.outputs) != 1:
         raise ValueError(f"labels need a model with one output; {model.name!r} has {len(model.outputs)}.")
-    count = model.outputs[0].shape[-1]
-    if len(labels) != count:
-        raise ValueError(f"There are {len(labels)} labels, but the model has {count} outputs.")
-    double = sorted({n for n in labels if list(labels).count(n) > 1})
-    if double:
+    check_labels(labels, model.outputs[0].shape[-1])
+    if double := sorted({name for name in labels if list(labels).count(name) > 1}):
         raise ValueError(f"labels are unique; given more than once: {double}.")
     return tuple(labels)
-
-
-def _preprocessing(model: keras.Model, normalization: tuple[Any, Any] | None) -> str:
-    found = [
-        f"Rescaling(scale={layer.scale}, offset={layer.offset})"
-        if isinstance(layer, keras.layers.Rescaling)
-        else "Normalization"
-        for layer in rescaling(model)
-    ]
-    if normalization is None:
-        return "in the graph: " + ", ".join(found) if found else "none"
-    if found:
-        raise ValueError(
-            f"The model normalizes its input itself ({', '.join(found)}), so normalization={normalization} "
-            "would be applied twice. Leave it out."
-        )
-    mean, std = normalization
-    if np.any(np.asarray(std) <= 0):
-        raise ValueError(f"The standard deviation of normalization is above 0; received {std!r}.")
-    return f"by the client: (x - {mean}) / {std}"

@@ -11,8 +11,6 @@ from kerasft.export.model.samples import (
     class_labels,
     endless,
     expected_of,
-    expected_range,
-    is_classifier,
     named_inputs,
     outputs_of,
     random_samples,
@@ -91,30 +89,6 @@ def test_labels_of_every_kind():
         assert class_labels(none) is None
     for none in (None, np.array([0.5, 1.5]), np.array([[0.5, 0.5]]), np.array([[1, 1]]), {"a": Y}):
         assert class_labels(none) is None
-
-
-@pytest.mark.parametrize(
-    ("layers", "given", "expected"),
-    [
-        ([keras.layers.Rescaling(1 / 255)], None, (0.0, 255.0)),
-        ([keras.layers.Rescaling(1 / 127.5, -1)], None, (0.0, 255.0)),
-        ([keras.layers.Rescaling(1 / 128, -127 / 128)], None, (-1.0, 255.0)),
-        ([keras.layers.Rescaling(1.0)], None, None),
-        ([keras.layers.Rescaling(1 / 255, 3.0)], None, None),
-        ([keras.layers.Rescaling([1 / 255, 1 / 250])], None, None),
-        ([keras.layers.Rescaling(1 / 255), keras.layers.Rescaling(1 / 255)], None, None),
-        ([keras.Sequential([keras.layers.Rescaling(1 / 255)])], None, (0.0, 255.0)),
-        ([keras.layers.Normalization(mean=1.0, variance=1.0)], None, None),
-        ([], None, None),
-        ([keras.layers.Rescaling(1 / 255)], (-1, 1), (-1.0, 1.0)),
-    ],
-)
-def test_the_range_of_pixels_shows_in_the_rescaling(layers, given, expected):
-    model = keras.Sequential([keras.Input((2,)), *layers, keras.layers.Dense(2)])
-    found = expected_range(model, given)
-    assert found == (None if expected is None else pytest.approx(expected, abs=1e-3))
-    assert is_classifier(model)
-    assert not is_classifier(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
 
 
 class Endless(Batches):
