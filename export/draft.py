@@ -101,7 +101,7 @@ class Draft:
         return cls(precision, io, maker, content, artifact, parity, Speed(ms, *artifact.partitions))
 
     def report(self, path: Path, subject: Subject, quality: Quality | None, metadata: bool) -> Report:
-        """What was written and measured."""
+        """A report on what was written and measured."""
         operations = read_operations(self.content)
         tensors = {t.name: t.dtype for o in operations for t in o.inputs + o.outputs}
         kinds = list(tensors.values())

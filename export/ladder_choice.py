@@ -69,7 +69,7 @@ class Ladder:
     def from_json(cls, text: str) -> Ladder:
         """The inverse of `to_json`."""
         content = json.loads(text)
-        reports = {name: Report.from_json(json.dumps(said)) for name, said in content.pop("reports").items()}
+        reports = {name: Report.from_json(json.dumps(kept)) for name, kept in content.pop("reports").items()}
         return cls(**{**content, "reports": reports, "lost": tuple(content["lost"])})
 
 

@@ -50,11 +50,11 @@ def compare(
     """
     differences: dict[str, list[np.ndarray]] = {}
     values: dict[str, list[np.ndarray]] = {}
-    for sample, said in zip(samples, expected, strict=True):
+    for sample, wanted in zip(samples, expected, strict=True):
         got = artifact(sample)
-        if set(said) != set(got):
-            raise ExportError(f"The file has the outputs {sorted(got)}, the model {sorted(said)}.")
-        for name, value in said.items():
+        if set(wanted) != set(got):
+            raise ExportError(f"The file has the outputs {sorted(got)}, the model {sorted(wanted)}.")
+        for name, value in wanted.items():
             if got[name].shape != value.shape:
                 raise ExportError(
                     f"The file's output {name!r} has the shape {got[name].shape}, the model's {value.shape}."

@@ -50,7 +50,7 @@ def ladder(
         model: A built Functional or Sequential model.
         directory: A folder, made if it is missing.
         holdout: As for `to_tflite`; without labels there is no accuracy, and `max_drop` is not looked at.
-        representative_data: As for `to_tflite`; without it int8 is left out, which is said.
+        representative_data: As for `to_tflite`; without it int8 is left out, and `failures` tells so.
         variants: Names out of VARIANTS; all by default.
         max_drop: Largest loss of accuracy, in 0…1.
         max_bytes: Largest file, in bytes.

@@ -104,7 +104,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Report:
-    """What was exported, and what was measured on it.
+    """A record of what was exported and what was measured on it.
 
     Attributes:
         path: The file.
@@ -118,7 +118,7 @@ class Report:
         operations: How many operations it has of which kind.
         dtypes: How many tensors in the file have which dtype.
         labels: Names of the classes in the order of the output, or None.
-        input_range: Lowest and highest value that the graph expects, or None if not said.
+        input_range: Lowest and highest value that the graph expects, or None if not given.
         normalization: (mean, std) that the client has to apply, or None.
         preprocessing: Where it happens: "in the graph: …", "by the client: …" or "none".
         metadata: Whether the file holds metadata for MediaPipe Tasks.

@@ -61,7 +61,7 @@ def to_saved_model(
     return Path(path)
 
 
-def _reusable(model: keras.Model) -> tuple[Any, Any]:
+def _reusable(model: keras.Model) -> tuple[tf.train.Checkpoint, Any]:
     """An object with a model's reusable interface, and its serving signature.
 
     It holds copies of the model's variables, named by layer (Keras calls them all `kernel`), and the model's

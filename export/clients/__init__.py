@@ -1,4 +1,4 @@
-"""What goes to those who run an exported file: metadata for MediaPipe, golden packs, and a web page.
+"""Companions of an exported file for those who run it: metadata for MediaPipe, golden packs, and a web page.
 
 A client has the file and no Keras model. It learns from here what the file takes and gives, and how far its
 results may be from the ones measured at export. Nothing here imports TensorFlow. `verify` imports nothing of

@@ -125,7 +125,7 @@ def _check_tensors(report: Report) -> None:
 
 
 def _model_json(report: Report) -> dict[str, Any]:
-    """What stands in model.json, but for what is read from the file."""
+    """The content of model.json, but for what is read from the file."""
     mean, std = _normalization(report)
     version = json.loads((_WEB / "package.json").read_text())["dependencies"]["@litertjs/core"]
     return {

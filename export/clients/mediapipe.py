@@ -1,4 +1,4 @@
-"""What MediaPipe's ImageClassifier takes: the tensors of a file, and a normalization of pixels."""
+"""The needs of MediaPipe's ImageClassifier: the tensors of a file, and one normalization of pixels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..report import TensorInfo
 from ..tflite_file import dtype_of, model_of, shape_of
-from .pixels import DTYPES, pixel_normalization
+from .pixels import DTYPES, Normalization, PerChannel, pixel_normalization
 
 FIELD = "TFLITE_METADATA"  # where a file holds its metadata
 _ALLOWED = 0.02  # how far a quantized input may be from the pixels, as a share of their range
@@ -17,22 +19,22 @@ _ALLOWED = 0.02  # how far a quantized input may be from the pixels, as a share 
 def client_normalization(
     *,
     input_range: tuple[float, float] | None = None,
-    normalization: tuple[Any, Any] | None = None,
+    normalization: Normalization | None = None,
     in_graph: bool = False,
 ) -> tuple[float, float]:
-    """What a client does to pixels of 0 to 255 before the graph sees them: `(pixel - mean) / std`.
+    """Mean and std, by which a client makes the graph's input of pixels of 0 to 255: `(pixel - mean) / std`.
 
     Args:
         input_range: The values that the graph expects for black and for white.
         normalization: (mean, std), each one number or one for each channel. It comes before `input_range`,
             with which it has to agree to 5 %.
-        in_graph: Whether the graph rescales pixels itself; if nothing else is said it expects 0 to 255.
+        in_graph: Whether the graph rescales pixels itself; if nothing else is given, it expects 0 to 255.
 
     Returns:
         (mean, std), in units of a pixel.
 
     Raises:
-        ValueError: Nothing is said, the arguments contradict each other, or the channels differ, which
+        ValueError: Nothing is given, the arguments contradict each other, or the channels differ, which
             MediaPipe can't do.
 
     Example:
@@ -64,7 +66,7 @@ def client_normalization(
     return mean, std
 
 
-def shared_normalization(mean: Any, std: Any) -> tuple[float, float]:
+def shared_normalization(mean: PerChannel, std: PerChannel) -> tuple[float, float]:
     """Mean and standard deviation as the one number each that MediaPipe applies to all channels.
 
     Raises:
@@ -72,7 +74,7 @@ def shared_normalization(mean: Any, std: Any) -> tuple[float, float]:
     """
     numbers: list[float] = []
     for name, values in (("mean", mean), ("std", std)):
-        channels = {float(x) for x in values} if hasattr(values, "__iter__") else {float(values)}
+        channels = {float(x) for x in np.ravel(np.asarray(values))}
         if len(channels) != 1:
             raise ValueError(
                 f"MediaPipe normalizes all channels alike; received {name}={values}. Put the normalization "

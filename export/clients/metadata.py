@@ -56,7 +56,7 @@ class ScoreCalibration:
             raise ValueError("No label has parameters. Leave score_calibration out.")
 
     def to_text(self) -> str:
-        """A line for each label; without a line end behind the last, which clients count as a label more."""
+        """A line for each label; no line end after the last, which clients would count as one more label."""
         return "\n".join(",".join(map(repr, _numbers(row))) for row in self.parameters)
 
 
@@ -169,7 +169,7 @@ def _with_metadata(content: bytes, described: bytes) -> bytes:
 
     model = unpacked(content)
     if any(buffer.offset > 1 for buffer in model.buffers):
-        raise ValueError("Weights stand behind the model, as in files above 2 GB, where metadata would go.")
+        raise ValueError("The weights come after the model, as in files above 2 GB, where metadata would go.")
     entry, buffer = schema.MetadataT(), schema.BufferT()
     entry.name, entry.buffer = FIELD, len(model.buffers)
     buffer.data = np.frombuffer(described, "uint8")

@@ -15,7 +15,7 @@ manifest.json, with "|" for alternatives:
       "model": "model.tflite", "signature": "serving_default", "labels": "labels.txt" | null,
       "precision": "int8", "preprocessing": "by the client: …",
       "input_range": [0, 255] | null,                          of the graph
-      "normalization": [127, 128] | null,                      (mean, std); golden inputs have it behind them
+      "normalization": [127, 128] | null,                      (mean, std); it was applied to golden inputs
       "inputs": [{"name": "image", "shape": [1, 8, 8, 3],      -1 is an open axis
                   "dtype": "int8",                             as numpy writes it
                   "scale": 0.5, "zero_point": -128} …],        x = (stored - zero_point) * scale | null, null

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
+
+PerChannel = float | Sequence[float] | np.ndarray  # one number, or one for each channel
+Normalization = tuple[PerChannel, PerChannel]  # mean and standard deviation
 DTYPES = ("float32", "uint8")  # of images and of scores, as clients take them
 
 
 def pixel_normalization(
-    *, input_range: tuple[float, float] | None, normalization: tuple[Any, Any] | None, in_graph: bool
-) -> tuple[Any, Any] | None:
+    *, input_range: tuple[float, float] | None, normalization: Normalization | None, in_graph: bool
+) -> Normalization | None:
     """(mean, std), so that the graph's input is `(pixel - mean) / std`.
 
     Args:

@@ -67,7 +67,7 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a pack's file computes on this machine. `str()` of it is a readable summary.
+    """The results of a pack's file on this machine; `str()` gives a readable summary.
 
     Attributes:
         path: The pack.
@@ -179,12 +179,13 @@ class _Members:
         except Exception as error:
             raise PackError(f"{name} is missing or damaged in {self.path}: {error}") from error
 
-    def array(self, said: dict[str, Any]) -> np.ndarray:
+    def array(self, about: dict[str, Any]) -> np.ndarray:
         """A golden tensor."""
-        content, dtype = self.read(said["file"]), np.dtype(said["dtype"])
-        if len(content) != np.prod(said["shape"]) * dtype.itemsize:
-            raise PackError(f"{said['file']} has {len(content)} bytes, which is no {dtype} {said['shape']}.")
-        return np.frombuffer(content, dtype.newbyteorder("<")).reshape(said["shape"]).astype(dtype)
+        file, shape, dtype = about["file"], about["shape"], np.dtype(about["dtype"])
+        content = self.read(file)
+        if len(content) != np.prod(shape) * dtype.itemsize:
+            raise PackError(f"{file} has {len(content)} bytes, which is no {dtype} {shape}.")
+        return np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
 
 
 def _manifest(members: _Members) -> dict[str, Any]:
@@ -203,8 +204,8 @@ def _manifest(members: _Members) -> dict[str, Any]:
     for name in (manifest["model"], *golden, *members.names):
         if (name not in files and name != "manifest.json") or members.names.count(name) > 1:
             raise PackError(f"{name} has no hash in the manifest of {members.path}, or is there twice.")
-    for name, said in files.items():
-        if hashlib.sha256(members.read(name)).hexdigest() != said["sha256"]:
+    for name, about in files.items():
+        if hashlib.sha256(members.read(name)).hexdigest() != about["sha256"]:
             raise PackError(f"{name} in {members.path} was changed: its sha256 is not the manifest's.")
     return dict(manifest)
 
@@ -217,7 +218,7 @@ def _verify(members: _Members, manifest: dict[str, Any]) -> Verification:
     found: dict[str, list[float]] = {name: [] for name in names}
     times: list[float] = []
     for case in manifest["cases"]:
-        inputs = {name: members.array(said) for name, said in case["inputs"].items()}
+        inputs = {name: members.array(about) for name, about in case["inputs"].items()}
         golden = {name: members.array(case["outputs"][name]) for name in names}
         if not times:
             run(**inputs)  # the first call is slower than the others

@@ -14,14 +14,14 @@ _LARGEST = 2**31 - 2**24  # bytes, for what a file of weights inside can't excee
 def inlined(content: bytes) -> bytes:
     """The same file with its weights inside the model.
 
-    The quantizer writes those of 256 KiB and more behind it, where older runtimes and tools that rewrite a
+    The quantizer writes those of 256 KiB and more after it, where older runtimes and tools that rewrite a
     file (for metadata, say) do not look. Above 2 GB there is no other place.
     """
     model = unpacked(content)
-    behind = [buffer for buffer in model.buffers if buffer.offset > 1]
-    if not behind or len(content) > _LARGEST:
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1]
+    if not outside or len(content) > _LARGEST:
         return content
-    for buffer in behind:
+    for buffer in outside:
         buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
         buffer.offset = buffer.size = 0
     return packed(model)

@@ -126,10 +126,10 @@ def saved(model: keras.Model, batch: int | None) -> Iterator[Path]:
 def _refusal(error: str) -> str:
     named = _named_operations(error)
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    said = f"{', '.join(named)} can't be converted" if named else "it can't be converted"
+    reason = f"{', '.join(named)} can't be converted" if named else "it can't be converted"
     return (
-        f"TFLite's built-in operations do not cover the model: {said}. Replace the layer, or leave that part "
-        f"out of the exported model. The converter said: {' '.join(lines[-3:])[:600]}"
+        f"TFLite's built-in operations do not cover the model: {reason}. Replace the layer, or leave that "
+        f"part out of the exported model. The converter said: {' '.join(lines[-3:])[:600]}"
     )
 
 
@@ -140,7 +140,7 @@ def _crash(code: int, notes: str) -> str:
     last = " ".join(line.strip() for line in notes.splitlines()[-3:] if line.strip())[:600]
     return (
         f"TFLite's converter crashed{where} ({how}); it runs in a process of its own, so nothing else was "
-        "lost. Replace the operation, or leave that part out of the exported model. Its last words: "
+        "lost. Replace the operation, or leave that part out of the exported model. Its last output: "
         f"{last or 'none'}"
     )
 

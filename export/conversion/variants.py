@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io as streams
-import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from ..parity import Sample
 from ..tflite_file import custom, in_float, quiet, read_operations
 from .flatbuffer import inlined, sized_as, unsigned_edges
 from .process import converter_process
-
-logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
 IO = ("float", "int8", "uint8")
@@ -166,7 +164,7 @@ def has_quantizer() -> bool:
 
 
 @contextlib.contextmanager
-def _silent() -> Any:
+def _silent() -> Iterator[None]:
     """Keep what the quantizer prints off the terminal."""
     with (
         quiet(),

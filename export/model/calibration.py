@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,9 @@ def calibration(
     return Calibration(tuple(samples))
 
 
-def _check_classes(chosen: dict[int, Any], classes: int, labels: Sequence[str] | None, read: int) -> None:
+def _check_classes(
+    chosen: Mapping[int, Sequence[Sample]], classes: int, labels: Sequence[str] | None, read: int
+) -> None:
     missing = [labels[i] if labels else i for i in range(classes) if i not in chosen]
     if missing:
         raise ValueError(

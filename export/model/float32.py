@@ -1,4 +1,4 @@
-"""A model as float32: what TFLite's converter can take of one that trained in mixed or half precision."""
+"""A model as float32, which TFLite's converter takes, from one that trained in mixed or half precision."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 @contextlib.contextmanager
 def _float32_by_default() -> Iterator[None]:
-    """What a layer's own __init__ makes follows the policy of the moment, not the one in its config."""
+    """Make float32 the default, which layers follow in their own __init__, whatever their config has."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

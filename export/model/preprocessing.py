@@ -17,7 +17,7 @@ def rescaling(model: keras.Model) -> list[keras.Layer]:
 
 
 def expected_range(model: keras.Model, given: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The range of inputs that a graph expects: as said, or of pixels if its Rescaling shows it, or None.
+    """The range of inputs that a graph expects: as given, or of pixels if its Rescaling shows it, or None.
 
     A layer that scales by s <= 1/100 and offsets by o, about 0 or -1, takes [(round(o) - o) / s,
     (1 - o) / s].

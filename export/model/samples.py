@@ -1,4 +1,4 @@
-"""Data for an export: batches of any kind as named samples, and what the model says of them."""
+"""Data for an export: batches of any kind as named samples, and the model's outputs for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def batches(data: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def endless(data: Any) -> bool:
-    """Whether data repeat for ever, as far as they say so."""
+    """Whether data repeat forever, as far as their cardinality shows it."""
     if isinstance(data, tf.data.Dataset):
         return int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
     return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
@@ -97,13 +97,13 @@ def random_samples(model: keras.Model, input_range: tuple[float, float] | None, 
 
 
 def outputs_of(model: keras.Model, named: Sample) -> Sample:
-    """What the model gives for a batch in inference, by output name."""
+    """The model's outputs for a batch in inference, by output name."""
     outputs = model(pack_inputs(model, named), training=False)
     return {k: keras.ops.convert_to_numpy(v) for k, v in by_name(model, outputs).items()}
 
 
 def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
-    """What the model gives for each sample, computed in one batch where it takes one."""
+    """The model's outputs for each sample, computed in one batch where it takes one."""
     shapes = {tuple((name, value.shape) for name, value in sample.items()) for sample in samples}
     if len(shapes) > 1 or any(t.shape[0] is not None for t in model.inputs):
         return [outputs_of(model, sample) for sample in samples]
@@ -111,9 +111,9 @@ def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def class_labels(labels: Any) -> np.ndarray | None:
-    """Labels as integers of shape (batch,); None for what is none, such as regression targets.
+    """Labels as integers of shape (batch,), from integers or one-hot rows.
 
-    One-hot labels are taken too.
+    Other targets, such as those of a regression, give None.
     """
     if labels is None or isinstance(labels, dict | list | tuple):
         return None

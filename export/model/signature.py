@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -47,7 +47,7 @@ def input_specs(model: keras.Model) -> Any:
 
 
 def input_keys(model: keras.Model) -> list[str]:
-    """What the model's data call its inputs, in the order of `model.inputs`, which is not that of a dict."""
+    """Keys of the inputs in the model's data, in the order of `model.inputs`, not that of a dict."""
     structure = input_structure(model)
     if isinstance(structure, dict):
         keys = {id(tensor): key for key, tensor in structure.items()}
@@ -76,7 +76,7 @@ def by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
     return dict(zip(output_names(model), flat, strict=True))
 
 
-def pack_inputs(model: keras.Model, named: dict[str, Any]) -> Any:
+def pack_inputs(model: keras.Model, named: Mapping[str, Any]) -> Any:
     """Named inputs in the structure in which the model takes them."""
     structure = input_structure(model)
     values = [named[name] for name in input_names(model)]
@@ -101,7 +101,7 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
 
 
 def tables_of(model: keras.Model) -> list[Any]:
-    """What layers that look up words hold beside variables, for a SavedModel to find it."""
+    """Lookup tables of layers that look up words, which a SavedModel has to find beside the variables."""
     inner = [layer for outer in layers_of(model) for layer in (outer, *vars(outer).values())]
     tables = [getattr(layer, "lookup_table", None) for layer in inner if isinstance(layer, keras.Layer)]
     return [table for table in tables if table is not None]

@@ -1,4 +1,4 @@
-"""What is exported: a model in float32, its names and preprocessing, and the data it is held against."""
+"""The subject of an export: a model in float32, its names, its preprocessing, and the data to check with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Subject:
         model: The model, computing in float32.
         batch: The batch size of its files; None for any.
         labels: Names of the classes, or None.
-        input_range: Lowest and highest input value, as said, or None.
+        input_range: Lowest and highest input value, as given, or None.
         normalization: (mean, std) that the client applies, or None.
         preprocessing: Where preprocessing happens, in words.
         samples: Golden inputs of batch size one.

@@ -1,4 +1,4 @@
-"""A .tflite file as it is: what it holds, what it computes, and what accelerators would refuse in it.
+"""A finished .tflite file: its contents, its results, and the operations that accelerators would refuse.
 
 Everything here reads a finished file and knows nothing of Keras or TensorFlow, so that a file can be looked
 at where only LiteRT is installed. `litert` is the one place in export that uses private names of LiteRT.

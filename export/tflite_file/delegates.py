@@ -1,4 +1,4 @@
-"""What an Edge TPU, the GPU delegate and XNNPACK would refuse in a .tflite file, operation by operation.
+"""Operations that an Edge TPU, the GPU delegate and XNNPACK would refuse in a .tflite file, one by one.
 
 A report of known refusals, not a promise: nothing here has run on a device. The rules come from
 
@@ -130,7 +130,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What each target would refuse in a file; as text, a table.
+    """The operations that each target would refuse in a file; as text, a table.
 
     Attributes:
         operations: How many operations the file has.
@@ -181,7 +181,7 @@ class Readiness:
 
 
 def readiness(path_or_bytes: str | Path | bytes) -> Readiness:
-    """What an Edge TPU, the GPU delegate and XNNPACK would refuse in a .tflite file, and why.
+    """Find what an Edge TPU, the GPU delegate and XNNPACK would refuse in a .tflite file, and why.
 
     The head of this module says where the rules come from and what they leave out.
 

@@ -1,4 +1,4 @@
-"""What a .tflite file is made of, read from its bytes: operations, operands, and what computes in float."""
+"""The operations of a .tflite file, read from its bytes, with their operands and what computes in float."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def custom(operations: tuple[Operation, ...]) -> list[str]:
 
 
 def in_float(operations: tuple[Operation, ...]) -> list[str]:
-    """What would compute in floating point in a file that should be integer: "NAME (output tensor)".
+    """Operations that would compute in float in a file that should be integer: "NAME (output tensor)".
 
     The conversions at the file's edges (QUANTIZE at its inputs, DEQUANTIZE at its outputs) don't count.
     """

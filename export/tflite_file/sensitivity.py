@@ -14,13 +14,13 @@ from .operations import read_operations
 
 @dataclass(frozen=True)
 class Loss:
-    """What one operation loses in int8.
+    """The loss of one operation in int8.
 
     Attributes:
         tensor: Its output.
         operation: Its kind, such as "CONV_2D".
         before_db: Signal-to-noise ratio of what it reads, in decibels, of the worst input.
-        after_db: That of its output.
+        after_db: The ratio of its output.
     """
 
     tensor: str

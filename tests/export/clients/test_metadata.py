@@ -163,7 +163,7 @@ def test_weights_behind_the_model_are_not_lost(file):
     model.buffers[1].offset, model.buffers[1].size = 4096, 16  # as in files above 2 GB
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    with pytest.raises(ValueError, match="behind the model"):
+    with pytest.raises(ValueError, match="come after the model"):
         add_metadata(bytes(builder.Output()), labels=DIGITS)
 
 

@@ -71,7 +71,7 @@ def test_a_crash_is_an_error_that_names_signal_and_operation(pretend, tmp_path):
 
 def test_an_exit_without_a_word(pretend, folder):
     pretend("import sys; sys.stdin.readline(); sys.exit(3)")
-    with pytest.raises(ExportError, match=r"exit code 3.*last words: none"):
+    with pytest.raises(ExportError, match=r"exit code 3.*last output: none"):
         works(folder)
     pretend("import sys; sys.exit(3)")  # it ends before it is asked
     found = process.converter_process()
