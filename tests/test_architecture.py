@@ -33,7 +33,7 @@ FOLDERS = {
         "cache", "search", "export", "examples",
     ),
 }  # fmt: skip
-SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/runtime.py", "export/tflite_file/litert.py")
+SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/tflite_file/litert.py")
 PUBLIC_FACES = {"kerasft.hub": ("HubStage", "load_backbone", "resolve")}  # users import from these
 MOST_FLOORS = 8
 

@@ -79,7 +79,7 @@ def load_model(path: Path) -> Any:
 def load_libraries() -> None:
     """Import TensorFlow without the start-up notes that it writes to the terminal by itself."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from kerasft.export.runtime import quiet
+    from kerasft.export.tflite_file import quiet
 
     sys.stderr.flush()
     with quiet():
