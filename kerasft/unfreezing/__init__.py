@@ -7,7 +7,7 @@ timing around both, and its state is saved with the optimizer's. The usual sched
 
 from kerasft.unfreezing.callback import GradualUnfreezing
 from kerasft.unfreezing.phase import Phase
-from kerasft.unfreezing.recipes import RECIPES, Recipe
+from kerasft.unfreezing.recipes import RECIPES, Recipe, equal_parts
 from kerasft.unfreezing.schedule import UnfreezingSchedule, schedule_of
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Phase",
     "Recipe",
     "UnfreezingSchedule",
+    "equal_parts",
     "schedule_of",
 ]
