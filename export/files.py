@@ -50,6 +50,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool, durable: bool = 
     _in_use.update((partial.name, old.name))
     try:
         yield partial
+        _check_kind(partial, target)
         if durable:
             _sync(partial)
         if target.is_dir():  # a folder can't be replaced in one step
@@ -78,6 +79,14 @@ def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False
     """Write a text file in UTF-8 as `replacing` does, in place of an older one."""
     with replacing(path, overwrite=True, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _check_kind(partial: Path, target: Path) -> None:
+    """Raise unless a file replaces a file, and a folder a folder, which may hold files of the user's."""
+    if target.is_dir() and not partial.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "It is a folder, and a file was to be written", str(target))
+    if target.exists() and partial.is_dir() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "It is a file, and a folder was to be written", str(target))
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

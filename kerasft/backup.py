@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +85,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Save."""
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{epoch + 1:05d}"
-        with _flushed(self.backup_dir / f"{name}.weights.h5") as partial:
-            saved = partial.with_name(f"{partial.name}.weights.h5")  # Keras insists on the ending
-            self.model.save_weights(saved)
-            saved.replace(partial)
+        with replacing(self.backup_dir / f"{name}.weights.h5", overwrite=True, durable=True) as partial:
+            self.model.save_weights(partial)
             content = {
                 "epoch": epoch + 1,
                 "bytes": partial.stat().st_size,
@@ -99,7 +95,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "random": _keras.random_state(self.model),
             }
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk
-        with _flushed(self.backup_dir / f"{name}.json") as partial:
+        with replacing(self.backup_dir / f"{name}.json", overwrite=True, durable=True) as partial:
             partial.write_text(json.dumps(content, indent=1, default=str))
         kept = {path.stem for path in sorted(self.backup_dir.glob("epoch-*.json"))[-2:]}
         self._delete(keep=kept)
@@ -165,12 +161,3 @@ def _whole(manifest: Path) -> dict[str, Any] | None:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _flushed(path: Path) -> Iterator[Path]:
-    """A temporary path that takes its name when its content is on disk."""
-    with replacing(path, overwrite=True) as partial:
-        yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kerasft.tables import columns_of_text
+from kerasft.tables import plain_table
 
 
 @dataclass(frozen=True)
@@ -67,4 +67,4 @@ class PhaseReport:
                 str(stage.steps),
             )
             rows.append((stage.name, "yes" if stage.trained else "no", *numbers))
-        return f"{title}\n{columns_of_text(header, rows)}"
+        return f"{title}\n{plain_table(header, rows)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from kerasft.files import replacing
 from kerasft.stages import Stages
-from kerasft.tables import columns_of_text
+from kerasft.tables import plain_table
 from kerasft.unfreezing import recipes
 from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.recipes import Recipe
@@ -70,7 +70,7 @@ class UnfreezingSchedule:
             last = index == len(self.phases) - 1 and phase.patience is None
             warmup = f"{phase.warmup_steps} steps" if phase.warmup_steps else ""
             rows.append((str(index), str(phase.depth), "to the end" if last else phase.text(), rate, warmup))
-        return columns_of_text(("phase", "from", "ends after", "learning rate", "warm-up"), rows)
+        return plain_table(("phase", "from", "ends after", "learning rate", "warm-up"), rows)
 
     @property
     def starts(self) -> list[int | None]:
@@ -241,8 +241,6 @@ class UnfreezingSchedule:
         """The schedule as JSON text, also written to `path` if one is given."""
         text = json.dumps(self.to_dict(), indent=2) + "\n"
         if path is not None:
-            if Path(path).is_dir():
-                raise IsADirectoryError(f"{path} is a folder; name a file in it.")
             with replacing(path, overwrite=True) as partial:
                 partial.write_text(text, encoding="utf-8")
         return text

@@ -245,3 +245,17 @@ def test_what_is_durable_reaches_the_disk_before_it_gets_its_name(tmp_path, monk
     synced.clear()
     write_text(tmp_path / "b", "new")
     assert synced == []
+
+
+@pytest.mark.parametrize(("there", "error"), [("folder", IsADirectoryError), ("file", NotADirectoryError)])
+def test_a_file_never_takes_the_place_of_a_folder_nor_a_folder_that_of_a_file(tmp_path, there, error):
+    target = tmp_path / "a"
+    if there == "folder":
+        target.mkdir()
+        (target / "mine").write_text("mine")
+    else:
+        target.write_text("mine")
+    with pytest.raises(error, match=f"It is a {there}"), replacing(target, overwrite=True) as partial:
+        partial.write_text("new") if there == "folder" else partial.mkdir()
+    assert (target / "mine" if there == "folder" else target).read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
