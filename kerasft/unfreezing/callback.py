@@ -279,7 +279,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._clock = PhaseClock(self.schedule, **state.clock)
         self._rates, self._best = state.rates, dict(state.best)
         _keras.set_random_state(self.model, state.random)
-        if not _keras.replay_epochs(self.model, epoch):
+        if not _keras.replay_epochs(_keras.running_fit(self.model), epoch):
             logger.warning("The order of the data could not be replayed; it differs from the killed run's.")
         logger.info("Resumed at epoch %d, in phase %d.", epoch, self._clock.index)
 
