@@ -120,7 +120,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.model.load_weights(path.with_name(f"{path.stem}.weights.h5"))
         _keras.set_random_state(self.model, manifest["random"])
         _keras.start_at(self.model, epoch)
-        if not _keras.replay_epochs(self.model, epoch, read=self.replay_data):
+        fit = _keras.running_fit(self.model)
+        if not _keras.replay_epochs(fit, epoch, read=self.replay_data):
             logger.warning("The order of the data could not be replayed; it differs from the killed run's.")
         logger.info("Restored %s: training goes on at epoch %d.", path.stem, epoch)
 

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parent.parent
 
 # Files beside the folders that any folder may use.
 BASE = ("typing", "arguments", "identity", "tables", "files")
+# Places that import nothing of kerasft.
+ALONE = ("_keras", *BASE)
 # A folder (or a file beside the folders) imports only what stands in its row, which stands above it.
 FOLDERS = {
     "_keras": (),
@@ -85,7 +87,7 @@ def room_of(module):
 def misplaced(module, tree):
     """Imports of `module` that the table does not allow."""
     room = room_of(module)
-    allowed = {room, *FOLDERS[room], *(BASE if room not in BASE else ())}
+    allowed = {room, *FOLDERS[room], *(BASE if room not in ALONE else ())}
     return [name for name in imported_modules(tree) if room_of(name) not in allowed]
 
 

@@ -10,18 +10,6 @@ from kerasft.search.results.record import TrialRecord
 RATES = [1e-4, 1e-3, 1e-2, 1e-1]
 
 
-def test_a_learning_rate_curve(tmp_path):
-    figure = plots.learning_rate_curve(
-        RATES, [2.0, 1.8, 1.0, 9.0], [2.0, 1.9, 1.4, 5.0], {"valley": 1e-3}, tmp_path / "curve.png"
-    )
-    (axes,) = figure.axes
-    assert axes.get_xscale() == "log" and axes.get_xlabel() == "learning rate"
-    assert [line.get_label() for line in axes.lines] == ["loss of one step", "smoothed", "valley: 1.0e-03"]
-    assert list(axes.lines[1].get_ydata()) == [2.0, 1.9, 1.4, 5.0]
-    assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_figure_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(ValueError):
         plots.learning_rate_curve(RATES, RATES, RATES, {}, tmp_path / "curve.xyz")
@@ -59,3 +47,11 @@ def test_trials_by_depth(tmp_path):
     assert (tmp_path / "trials.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="None of 1 trials"):
         plots.trials_by_depth(records[3:])
+
+
+def test_users_find_the_figures_here_and_nothing_else():
+    from kerasft.learning_rates.figure import learning_rate_curve
+
+    assert plots.learning_rate_curve is learning_rate_curve
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        plots.nothing  # noqa: B018

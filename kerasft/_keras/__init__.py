@@ -1,4 +1,4 @@
-"""What Keras keeps to itself, and kerasft needs.
+"""The private parts of Keras that kerasft needs.
 
 Keras's layer tree, call graph, optimizer slots and training function are private. The rest of kerasft
 reaches them through the names below alone, so that a release of Keras that moves one of them breaks this
@@ -68,16 +68,16 @@ from kerasft._keras.training_step import (
 )
 
 __all__ = [
+    "RunningFit",
     "NotDivisibleError",
     "Operation",
     "Program",
+    "add_step_counts",
+    "apply_trainable_flags",
     "build_for",
     "calls",
-    "add_step_counts",
-    "overridden_methods",
     "description",
     "floating_point_operations",
-    "apply_trainable_flags",
     "has_losses",
     "impure_operations",
     "in_safe_mode",
@@ -90,6 +90,7 @@ __all__ = [
     "newer_optimizer",
     "optimizer_state",
     "optimizer_variables",
+    "overridden_methods",
     "own_trainable_variables",
     "own_variables",
     "program",

@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
 from kerasft._keras.layers import mask_of
+
+if TYPE_CHECKING:
+    from keras.src.models.functional import Functional
+    from keras.src.ops.node import Node
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """One call of an operation in a Functional model: tensors are Keras's symbolic ones."""
 
-    operation: Any
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
+    operation: keras.Operation
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
 
 
 def calls(model: keras.Model) -> list[Call] | None:
-    """The calls of a Functional or built Sequential model, inputs first; None for any other model."""
+    """List the calls of a Functional or built Sequential model, inputs first; None for any other model."""
     graph = getattr(model, "_functional", None) or model
     by_depth = getattr(graph, "_nodes_by_depth", None)
     if by_depth is None:
@@ -47,18 +46,18 @@ class Operation:
     """One call of a layer in a `Program`.
 
     Attributes:
-        layer: What is called; None where the inputs of a nested model are converted for it.
+        layer: The operation that is called; None where the inputs of a nested model are converted for it.
         reads: Numbers of the values that it takes.
         writes: Numbers of the values that it gives.
         outputs: Keras's symbolic tensors of the latter.
         run: Takes the values read and whether the model trains; returns the values written.
     """
 
-    layer: Any
+    layer: keras.Operation | None
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    outputs: tuple[Any, ...]
-    run: Callable[[Sequence[Any], bool], list[Any]]
+    outputs: tuple[keras.KerasTensor, ...]
+    run: Callable[[Sequence[tf.Tensor], bool], list[tf.Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,26 +76,26 @@ class Program:
             lambda t: tf.TensorSpec(t.shape, t.dtype), _graph(self.model)._inputs_struct
         )
 
-    def enter(self, x: Any) -> dict[int, Any]:
-        """The values of the inputs for data `x`, in whatever structure the model takes."""
+    def enter(self, x: Any) -> dict[int, tf.Tensor]:
+        """Return the values of the inputs for data `x`, in whatever structure the model takes."""
         return dict(zip(self.inputs, _standardized(self.model, x), strict=True))
 
-    def run(self, operations: Iterable[Operation], values: dict[int, Any], training: bool) -> None:
+    def run(self, operations: Iterable[Operation], values: dict[int, tf.Tensor], training: bool) -> None:
         """Compute the values that `operations` write, into `values`."""
         with _one_call_of(self.model):
             for operation in operations:
                 results = operation.run([values[i] for i in operation.reads], training)
                 values.update(zip(operation.writes, results, strict=True))
 
-    def leave(self, values: Mapping[int, Any]) -> Any:
-        """The model's outputs in the structure that it returns."""
+    def leave(self, values: Mapping[int, tf.Tensor]) -> Any:
+        """Return the model's outputs in the structure that it returns."""
         graph = _graph(self.model)
         packed = keras.tree.pack_sequence_as(graph._outputs_struct, [values[i] for i in self.outputs])
         return packed[0] if isinstance(packed, list | tuple) and len(packed) == 1 else packed
 
 
 def program(model: keras.Model) -> Program | None:
-    """`model` as a program; None if it isn't a Functional or built Sequential one, or calls differently."""
+    """Read `model` as a program; None if it isn't Functional or a built Sequential, or calls differently."""
     top = _graph(model)
     if top is None:
         return None
@@ -104,7 +103,7 @@ def program(model: keras.Model) -> Program | None:
     operations: list[Operation] = []
     numbers, scopes = itertools.count(), itertools.count()
 
-    def visit(graph: Any, given: Sequence[int]) -> list[int]:
+    def visit(graph: Functional, given: Sequence[int]) -> list[int]:
         scope = next(scopes)
         slots.update({(scope, id(t)): n for t, n in zip(graph.inputs, given, strict=True)})
         for depth in sorted(graph._nodes_by_depth, reverse=True):
@@ -131,8 +130,8 @@ def program(model: keras.Model) -> Program | None:
     return Program(model, tuple(operations), inputs, outputs)
 
 
-def _graph(layer: Any) -> Any:
-    """What holds the graph of a model that is called as Keras calls it; None for anything else."""
+def _graph(layer: object) -> Any:
+    """Find the graph of a model that is called as Keras calls it; None for anything else."""
     from keras.src.models.functional import Functional
 
     call = getattr(type(layer), "call", None)
@@ -140,10 +139,10 @@ def _graph(layer: Any) -> Any:
         return None
     if call is Functional.call:
         return layer
-    return layer._functional if call is keras.Sequential.call else None
+    return getattr(layer, "_functional", None) if call is keras.Sequential.call else None
 
 
-def _takes_inputs_alone(node: Any, inner: Any) -> bool:
+def _takes_inputs_alone(node: Node, inner: Functional) -> bool:
     """Whether a nested model is called on its inputs, and on no other tensor (a mask, say)."""
     arguments = node.arguments
     return (
@@ -152,28 +151,28 @@ def _takes_inputs_alone(node: Any, inner: Any) -> bool:
     )  # fmt: skip
 
 
-def _filled_in(node: Any, values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+def _filled_in(node: Node, values: Sequence[tf.Tensor]) -> tuple[Any, dict[str, Any]]:
     by_tensor = {id(t): v for t, v in zip(node.input_tensors, values, strict=True)}
     args, kwargs = node.arguments.fill_in(by_tensor)
     return args, dict(kwargs)
 
 
-def _enter(node: Any, values: Sequence[Any], training: bool) -> list[Any]:
+def _enter(node: Node, values: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
     if any(mask_of(value) is not None for value in values):
         raise NotDivisibleError(f"a mask goes into the nested model {node.operation.name!r}")
     args, _ = _filled_in(node, values)
     return _standardized(node.operation, args[0])
 
 
-def _call(node: Any, values: Sequence[Any], training: bool) -> list[Any]:
+def _call(node: Node, values: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
     args, kwargs = _filled_in(node, values)
     if "training" in getattr(node.operation, "_call_context_args", {}):
         kwargs["training"] = training
     return list(keras.tree.flatten(node.operation(*args, **kwargs)))
 
 
-def _standardized(model: Any, x: Any) -> list[Any]:
-    """The inputs of a model as the model itself would convert them."""
+def _standardized(model: keras.Model, x: Any) -> list[tf.Tensor]:
+    """Convert the inputs of a model as the model itself would."""
     if model._convert_input_args:
         convert = functools.partial(
             model.dtype_policy.convert_input, autocast=model.autocast, dtype=model.input_dtype
@@ -183,8 +182,8 @@ def _standardized(model: Any, x: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _one_call_of(model: Any) -> Iterator[None]:
-    """Calls within it are part of one call of `model`, whose losses are collected anew."""
+def _one_call_of(model: keras.Model) -> Iterator[None]:
+    """Make the calls within the block part of one call of `model`, whose losses are collected afresh."""
     model._get_call_context()
     try:
         yield

@@ -1,33 +1,44 @@
-"""What `model.fit` keeps to itself while it runs."""
+"""The `model.fit` that is running: its callbacks, its data, and where it starts."""
 
 from __future__ import annotations
 
 import inspect
 import warnings
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
+    from keras.src.trainers.epoch_iterator import EpochIterator
+
+# How many epochs of a fit's data have passed by without training, by the fit's iterator.
+_REPLAYED: weakref.WeakKeyDictionary[EpochIterator, int] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class RunningFit:
-    """What `model.fit` keeps to itself while it runs."""
+    """A `model.fit` while it runs.
 
-    callbacks: list[Any]
-    epoch_iterator: Any
+    Attributes:
+        callbacks: Its callbacks, in order, those that Keras adds included.
+        epoch_iterator: Keras's iterator over its training data.
+        first_epoch: Its `initial_epoch`.
+    """
+
+    callbacks: Sequence[keras.callbacks.Callback]
+    epoch_iterator: EpochIterator
     first_epoch: int
 
 
 def running_fit(model: keras.Model) -> RunningFit | None:
-    """The `fit` of `model` that calls from below us on the stack; None outside of one."""
+    """Find the `fit` of `model` that calls from below us on the stack; None outside of one.
+
+    The stack is walked frame by frame: ask once in `on_train_begin`.
+    """
     code = inspect.unwrap(keras.Model.fit).__code__
     frame = inspect.currentframe()
     while frame is not None:
@@ -39,7 +50,7 @@ def running_fit(model: keras.Model) -> RunningFit | None:
     return None
 
 
-def build_for(model: keras.Model, epoch_iterator: Any) -> None:
+def build_for(model: keras.Model, epoch_iterator: EpochIterator) -> None:
     """Build a Sequential model that has no input yet for the data of a `fit`, as its first step would."""
     if isinstance(model, keras.Sequential) and not model.built:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(epoch_iterator._distributed_dataset.element_spec)
@@ -47,20 +58,24 @@ def build_for(model: keras.Model, epoch_iterator: Any) -> None:
             model.build(tuple(x.shape))
 
 
-def replay_epochs(model: keras.Model, epochs: int, read: bool = True) -> bool:
-    """Let the data of a running `fit` pass by for `epochs` epochs without training, once.
+def replay_epochs(fit: RunningFit | None, epochs: int, read: bool = True) -> bool:
+    """Let the data of a fit pass by for `epochs` epochs without training, once.
 
-    What comes next is then what would come in a run that had trained on them: in the same order, if the
-    data are shuffled with a seed. `read=False` only notes that it shall not be done.
+    The next data are then those that a run would get that had trained on the epochs: in the same order, if
+    the data are shuffled with a seed.
+
+    Args:
+        fit: The result of `running_fit`.
+        epochs: How many epochs the run has done before.
+        read: False notes that these epochs are done with, and reads nothing.
 
     Returns:
         Whether there is a `fit` whose data could be replayed.
     """
-    fit = running_fit(model)
     if fit is None:
         return False
     iterator = fit.epoch_iterator
-    already = getattr(iterator, "kerasft_replayed", 0)
+    already = _REPLAYED.get(iterator, 0)
     for _ in range(already, epochs if read else 0):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns when data end, of whatever length they are
@@ -69,11 +84,11 @@ def replay_epochs(model: keras.Model, epochs: int, read: bool = True) -> bool:
                     for _ in range(begin, end + 1):
                         if next(batches, None) is None:
                             break
-    iterator.kerasft_replayed = max(already, epochs)
+    _REPLAYED[iterator] = max(already, epochs)
     return True
 
 
-def reads_arrays(epoch_iterator: Any) -> bool:
+def reads_arrays(epoch_iterator: EpochIterator) -> bool:
     """Whether the data of a `fit` are arrays, all of which come in each epoch."""
     from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
@@ -81,16 +96,16 @@ def reads_arrays(epoch_iterator: Any) -> bool:
     return isinstance(adapter, ArrayDataAdapter) and epoch_iterator.num_batches == adapter.num_batches
 
 
-def keeps_order(epoch_iterator: Any) -> bool:
+def keeps_order(epoch_iterator: EpochIterator) -> bool:
     """Whether the data of a `fit` are arrays that are not shuffled."""
     return reads_arrays(epoch_iterator) and not epoch_iterator.data_adapter._shuffle
 
 
-def validation_iterator(model: keras.Model) -> Any:
-    """The iterator over the validation data of a running `fit`; None if there is none yet."""
+def validation_iterator(model: keras.Model) -> EpochIterator | None:
+    """Find the iterator over the validation data of a running `fit`; None if there is none yet."""
     return getattr(model, "_eval_epoch_iterator", None)
 
 
 def start_at(model: keras.Model, epoch: int | None) -> None:
-    """Let the `fit` whose `on_train_begin` runs start at `epoch`; None takes that back for later fits."""
+    """Let the `fit` whose `on_train_begin` runs start at `epoch`; None undoes this for later fits."""
     model._initial_epoch = epoch or None

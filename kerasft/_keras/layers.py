@@ -1,23 +1,12 @@
-"""The seam with Keras: the one place, beside `hub/graph.py`, that touches what Keras keeps private.
-
-Everything else in kerasft reaches Keras's layer tree, call graph, optimizer slots and training function
-through the few functions below, so that a Keras release that moves a private name breaks this file's
-tests and nothing else.
-"""
+"""A layer's own parts: sublayers, variables, masks, losses and random generators."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-
-if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
+import tensorflow as tf
 
 
 def sublayers(layer: keras.Layer) -> Iterator[keras.Layer]:
@@ -36,41 +25,41 @@ def sublayers(layer: keras.Layer) -> Iterator[keras.Layer]:
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """The weights that `layer` holds itself, those of its sublayers excluded."""
+    """List the weights that `layer` holds itself, those of its sublayers excluded."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """The weights of `layer` itself that a thaw would train, whatever its flag says now."""
+    """List the weights of `layer` itself that a thaw would train, whatever its flag is now."""
     return list(layer._trainable_variables)
 
 
-def mask_of(tensor: Any) -> Any:
-    """The mask that Keras has attached to a tensor, or None."""
+def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:
+    """Return the mask that Keras has attached to a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
 
 
-def with_mask(tensor: Any, mask: Any) -> Any:
-    """`tensor` with a mask attached; None attaches none."""
+def with_mask(tensor: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Attach a mask to `tensor` and return it; None attaches none."""
     if mask is not None:
         tensor._keras_mask = mask
     return tensor
 
 
-def has_losses(layer: Any) -> bool:
+def has_losses(layer: object) -> bool:
     """Whether a layer, or one inside it, has called `add_loss` since the last call of its model began."""
     return isinstance(layer, keras.Layer) and any(part._losses for part in sublayers(layer))
 
 
-def random_variables(layer: Any) -> list[keras.Variable]:
-    """States of the random generators in a layer."""
+def random_variables(layer: object) -> list[keras.Variable]:
+    """List the states of the random generators in a layer."""
     if not isinstance(layer, keras.Layer):
         return []
     weights = {id(v) for v in layer.weights}
     return [g.state for s in sublayers(layer) for g in s._seed_generators if id(g.state) not in weights]
 
 
-def takes_training(layer: Any) -> bool:
+def takes_training(layer: keras.Layer) -> bool:
     """Whether a layer's `call` is told whether the model trains."""
     return bool(layer._call_has_training_arg)
 
@@ -83,7 +72,7 @@ def in_safe_mode() -> bool:
 
 
 def random_state(model: keras.Model) -> list[list[int]]:
-    """The states of the model's random generators (dropout's, say), which no weights file holds."""
+    """Read the states of the model's random generators (dropout's, say), which no weights file holds."""
     return [v.numpy().tolist() for v in _generators(model)]
 
 

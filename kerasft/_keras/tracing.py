@@ -1,44 +1,35 @@
-"""What traced functions hold: impure operations, costs, and training steps that stay in memory."""
+"""Traced functions: their impure operations, their cost, and training steps that stay in memory."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
-
-
 _CONTAINERS = ("PartitionedCall", "StatefulPartitionedCall", "While", "If", "Case")
-
-
 _READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape", "VarHandleOp", "Assert")
 
 
-def impure_operations(graph: Any) -> list[str]:
-    """Types of the operations in a traced graph that write something, draw numbers or leave TensorFlow."""
+def impure_operations(graph: tf.Graph) -> list[str]:
+    """List types of operations in a traced graph that write something, draw numbers or leave TensorFlow."""
     from tensorflow.python.framework import op_def_registry
 
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
     found = {n.op for n in nodes if n.op not in (*_CONTAINERS, *_READS)}
     known = {op: op_def_registry.get(op) for op in found}
-    return sorted(op for op, said in known.items() if said is None or said.is_stateful)
+    return sorted(op for op, entry in known.items() if entry is None or entry.is_stateful)
 
 
 def floating_point_operations(function: Callable[..., Any], signature: Any) -> int:
-    """Those of one call for one sample, as TensorFlow's profiler counts them."""
+    """Count the floating-point operations of one call for one sample, by TensorFlow's profiler."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     from tensorflow.python.util import deprecation
 
-    def with_one_sample(spec: Any) -> tf.TensorSpec:
+    def with_one_sample(spec: tf.TensorSpec) -> tf.TensorSpec:
         return tf.TensorSpec((1, *spec.shape[1:]), spec.dtype)
 
     one = keras.tree.map_structure(with_one_sample, signature)
@@ -52,12 +43,12 @@ def floating_point_operations(function: Callable[..., Any], signature: Any) -> i
 
 @contextlib.contextmanager
 def release_traced_steps() -> Iterator[None]:
-    """Let go of the training steps that were traced in a block, once it ends.
+    """Release the training steps that were traced in a block, once it ends.
 
     Each trace of a Keras training step calls TensorFlow's `all_reduce`, whose gradient TensorFlow enters into
     a table that it never clears: with it stay the step's graph and the weights of the model that it trained.
-    What the block has entered for those graphs is taken out again; steps that are still to run are not
-    harmed, as nothing asks for the gradient of a training step.
+    The entries that the block made for those graphs are taken out again; steps that are still to run are
+    not harmed, as nothing asks for the gradient of a training step.
     """
     from tensorflow.python.framework import ops
 
@@ -80,7 +71,7 @@ def release_traced_steps() -> Iterator[None]:
 
 
 def _closed_over(function: Any) -> dict[str, Any]:
-    """The variables that a function has from the one that defined it, by name."""
+    """Read the variables that a function has from the one that defined it, by name."""
     if getattr(function, "__closure__", None) is None:
         return {}
     pairs = zip(function.__code__.co_freevars, function.__closure__, strict=True)

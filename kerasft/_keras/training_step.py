@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
 from kerasft._keras.optimizer import add_step_counts, extend_optimizer
 
 
@@ -31,13 +26,13 @@ class _ModelWithForward:
 
 
 def step_with(model: keras.Model, forward: Callable[[Any, bool], Any], train: bool) -> Callable[[Any], Any]:
-    """Keras's own training or test step for `model`, with `forward(x, training)` in place of its call."""
+    """Return Keras's own training or test step for `model`, with `forward(x, training)` for its call."""
     step = keras.Model.train_step if train else keras.Model.test_step
     return functools.partial(step, _ModelWithForward(model, forward))
 
 
 def overridden_methods(model: keras.Model) -> list[str]:
-    """Which of the methods that make up a step are not Keras's own."""
+    """List the methods of a step that are not Keras's own."""
     names = (
         "train_step",
         "test_step",
@@ -55,10 +50,10 @@ def is_distributed(model: keras.Model) -> bool:
 
 
 def apply_trainable_flags(model: keras.Model, variables: Sequence[keras.Variable] = ()) -> None:
-    """Let a compiled `model` see flags that changed: its optimizer, and the next training step.
+    """Make the optimizer and the next training step of a compiled `model` follow flags that changed.
 
     `variables` are those that will train later; slots for them are made now. Keras traces its training
-    step once and goes on with it, whatever the flags say later; here it is traced anew.
+    step once and goes on with it, whatever the flags are later; here it is traced again.
     """
     if not model.compiled or getattr(model, "optimizer", None) is None:
         return
@@ -70,5 +65,5 @@ def apply_trainable_flags(model: keras.Model, variables: Sequence[keras.Variable
 
 
 def steps_per_call(model: keras.Model) -> int:
-    """How many steps one call of the training function takes."""
+    """Count the steps that one call of the training function takes."""
     return int(model.steps_per_execution)

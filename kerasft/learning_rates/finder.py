@@ -1,4 +1,4 @@
-"""find_learning_rate: an exponential learning-rate range test that leaves the model as it was."""
+"""An exponential learning-rate range test that leaves the model as it was."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kerasft import _keras
+from kerasft.arguments import check_integer, check_number
 from kerasft.learning_rates.figure import learning_rate_curve
 from kerasft.typing import Logs
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearningRateCurve:
-    """What a range test has measured.
+    """The measurements of a range test.
 
     Attributes:
         learning_rates: Base learning rate of each step, rising.
@@ -76,7 +77,7 @@ def find_learning_rate(
 ) -> LearningRateCurve:
     """Train at learning rates that rise exponentially, and see where the loss falls and where it explodes.
 
-    What trains is what would train now; factors of `with_lr_multipliers` hold. Weights, optimizer, moving
+    The layers train that would train now; factors of `with_lr_multipliers` hold. Weights, optimizer, moving
     statistics and the states of random generators are afterwards what they were, to the bit, after an error
     as well. (An optimizer that was not built is afterwards, in its fresh state.)
 
@@ -87,7 +88,7 @@ def find_learning_rate(
         highest: Learning rate of the last step.
         steps: How many optimizer steps.
         smoothing: Weight of the past in the moving average of the loss, from 0 to below 1.
-        stop_factor: The test ends when the smoothed loss exceeds so many times its least value.
+        stop_factor: The test ends when the smoothed loss exceeds this multiple of its minimum.
         **fit_arguments: For `model.fit`: `batch_size`, `class_weight`, `sample_weight`, `steps_per_epoch`.
 
     Returns:
@@ -121,7 +122,7 @@ def find_learning_rate(
     if len(usable) < 2:
         raise ValueError(
             f"The loss is not finite from step {len(usable)} on, at a learning rate of {rates[-1]:.1e}. "
-            "Lower `lowest`, or see whether the model's loss is finite at all."
+            "Lower `lowest`, or check that the model's loss is finite at all."
         )
     finite = len(usable)
     return LearningRateCurve(
@@ -135,7 +136,7 @@ def find_learning_rate(
 
 
 def _check(
-    model: Any, lowest: float, highest: float, steps: int, smoothing: float, stop_factor: float
+    model: object, lowest: float, highest: float, steps: int, smoothing: float, stop_factor: float
 ) -> None:
     if not isinstance(model, keras.Model):
         raise TypeError(f"find_learning_rate expects a Keras model, not {type(model).__name__}.")
@@ -145,32 +146,27 @@ def _check(
         raise ValueError(
             "The model has nothing to train: thaw a part of it, say by kerasft.freeze(model, depth)."
         )
-    for name, value in {"lowest": lowest, "highest": highest, "smoothing": smoothing}.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} is a number, not {value!r}.")
-    if not (0 < lowest < highest < math.inf):
-        raise ValueError(f"The rates must rise from above 0: lowest={lowest!r}, highest={highest!r}.")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 10:
-        raise ValueError(f"steps is an integer of at least 10; received {steps!r}.")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing is at least 0 and below 1; received {smoothing!r}.")
-    if not stop_factor > 1:
-        raise ValueError(f"stop_factor is above 1; received {stop_factor!r}.")
+    check_number("lowest", lowest, above=0)
+    check_number("highest", highest, above=lowest)
+    check_integer("steps", steps, at_least=10)
+    check_number("smoothing", smoothing, at_least=0, below=1)
+    if stop_factor != math.inf:  # which lets only a loss that is not finite end the test
+        check_number("stop_factor", stop_factor, above=1)
 
 
 class _RangeTest(keras.callbacks.Callback):
-    """Sets the rate of each step and takes note of its loss."""
+    """Set the rate of each step and record its loss."""
 
     def __init__(self, rates: np.ndarray, smoothing: float, stop_factor: float) -> None:
         super().__init__()
         self.rates = rates
         self.smoothing = smoothing
         self.stop_factor = stop_factor
-        self.optimizer: Any = None
+        self.optimizer: keras.optimizers.Optimizer = None
         self.losses: list[float] = []
         self.smoothed: list[float] = []
         self.diverged = False
-        self._saved: list[tuple[Any, np.ndarray]] = []
+        self._saved: list[tuple[keras.Variable, np.ndarray]] = []
         self._window: list[float] = []
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -210,7 +206,7 @@ class _RangeTest(keras.callbacks.Callback):
 
 @contextmanager
 def _restoring(model: keras.Model) -> Iterator[None]:
-    """Keep what `fit` leaves on a model, and the global random states."""
+    """Put back what `fit` leaves on a model, and the global random states."""
     kept = {name: getattr(model, name, None) for name in ("stop_training", "history")}
     states = random.getstate(), np.random.get_state()
     try:
@@ -224,13 +220,13 @@ def _restoring(model: keras.Model) -> Iterator[None]:
 
 
 def _steepest(rates: np.ndarray, smoothed: np.ndarray) -> float:
-    """The rate of steepest descent, before the least loss."""
+    """Find the rate of steepest descent, before the least loss."""
     slopes = np.gradient(smoothed, np.log(rates))[: max(2, int(np.argmin(smoothed)) + 1)]
     return float(rates[int(np.argmin(slopes))])
 
 
 def _valley(rates: np.ndarray, smoothed: np.ndarray) -> float:
-    """The rate two thirds down the longest subsequence of falling losses."""
+    """Find the rate two thirds down the longest subsequence of falling losses."""
     length = np.ones(len(smoothed), int)
     before = np.full(len(smoothed), -1)
     for i in range(1, len(smoothed)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections
 import fnmatch
-import math
 from collections.abc import Iterator, Mapping
 
 import keras
 
 from kerasft import _keras
+from kerasft.arguments import check_number
 from kerasft.stages import Stages, find_stages
 
 
@@ -48,10 +48,10 @@ def with_lr_multipliers(
     Args:
         optimizer: Any Keras optimizer. It is changed in place and returned: its class gains a mixin, so
             clipping, weight decay, EMA, accumulation, loss scaling and `isinstance` stay as they are.
-        multipliers: What `layerwise_decay`, `discriminative` or `resolve_multipliers` return, or a
+        multipliers: The result of `layerwise_decay`, `discriminative` or `resolve_multipliers`, or a
             mapping of names and globs of layers or stages to factors (then `model` is needed).
         model: The model whose layers the names belong to. If it trains with `optimizer`, its training step
-            is traced anew.
+            is traced again.
         scale_weight_decay: Whether decoupled weight decay is scaled as well.
 
     Returns:
@@ -103,7 +103,7 @@ def with_lr_multipliers(
     if _keras.must_trace_for(optimizer, multipliers, scale_weight_decay) and not trains:
         raise ValueError(
             "The optimizer has trained, and a factor becomes 0 or ceases to be, or scale_weight_decay "
-            "changes: the training step has to be traced anew. Pass the model that it trains: model=..."
+            "changes: the training step has to be traced again. Pass the model that it trains: model=..."
         )
     _keras.add_step_counts(optimizer, multipliers, scale_weight_decay)
     if trains:
@@ -140,10 +140,7 @@ def resolve_multipliers(
         Howard & Ruder (2018), arXiv:1801.06146, section 3.2.
     """
     for name, factor in [*rules.items(), ("default", default)]:
-        if isinstance(factor, bool) or not isinstance(factor, int | float):
-            raise TypeError(f"The factor of {name!r} is a number, not {factor!r}.")
-        if not math.isfinite(factor) or factor < 0:
-            raise ValueError(f"The factor of {name!r} is finite and not negative; received {factor!r}.")
+        check_number(f"The factor of {name!r}", factor, at_least=0)
     root = model.model if isinstance(model, Stages) else model
     names = _names_of_variables(model, root)
     unmatched = [rule for rule in rules if not any(_matches(rule, n) for n in names.values())]
@@ -182,24 +179,19 @@ def layerwise_decay(model: keras.Model | Stages, decay: float) -> Multipliers:
     References:
         Clark et al. (2020), ELECTRA, arXiv:2003.10555, appendix B; Bao et al. (2022), arXiv:2106.08254.
     """
-    if isinstance(decay, bool) or not isinstance(decay, int | float):
-        raise TypeError(f"decay is a number, not {decay!r}.")
-    if not math.isfinite(decay) or decay <= 0:
-        raise ValueError(f"decay is a number above 0; received {decay!r}.")
+    check_number("decay", decay, above=0)
     stages = find_stages(model)
     last = len(stages) - 1
-    factors = {
-        variable.path: decay ** (last - index)
+    factors = [
+        (variable.path, decay ** (last - index))
         for index, stage in enumerate(stages)
         for layer in stage.layers
         for variable in _keras.own_trainable_variables(layer)
-    }
-    shared = collections.Counter(
-        v.path for s in stages for layer in s.layers for v in _keras.own_trainable_variables(layer)
-    )
+    ]
+    shared = collections.Counter(path for path, _ in factors)
     if doubles := [path for path, count in shared.items() if count > 1]:
         raise ValueError(f"Several weights share a path; give their layers names of their own: {doubles}.")
-    return Multipliers(factors)
+    return Multipliers(dict(factors))
 
 
 def discriminative(model: keras.Model | Stages, factor: float = 2.6) -> Multipliers:
@@ -218,15 +210,12 @@ def discriminative(model: keras.Model | Stages, factor: float = 2.6) -> Multipli
     References:
         Howard & Ruder (2018), arXiv:1801.06146, section 3.2.
     """
-    if isinstance(factor, bool) or not isinstance(factor, int | float):
-        raise TypeError(f"factor is a number, not {factor!r}.")
-    if not math.isfinite(factor) or factor <= 0:
-        raise ValueError(f"factor is a number above 0; received {factor!r}.")
+    check_number("factor", factor, above=0)
     return layerwise_decay(model, 1 / factor)
 
 
 def _names_of_variables(model: keras.Model | Stages, root: keras.Model) -> dict[int, list[str]]:
-    """For each variable that can train, the names it answers to: its stage, its layer, layers around it."""
+    """List for each variable that can train the names of its stage, its layer and the layers around it."""
     names: dict[int, list[str]] = {}
     try:
         stages: Stages | None = find_stages(model)

@@ -122,8 +122,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
             for phase in self.schedule
         ]
         checks.check_rates(self.schedule, self._optimizer)
-        fit = _keras.running_fit(self.model)
-        checks.check_callbacks([] if fit is None else fit.callbacks, self, GradualUnfreezing)
+        self._fit = _keras.running_fit(self.model)
+        checks.check_callbacks([] if self._fit is None else self._fit.callbacks, self, GradualUnfreezing)
         self._best = BestEpoch(self.model, stages)
         set_depth(stages, min(self._depths), self.batch_norm)
         _keras.add_step_counts(self.model.optimizer)
@@ -223,7 +223,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if found is None:
             self._clock.move_to(epoch)
         else:
-            resume(self.model, found, self._identity, epoch)
+            resume(self.model, self._fit, found, self._identity, epoch)
             self._clock = PhaseClock.from_dict(self.schedule, found.clock)
             self._rates, self._best.arrays = found.rates, found.best
             logger.info("Resumed at epoch %d, in phase %d.", epoch, self._clock.index)

@@ -80,11 +80,18 @@ def run_identity(
     }
 
 
-def resume(model: keras.Model, state: RunState, identity: Mapping[str, Any], epoch: int) -> None:
+def resume(
+    model: keras.Model,
+    fit: _keras.RunningFit | None,
+    state: RunState,
+    identity: Mapping[str, Any],
+    epoch: int,
+) -> None:
     """Put random generators and data where they were when a run was saved.
 
     Args:
         model: The model, whose weights and optimizer were restored.
+        fit: The `fit` that runs; None if it was not found.
         state: The state that came with them.
         identity: The identity of the run that goes on.
         epoch: The epoch with which `fit` begins.
@@ -107,5 +114,5 @@ def resume(model: keras.Model, state: RunState, identity: Mapping[str, Any], epo
             epoch,
         )
     _keras.set_random_state(model, state.random)
-    if not _keras.replay_epochs(model, epoch):
+    if not _keras.replay_epochs(fit, epoch):
         logger.warning("The order of the data could not be replayed; it differs from the killed run's.")

@@ -155,9 +155,9 @@ def test_bad_input(dense_model):
         find_learning_rate(dense_model, x, y)
     dense_model.compile("sgd", "mse")
     for arguments, message in [
-        ({"lowest": 0}, "above 0"),
-        ({"lowest": 1.0, "highest": 0.1}, "rise"),
-        ({"highest": float("inf")}, "rise"),
+        ({"lowest": 0}, "lowest is a number above 0"),
+        ({"lowest": 1.0, "highest": 0.1}, "highest is a number above 1; received 0.1"),
+        ({"highest": float("inf")}, "highest is a number.*received inf"),
         ({"steps": 3}, "at least 10"),
         ({"smoothing": 1.0}, "below 1"),
         ({"stop_factor": 1.0}, "above 1"),
@@ -166,6 +166,8 @@ def test_bad_input(dense_model):
             find_learning_rate(dense_model, x, y, **arguments)
     with pytest.raises(TypeError, match="lowest is a number"):
         find_learning_rate(dense_model, x, y, lowest="tiny")
+    with pytest.raises(TypeError, match="steps is an integer"):
+        find_learning_rate(dense_model, x, y, steps=12.5)
     dense_model.trainable = False
     with pytest.raises(ValueError, match="nothing to train"):
         find_learning_rate(dense_model, x, y)

@@ -51,13 +51,13 @@ def test_another_run_is_refused_by_what_is_different():
 def test_a_state_of_another_epoch_is_refused(dense_model):
     saved = RunState.from_arrays(state().to_arrays())
     with pytest.raises(ValueError, match="those after 3 epochs, but fit begins at epoch 2"):
-        resume(dense_model, saved, IDENTITY, epoch=2)
+        resume(dense_model, None, saved, IDENTITY, epoch=2)
 
 
 def test_outside_of_fit_the_data_can_not_be_replayed(dense_model, caplog):
     saved = state(random=_keras.random_state(dense_model), inside_epoch=True)
     inside = RunState.from_arrays(saved.to_arrays())
-    resume(dense_model, inside, IDENTITY, epoch=3)
+    resume(dense_model, None, inside, IDENTITY, epoch=3)
     assert "made inside epoch 3" in caplog.text and "could not be replayed" in caplog.text
 
 

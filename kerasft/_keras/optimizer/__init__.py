@@ -2,8 +2,12 @@
 
 Keras corrects Adam's bias by one count for all variables, and has one learning rate. Here the optimizer's
 own class gains a mixin, so that clipping, weight decay, averages and accumulation stay as they are.
+
+Importing this folder registers the classes that saved models name: `kerasft>LrMultipliers` and
+`kerasft>ScaledLrMultipliers`, and the variants that some optimizers need.
 """
 
+import kerasft._keras.optimizer.variants  # noqa: F401 - they register themselves
 from kerasft._keras.optimizer.growth import (
     extend_optimizer,
     optimizer_state,

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
-from kerasft._keras.optimizer.lr_multipliers import ScaledLrMultipliers, add_step_counts
-from kerasft._keras.optimizer.settings import _untracked, inner_optimizer
-from kerasft._keras.optimizer.slots import _optimizer_state
+from kerasft._keras.optimizer.lr_multipliers import add_step_counts
+from kerasft._keras.optimizer.settings import inner_optimizer, untracked
+from kerasft._keras.optimizer.slots import slots_and_scalars
+from kerasft._keras.optimizer.variants import ScaledLrMultipliers
 
 
 def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
@@ -43,7 +38,7 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
         )
     listed = {id(v) for v in variables}
     superset = [*variables, *(v for v in inner._trainable_variables if id(v) not in listed)]
-    slots, scalars = _optimizer_state(inner)
+    slots, scalars = slots_and_scalars(inner)
     vectors = {name: vector.numpy() for name, vector in inner._vectors().items()}
     _forget_variables(inner)
     inner._trainable_variables_indices = {}
@@ -52,7 +47,7 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     if optimizer is not inner:
         super(keras.optimizers.LossScaleOptimizer, optimizer).build(superset)
 
-    new_slots, new_scalars = _optimizer_state(inner)
+    new_slots, new_scalars = slots_and_scalars(inner)
     for name, entries in new_slots.items():
         for variable, entry in zip(superset, entries, strict=True):
             if entry is not None and id(variable) in known:
@@ -70,21 +65,21 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     inner._claim(p for p, v in enumerate(superset) if id(v) not in known)
 
 
-def _forget_variables(optimizer: Any) -> None:
+def _forget_variables(optimizer: keras.optimizers.Optimizer) -> None:
     """Let `optimizer` hold its step count and rate alone, in a list that TensorFlow sees as a new one.
 
     It refuses to write a checkpoint of a list from which something was removed.
     """
     tracker = optimizer._tracker
     kept = [v for v in (optimizer._iterations, optimizer._learning_rate) if isinstance(v, keras.Variable)]
-    with _untracked():  # or the new list tracks what the tracker puts into it
+    with untracked():  # or the new list tracks what the tracker puts into it
         optimizer._variables = kept
     tracker.config["variables"] = (tracker.config["variables"][0], optimizer._variables)
     tracker.stored_ids["variables"] = {id(v) for v in kept}
 
 
 def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
-    """All that an optimizer that counts steps saves, by name; a loss scale and companions included."""
+    """Return what an optimizer that counts steps saves, by name; a loss scale and companions included."""
     arrays: dict[str, np.ndarray] = {}
     inner_optimizer(optimizer).save_own_variables(arrays)
     if isinstance(optimizer, ScaledLrMultipliers):

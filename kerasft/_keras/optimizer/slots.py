@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import keras
 
-if TYPE_CHECKING:
-    from typing import Any as LossScaleBase
-    from typing import Any as OptimizerBase
-else:
-    LossScaleBase, OptimizerBase = keras.optimizers.LossScaleOptimizer, object
 from kerasft._keras.optimizer.settings import inner_optimizer
 
 
-def _optimizer_state(
-    optimizer: Any,
+def slots_and_scalars(
+    optimizer: keras.optimizers.Optimizer,
 ) -> tuple[dict[str, list[keras.Variable | None]], dict[str, keras.Variable]]:
-    """State by attribute: slots aligned with the optimizer's variables, and single variables."""
+    """Return state by attribute: slots aligned with the optimizer's variables, and single variables."""
     count = len(optimizer._trainable_variables)
     slots, scalars = {}, {}
     for name, value in vars(optimizer).items():
@@ -31,8 +24,8 @@ def _optimizer_state(
 
 
 def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """Everything an optimizer holds: slots, counts, rate, a loss scale, and what Keras forgets to track."""
+    """List what an optimizer holds: slots, counts, rate, a loss scale, and what Keras forgets to track."""
     inner = inner_optimizer(optimizer)
-    slots, scalars = _optimizer_state(inner)
+    slots, scalars = slots_and_scalars(inner)
     listed = [*optimizer.variables, *scalars.values(), *(v for group in slots.values() for v in group)]
     return list({id(v): v for v in listed if v is not None}.values())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from kerasft.plots import _figure, _save
+from kerasft.plots import new_figure, save_figure
 
 
 def trials_by_depth(
@@ -34,7 +34,7 @@ def trials_by_depth(
     scored = [r for r in records if r.score is not None and math.isfinite(r.score)]
     if not scored:
         raise ValueError(f"None of {len(records)} trials has come to a score, so there is nothing to draw.")
-    figure, (above, below) = _figure(rows=2)
+    figure, (above, below) = new_figure(rows=2)
     recipes = list(dict.fromkeys(r.recipe for r in scored))
     names = {r.depth: r.trains_from for r in sorted(scored, key=lambda r: r.depth)}
     places = {depth: place for place, depth in enumerate(names)}
@@ -54,4 +54,4 @@ def trials_by_depth(
     above.set_xticks(list(places.values()), [])
     above.set(ylabel=objective, xlim=below.get_xlim())
     figure.legend(frameon=False, fontsize="small", loc="outside upper center", ncols=3)
-    return _save(figure, path)
+    return save_figure(figure, path)

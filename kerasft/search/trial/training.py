@@ -157,4 +157,4 @@ class _OrderOfRecord(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         fit = _keras.running_fit(self.model)
         if fit is not None and fit.first_epoch:
-            _keras.replay_epochs(self.model, fit.first_epoch, read=False)
+            _keras.replay_epochs(fit, fit.first_epoch, read=False)

@@ -76,3 +76,26 @@ def test_each_variable_steps_as_if_alone(name, option):
     start = cases.variables()
     assert np.array_equal(mine["still"], start["still"])
     assert all(not np.allclose(mine[n], start[n], rtol=1e-4) for n in ("slow", "fast", "offset"))
+
+
+def test_keras_still_has_the_names_of_optimizers(dense_model):
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(dense_model.trainable_variables)
+    for name in (
+        "_trainable_variables", "_trainable_variables_indices", "_variables", "_iterations", "_learning_rate",
+        "_get_variable_index", "_untrack_variable", "_backend_update_step", "_apply_weight_decay",
+        "_overwrite_model_variables_with_average_value", "_update_model_variables_moving_average",
+        "_backend_apply_gradients", "_clip_gradients", "_get_current_learning_rate", "_use_weight_decay",
+        "_var_key", "_tracker", "_distribution_strategy", "_momentums", "_velocities",
+    ):  # fmt: skip
+        assert hasattr(optimizer, name), f"Keras moved {name}; kerasft/_keras/optimizer/ needs it"
+    averaged = keras.optimizers.SGD(use_ema=True, gradient_accumulation_steps=2)
+    averaged.exclude_from_weight_decay(var_list=dense_model.weights[:1], var_names=["bias"])
+    averaged.build(dense_model.trainable_variables)
+    assert len(averaged._model_variables_moving_average) == len(averaged._accumulated_gradients) == 6
+    assert len(averaged._exclude_from_weight_decay) == 1
+    assert averaged._exclude_from_weight_decay_pattern.pattern == "bias"
+    averaged._backend_reset_gradient_accumulators()
+    nadam = keras.optimizers.Nadam()
+    nadam.build(dense_model.trainable_variables)
+    assert float(nadam._u_product) == 1.0

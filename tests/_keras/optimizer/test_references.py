@@ -1,4 +1,4 @@
-"""Against PyTorch's parameter groups and timm's layer decay: see data/make_torch_trajectories.py."""
+"""Against PyTorch's parameter groups and timm's layer decay: see tests/data/make_torch_trajectories.py."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import pytest
 
 import kerasft
 from kerasft import GradualUnfreezing, Phase
+from kerasft.learning_rates.multipliers import Multipliers
 
-STORED = dict(np.load(Path(__file__).parent / "data" / "torch_trajectories.npz"))
+STORED = dict(np.load(Path(__file__).parents[2] / "data" / "torch_trajectories.npz"))
 LAYERS = ("stem", "block_1", "block_2", "head")
 FACTORS = {"stem": 0.125, "block_1": 0.25, "block_2": 0.5, "head": 1.0}
 DEPTHS = {"thaws": (3, 2, 1, 0), "refreezes": (3, 0, 2, 0)}  # 50 steps each
@@ -88,7 +89,7 @@ def test_200_steps_with_thaws_equal_pytorchs(kind, plan):
 def test_one_step_count_for_all_would_not_do(monkeypatch):
     """The same comparison fails by far where a late variable has the optimizer's age."""
     optimizer = OPTIMIZERS["adam"]()
-    kerasft.with_lr_multipliers(optimizer, kerasft.multipliers.Multipliers({}))
+    kerasft.with_lr_multipliers(optimizer, Multipliers({}))
     read = type(optimizer)._reading
 
     def old(self):

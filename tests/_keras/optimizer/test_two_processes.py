@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SUPPORT = Path(__file__).parent / "support"
+SUPPORT = Path(__file__).parents[2] / "support"
 
 
 def run(script, *arguments):
@@ -31,3 +31,9 @@ def test_two_replicas_train_like_one_device():
     lines = run("two_replicas.py")
     assert lines[-1].startswith("done"), lines
     assert len(lines) == 1, lines
+
+
+def test_importing_the_hub_is_enough_to_load_a_compiled_model():
+    """Its file names the classes of the optimizer, which register themselves when they are imported."""
+    lines = run("load_after_hub.py", SUPPORT.parent / "data" / "earlier" / "model.keras")
+    assert lines == ["kerasft>ScaledLrMultipliers kerasft>LrMultipliers", "True True True"]
