@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from kerasft.plots import _figure, _save
+from kerasft.plots import new_figure, save_figure
 
 
 def learning_rate_curve(
@@ -33,7 +33,7 @@ def learning_rate_curve(
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.plot(rates, losses, color="0.75", linewidth=1, label="loss of one step")
     axes.plot(rates, smoothed, color="C0", linewidth=2, label="smoothed")
     for number, (name, rate) in enumerate(marks.items(), 1):
@@ -42,4 +42,4 @@ def learning_rate_curve(
     margin = 0.15 * (high - low) or 0.1
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - margin, high + 3 * margin))
     axes.legend(frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
