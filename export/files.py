@@ -38,7 +38,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
         yield partial
-        if target.is_dir():  # a folder can't be replaced in one step
+        if target.is_dir() and partial.is_dir():  # a folder can't be replaced in one step
             target.replace(old)
             try:
                 partial.replace(target)

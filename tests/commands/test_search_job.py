@@ -8,7 +8,7 @@ import keras
 import pytest
 from rich.console import Console
 
-from kerasft import export
+from kerasft import FreezeDepthSearch, export
 from kerasft.commands.search_job import run
 from kerasft.commands.settings import SearchSettings
 from kerasft.data.load import load_dataset
@@ -76,7 +76,7 @@ def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
 
     options = {"trials": 2, "recipes": ("frozen_head",)}
     with monkeypatch.context() as patch:
-        patch.setattr("kerasft.search.hypermodel.write_hparams", fail)
+        patch.setattr(FreezeDepthSearch, "write_report", fail)
         with pytest.raises(BreaksError):
             run(digits, settings(handle, tmp_path / "out", **options))
     assert [p.name for p in tmp_path.iterdir()] == [".out.unfinished"]

@@ -42,7 +42,7 @@ def trials_by_depth(
     places = {depth: place for place, depth in enumerate(names)}
     for number, recipe in enumerate(recipes):
         rows = [r for r in scored if r.recipe == recipe]
-        # a little beside each other, so that recipes at one depth do not hide one another
+        # side by side, so that recipes at one depth do not hide one another
         depths = [places[r.depth] + 0.12 * (number - (len(recipes) - 1) / 2) for r in rows]
         faces = [f"C{number}" if r.status == "completed" else "none" for r in rows]
         for axes, values in ((above, [r.score for r in rows]), (below, [r.seconds for r in rows])):
