@@ -210,16 +210,15 @@ def _operations(model: keras.Model) -> Iterator[Any]:
 def _checked(name: str, value: Range) -> Range:
     if value is None:
         return None
-    single = not isinstance(value, list | tuple)
-    given: list[Any] = [value] if single else list(value)  # type: ignore[arg-type]
+    given: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
     for number in given:
         if isinstance(number, bool) or not isinstance(number, numbers.Real):
             raise TypeError(
                 f"{name} is a number, a pair (low, high), a list of numbers or None; received {value!r}."
             )
         check_number(name, number, **_BOUNDS[name])
-    if single:
-        return float(value)  # type: ignore[arg-type]
+    if not isinstance(value, list | tuple):
+        return float(given[0])
     if isinstance(value, tuple) and (len(given) != 2 or given[0] >= given[1]):
         raise ValueError(
             f"{name}={value!r}: a range is a pair (low, high) with low < high; a list holds values."
