@@ -7,29 +7,26 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasft.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIGURES = {  # users find them here; the code stands beside what it draws
+# drawn where their data are made, which imports this file: they are found when they are first asked for
+_HOMES = {
     "learning_rate_curve": "kerasft.learning_rates.figure",
     "trials_by_depth": "kerasft.search.results.figure",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _FIGURES:
-        raise AttributeError(f"module 'kerasft.plots' has no attribute {name!r}")
-    return getattr(importlib.import_module(_FIGURES[name]), name)
-
-
 def new_figure(rows: int = 1) -> tuple[Figure, Any]:
-    """Make a figure in the common style.
+    """Make a figure in kerasft's style.
 
     Args:
-        rows: How many plots it has, one below the other.
+        rows: How many axes it has, one above the other.
 
     Returns:
-        The figure, and its axes: one of them, or an array of `rows`.
+        The figure, and its axes: one for a single row, else an array of them.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -46,13 +43,23 @@ def new_figure(rows: int = 1) -> tuple[Figure, Any]:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
-    """Save `figure` at `path`, whose suffix says in what format, and return it; None saves nothing."""
+    """Save a figure, whole or not at all, and return it.
+
+    Args:
+        figure: The figure.
+        path: The file; its suffix is the format. None saves nothing.
+
+    Raises:
+        ValueError: matplotlib does not know the format.
+    """
     if path is not None:
         target = Path(path)
-        partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-        try:
-            figure.savefig(partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(target, overwrite=True) as partial:
+            figure.savefig(partial, format=target.suffix[1:])
     return figure
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'kerasft.plots' has no attribute {name!r}")

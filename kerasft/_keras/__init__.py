@@ -21,6 +21,7 @@ from kerasft._keras.call_graph import (
     program,
 )
 from kerasft._keras.fit_loop import (
+    RunningFit,
     build_for,
     keeps_order,
     reads_arrays,

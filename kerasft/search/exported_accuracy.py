@@ -11,7 +11,7 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
-from kerasft import export
+from kerasft.export import PRECISIONS, ExportError, to_tflite
 
 NAME = "exported_accuracy"
 
@@ -43,8 +43,8 @@ class ExportedAccuracy(keras_tuner.Objective):
         for name, cap in (("max_bytes", max_bytes), ("max_ms", max_ms)):
             if cap is not None and not cap > 0:
                 raise ValueError(f"{name} is above 0; received {cap!r}.")
-        if precision not in export.PRECISIONS:
-            raise ValueError(f"precision is one of {list(export.PRECISIONS)}, not {precision!r}.")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {list(PRECISIONS)}, not {precision!r}.")
         self.precision, self.max_bytes, self.max_ms = precision, max_bytes, max_ms
 
     def __str__(self) -> str:
@@ -72,8 +72,8 @@ class ExportedAccuracy(keras_tuner.Objective):
             if self.precision == "int8":
                 options["representative_data"] = training
             try:
-                report = export.to_tflite(model, path, **options)
-            except export.ExportError as error:
+                report = to_tflite(model, path, **options)
+            except ExportError as error:
                 return {NAME: 0.0}, f"It can't be exported: {error}"
             found = {"exported_bytes": float(report.size_bytes), "exported_ms": report.speed.ms["1"]}
             if report.accuracy_file is None:
@@ -103,6 +103,6 @@ def holdout_of(validation_data: Any) -> Any:
 
 
 def proxy(logs: Mapping[str, float]) -> keras_tuner.Objective:
-    """What tells the best epoch of a trial whose file is measured behind its end."""
+    """The objective that chooses the best epoch of a trial whose file is measured after its end."""
     names = sorted(name for name in logs if name.startswith("val_") and name.endswith(("accuracy", "acc")))
     return keras_tuner.Objective(names[0], "max") if names else keras_tuner.Objective("val_loss", "min")

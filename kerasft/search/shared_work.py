@@ -1,19 +1,18 @@
-"""What the trials of a search share: records of frozen work at every depth, and a head to begin with.
+"""What the trials of a search share: records of frozen work at every depth, and a trained head.
 
 Before the first trial the head alone trains for a few epochs over the frozen backbone. Its first epoch makes
-the records, at all depths in one pass, and the later ones come from them; the trained head is where trials
-begin. Later processes find both in the search's folder, and read their data once to see that they are the
-same.
+the records, at all depths in one pass, and later epochs train from them; trials begin with the trained head.
+Later processes find both in the search's folder, and read their data once to check that they are the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,14 @@ from kerasft.cache import (
     find_cut,
     why_never,
 )
+from kerasft.files import lock, replacing, write_text
 from kerasft.freezing import BatchNormPolicy, Flags, set_depth
-from kerasft.search.results import is_better, partial_name, write_text
+from kerasft.search.results import is_better
+from kerasft.search.trial import TrialContext
 from kerasft.stages import Stage, Stages
 from kerasft.typing import Logs
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+logger = logging.getLogger(__name__)
 
 WORTH = 0.1  # the part of the forward pass that frozen layers must have for their output to be recorded
 PROBE_EPOCHS = 30  # at most, for the head
@@ -72,7 +70,7 @@ class _Recorder(_SharedCache):
 
 
 class _BestHead(keras.callbacks.Callback):
-    """Ends the head's training when it has not become better for a while, and goes back to its best epoch.
+    """Ends the head's training when it no longer improves, and restores its best epoch.
 
     Trials are scored by the objective at their best epoch, and so is the head.
     """
@@ -102,10 +100,10 @@ class _BestHead(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What has been made, or found, for models with one backbone and one kind of head.
+    """Shared work that was made, or found, for models with one backbone and one kind of head.
 
     Attributes:
-        data: A name for the set of training samples; None if it can't be told.
+        data: A name for the set of training samples; None if it is not known.
         reason: Why nothing can be shared; None if it can.
     """
 
@@ -126,9 +124,10 @@ class Sharing:
         self.warm_start, self.max_bytes, self.seed = warm_start, max_bytes, seed
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._data: list[Any] = []
+        self._warned: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_prepared": {}, "_data": []}  # another process sees for itself
+        return {**vars(self), "_prepared": {}, "_data": []}  # another process looks itself
 
     def prepare(
         self,
@@ -143,12 +142,12 @@ class Sharing:
         Args:
             folder: Where they are.
             stages: Of a compiled model that has not been trained.
-            depths: Those of trials to come.
+            depths: Freeze depths of later trials.
             arguments: Of `fit`, by name.
-            objective: What tells the head's best epoch if it is logged; None for the loss.
+            objective: What chooses the head's best epoch if it is logged; None for the loss.
 
         Returns:
-            What there is now.
+            What is there now.
         """
         reason, key = _key(stages)
         if reason is not None:
@@ -160,7 +159,7 @@ class Sharing:
         known = self._prepared.get((str(folder), key))
         if known is None:
             before = [v.numpy() for v in head]
-            with _lock(folder):
+            with lock(folder):
                 watch = _BestHead(stages[-1], objective)
                 known = self._probe(place, folder / "records", stages, depths, arguments, watch)
             for variable, value in zip(head, before, strict=True):
@@ -171,6 +170,34 @@ class Sharing:
                 for i, variable in enumerate(head):
                     variable.assign(stored[str(i)])
         return known
+
+    def for_trial(
+        self, context: TrialContext, stages: Stages, depths: Sequence[int], arguments: Mapping[str, Any]
+    ) -> PrefixCache | None:
+        """Give a trial's model the trained head, and return a cache for the trial.
+
+        Args:
+            context: The trial.
+            stages: Those of its compiled model, which has not been trained.
+            depths: All freeze depths of the search.
+            arguments: Of `fit`, by name.
+
+        Returns:
+            The cache; None if nothing can be shared, or the user brings a cache.
+
+        Raises:
+            FatalValueError: The search in the folder was begun with other data.
+        """
+        if context.folder is None or any(isinstance(c, PrefixCache) for c in context.callbacks):
+            return None
+        prepared = self.prepare(context.folder.shared, stages, depths, arguments, context.objective)
+        if prepared.reason is not None:
+            if prepared.reason not in self._warned:
+                logger.warning("Trials share no frozen work: %s", prepared.reason)
+                self._warned.add(prepared.reason)
+            return None
+        context.folder.check_identity({"content of the data set": prepared.data})
+        return self.cache(context.folder.shared, self.seed)
 
     def cache(self, folder: Path, seed: int) -> PrefixCache:
         """A cache for a trial of a model that was prepared."""
@@ -186,8 +213,8 @@ class Sharing:
         watch: _BestHead,
     ) -> Prepared:
         """Train the head alone, and record; or, if that was done, read the data once and compare."""
-        model, said = stages.model, place.with_suffix(".json")
-        done = place.exists() and said.exists()
+        model, summary = stages.model, place.with_suffix(".json")
+        done = place.exists() and summary.exists()
         cache = _Recorder(records, self._cap(records), stages, [] if done else depths)
         epochs = 1 if done else PROBE_EPOCHS if self.warm_start else 3  # the third begins from the record
         left_out = ("callbacks", "epochs", "initial_epoch", "verbose")
@@ -211,10 +238,9 @@ class Sharing:
             return Prepared(None, cache.reason)
         if not done:
             place.parent.mkdir(parents=True, exist_ok=True)
-            partial = place.with_name(f".{place.stem}.{partial_name()}.npz")
-            np.savez(partial, **{str(i): v.numpy() for i, v in enumerate(stages[-1].weights)})
-            partial.replace(place)
-            write_text(said, json.dumps({"data": cache.report.digest, "samples": cache.report.samples}))
+            with replacing(place, overwrite=True) as partial, open(partial, "wb") as file:
+                np.savez(file, **{str(i): v.numpy() for i, v in enumerate(stages[-1].weights)})
+            write_text(summary, json.dumps({"data": cache.report.digest, "samples": cache.report.samples}))
         return Prepared(cache.report.digest, None)
 
     def _cap(self, folder: Path) -> int:
@@ -240,12 +266,11 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _key(stages: Stages) -> tuple[str | None, str]:
-    """Why nothing can be shared, or a name for what a trained head belongs to: backbone, and kind of head."""
+    """Return why nothing can be shared, or a name for the backbone and kind of head of a trained head."""
     model = stages.model
-    if reason := why_never(model):
+    reason, program = why_never(model), _keras.program(model)
+    if reason is not None or program is None:
         return reason, ""
-    program = _keras.program(model)
-    assert program is not None
     flags = Flags(model)
     try:
         set_depth(stages, len(stages) - 1)
@@ -255,23 +280,13 @@ def _key(stages: Stages) -> tuple[str | None, str]:
     finally:
         flags.restore()
     head = [[list(v.shape), str(v.dtype)] for v in stages[-1].weights]
-    said = json.dumps([cut.digest, head, _named(model.loss)], sort_keys=True)
-    return None, hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+    parts = json.dumps([cut.digest, head, _named(model.loss)], sort_keys=True)
+    return None, hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
 
 
 def _named(loss: Any) -> str:
-    """A loss in words that are the same in each process."""
+    """Describe a loss by words that are the same in each process."""
     if isinstance(loss, keras.losses.Loss):
         return json.dumps(keras.saving.serialize_keras_object(loss), sort_keys=True, default=str)
     leaves = keras.tree.flatten(loss)
     return str([leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf)) for leaf in leaves])
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process at a time; a killed one lets go by itself."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

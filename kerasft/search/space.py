@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,26 +11,27 @@ import keras
 import keras_tuner
 
 from kerasft import _keras
+from kerasft.arguments import check_number
 from kerasft.stages import Stages
 from kerasft.unfreezing import RECIPES, Recipe
 
 Range = tuple[float, float] | Sequence[float] | float | None
 NAMES = ("recipe", "freeze_depth", "learning_rate", "layerwise_decay", "weight_decay", "head_dropout")
-_LIMITS = {  # the lowest value, whether it is allowed itself, and the highest
-    "learning_rate": (0.0, False, math.inf),
-    "layerwise_decay": (0.0, False, 1.0),
-    "weight_decay": (0.0, True, math.inf),
-    "dropout": (0.0, True, 0.999),
+_BOUNDS: dict[str, dict[str, float]] = {
+    "learning_rate": {"above": 0},
+    "layerwise_decay": {"above": 0, "at_most": 1},
+    "weight_decay": {"at_least": 0},
+    "dropout": {"at_least": 0, "at_most": 0.999},
 }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What one trial does.
+    """The hyperparameters of one trial.
 
     Attributes:
-        recipe: How it comes down to its freeze depth.
-        depth: That depth, a number of stages.
+        recipe: How it gets to its freeze depth.
+        depth: Its freeze depth, a number of stages.
         learning_rate: Base learning rate; None leaves the optimizer's.
         decay: Layer-wise learning-rate decay; None for none.
         weight_decay: Of the optimizer; None leaves it.
@@ -46,16 +46,16 @@ class Choice:
     dropout: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """By the names of the hyperparameters; what is left as it was is left out."""
-        said = dict(zip(NAMES, vars(self).values(), strict=True))
-        return {name: value for name, value in said.items() if value is not None}
+        """The values by the names of the hyperparameters, without those that are left as they were."""
+        values = dict(zip(NAMES, vars(self).values(), strict=True))
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class SearchSpace:
     """The hyperparameters that `FreezeDepthSearch` adds to those of the user's own `build_model`.
 
     A pair (low, high) is a range, a list holds the values to choose from, a number is fixed, and None leaves
-    the thing as the user built it.
+    it as the user built it.
 
     Args:
         depths: Freeze depths or names of stages; None: all but the head's.
@@ -63,7 +63,7 @@ class SearchSpace:
         learning_rate: Base learning rates, drawn on a logarithmic scale.
         layerwise_decay: Factors of the learning rate from a stage to the one below it.
         weight_decay: Weight decay, on a logarithmic scale; for optimizers that have one.
-        dropout: Rates of the dropout layers behind the backbone, if there are any.
+        dropout: Rates of the dropout layers after the backbone, if there are any.
 
     Raises:
         TypeError, ValueError: One of them has a wrong type or range.
@@ -94,14 +94,14 @@ class SearchSpace:
         self.dropout = _checked("dropout", dropout)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The settings, for JSON."""
         return vars(self)
 
     def depths_of(self, stages: Stages) -> list[int]:
         """The freeze depths to choose from, as numbers.
 
         Raises:
-            ValueError: The model has not one of them.
+            ValueError: The model lacks one of them.
         """
         if self.depths is None:
             return list(range(len(stages) - 1))
@@ -111,12 +111,12 @@ class SearchSpace:
         """Declare the hyperparameters, and read a trial's values.
 
         Args:
-            hp: Those of the trial.
+            hp: The trial's hyperparameters.
             model: The model as the user built it; its optimizer and dropout layers say what can be varied.
             stages: Its stages.
 
         Raises:
-            ValueError: The model has a single stage, or not a depth that was asked for.
+            ValueError: The model has a single stage, or lacks a depth that was asked for.
         """
         head = len(stages) - 1
         if head < 1:
@@ -157,7 +157,7 @@ class SearchSpace:
 
 
 def apply(choice: Choice, model: keras.Model, stages: Stages) -> None:
-    """Give the head's dropout layers and the optimizer what a trial has chosen.
+    """Set the head's dropout layers and the optimizer to what a trial has chosen.
 
     Raises:
         ValueError: The optimizer has a LearningRateSchedule, and a rate was chosen.
@@ -186,8 +186,8 @@ def optimizer_of(model: keras.Model) -> Any:
 
 
 def head_dropouts(stages: Stages) -> list[keras.layers.Dropout]:
-    """The dropout layers that are called behind the last weight of the backbone, those with a rate of 0 left
-    out: Keras gives them no random generator."""
+    """The dropout layers that are called after the last weight of the backbone, without those with a rate of
+    0: Keras gives them no random generator."""
     below = {id(v) for stage in stages[:-1] for v in stage.weights}
     found: list[Any] = []
     for operation in _operations(stages.model):
@@ -199,7 +199,7 @@ def head_dropouts(stages: Stages) -> list[keras.layers.Dropout]:
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
-    """What a model calls, in order, nested models opened."""
+    """The operations that a model calls, in order, nested models opened."""
     for call in _keras.calls(model) or []:
         if isinstance(call.operation, keras.Model) and _keras.calls(call.operation) is not None:
             yield from _operations(call.operation)
@@ -210,20 +210,15 @@ def _operations(model: keras.Model) -> Iterator[Any]:
 def _checked(name: str, value: Range) -> Range:
     if value is None:
         return None
-    low, closed, high = _LIMITS[name]
-    single = not isinstance(value, list | tuple)
-    given: list[Any] = [value] if single else list(value)  # type: ignore[arg-type]
+    given: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
     for number in given:
         if isinstance(number, bool) or not isinstance(number, numbers.Real):
             raise TypeError(
                 f"{name} is a number, a pair (low, high), a list of numbers or None; received {value!r}."
             )
-        if not math.isfinite(number) or not (low < float(number) <= high or (closed and number == low)):
-            raise ValueError(
-                f"{name} lies {'from' if closed else 'above'} {low:g} to {high:g}; received {number!r}."
-            )
-    if single:
-        return float(value)  # type: ignore[arg-type]
+        check_number(name, number, **_BOUNDS[name])
+    if not isinstance(value, list | tuple):
+        return float(given[0])
     if isinstance(value, tuple) and (len(given) != 2 or given[0] >= given[1]):
         raise ValueError(
             f"{name}={value!r}: a range is a pair (low, high) with low < high; a list holds values."

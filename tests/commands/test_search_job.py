@@ -10,6 +10,7 @@ from command_line import digits as load_digits
 from command_line import tiny_backbone
 from rich.console import Console
 
+from kerasft import FreezeDepthSearch
 from kerasft.commands.search_job import run
 from kerasft.commands.settings import SearchSettings
 
@@ -70,7 +71,7 @@ def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
 
     options = {"trials": 2, "recipes": ("frozen_head",)}
     with monkeypatch.context() as patch:
-        patch.setattr("kerasft.search.hypermodel.write_hparams", fail)
+        patch.setattr(FreezeDepthSearch, "write_report", fail)
         with pytest.raises(BreaksError):
             run(digits, settings(handle, tmp_path / "out", **options))
     assert [p.name for p in tmp_path.iterdir()] == [".out.unfinished"]

@@ -49,7 +49,7 @@ def no_export(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(export, "to_tflite", to_tflite)
+        monkeypatch.setattr(objective, "to_tflite", to_tflite)
         return calls
 
     return replace

@@ -86,7 +86,7 @@ def test_the_head_goes_back_to_its_best_epoch(tmp_path):
         head.weights[0].assign(head.weights[0] + 1)
         kept.append(head.weights[0].numpy())
         watch.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": value})
-        assert model.stop_training == (epoch == 6)  # five epochs behind the best one
+        assert model.stop_training == (epoch == 6)  # five epochs after the best one
     watch.on_train_end()
     np.testing.assert_array_equal(head.weights[0].numpy(), kept[1])
     by_loss = _BestHead(head, keras_tuner.Objective("never_logged", "max"))

@@ -30,7 +30,7 @@ def model():
             layers.Dense(2, name="b"),
             layers.Dropout(0.1, name="within"),
             layers.Dense(2, name="c"),
-            layers.Dropout(0.2, name="behind"),
+            layers.Dropout(0.2, name="after"),
             layers.Dropout(0.0, name="off"),
             layers.Dense(2, name="top"),
         ],
@@ -96,13 +96,21 @@ def test_a_single_value_is_no_choice(model):
         ({"learning_rate": True}, TypeError, "received True"),
         ({"dropout": [0.1, None]}, TypeError, r"dropout is a number.*received \[0.1, None\]"),
         ({"dropout": object()}, TypeError, "dropout is a number, a pair"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate lies above 0 to inf; received 0.0"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate is a number above 0; received 0.0"),
         ({"learning_rate": -1}, ValueError, "received -1"),
         ({"learning_rate": math.nan}, ValueError, "received nan"),
         ({"learning_rate": math.inf}, ValueError, "received inf"),
-        ({"layerwise_decay": (0.5, 1.1)}, ValueError, "layerwise_decay lies above 0 to 1; received 1.1"),
-        ({"weight_decay": -1e-3}, ValueError, "weight_decay lies from 0 to inf; received -0.001"),
-        ({"dropout": 1.0}, ValueError, "dropout lies from 0 to 0.999; received 1.0"),
+        (
+            {"layerwise_decay": (0.5, 1.1)},
+            ValueError,
+            "layerwise_decay is a number above 0 and of at most 1; received 1.1",
+        ),
+        ({"weight_decay": -1e-3}, ValueError, "weight_decay is a number of at least 0; received -0.001"),
+        (
+            {"dropout": 1.0},
+            ValueError,
+            "dropout is a number of at least 0 and of at most 0.999; received 1.0",
+        ),
         ({"learning_rate": (1e-2, 1e-4)}, ValueError, "low < high"),
         ({"learning_rate": (1e-2, 1e-2)}, ValueError, "low < high"),
         ({"learning_rate": (1e-4, 1e-3, 1e-2)}, ValueError, "a list holds values"),
@@ -211,21 +219,21 @@ def test_a_build_with_fewer_stages_than_the_first_one_trains_its_head():
 # --- dropout and weight decay
 
 
-def test_dropout_of_the_head_is_what_comes_behind_the_last_weight_of_the_body(model):
-    assert [layer.name for layer in head_dropouts(find_stages(model))] == ["behind"]
+def test_dropout_of_the_head_is_what_comes_after_the_last_weight_of_the_body(model):
+    assert [layer.name for layer in head_dropouts(find_stages(model))] == ["after"]
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_it_is_found_behind_a_nested_backbone_and_in_a_nested_head(nested):
+def test_it_is_found_after_a_nested_backbone_and_in_a_nested_head(nested):
     layers = keras.layers
     inputs = keras.Input((2,))
     x = layers.Dropout(0.1)(layers.Dense(2, name="block_1")(inputs))
     backbone = keras.Model(inputs, layers.Dense(2, name="block_2")(x), name="backbone")
-    head = [layers.Dropout(0.2, name="behind"), layers.Dense(2, name="top")]
+    head = [layers.Dropout(0.2, name="after"), layers.Dense(2, name="top")]
     if nested:
         head = [keras.Sequential([keras.Input((2,)), *head])]
     net = keras.Sequential([keras.Input((2,)), backbone, *head])
-    assert [layer.name for layer in head_dropouts(find_stages(net))] == ["behind"]
+    assert [layer.name for layer in head_dropouts(find_stages(net))] == ["after"]
 
 
 def test_a_rate_is_not_searched_where_no_dropout_is(dense_model):
@@ -272,7 +280,7 @@ def test_the_optimizer_within_a_loss_scale_is_meant(model):
 def test_a_model_that_is_not_compiled_gets_the_dropout(model):
     net = keras.models.clone_model(model)
     space_module.apply(Choice("head_then_all", 1, 0.25, None, 0.125, 0.4), net, find_stages(net))
-    assert net.get_layer("behind").rate == 0.4
+    assert net.get_layer("after").rate == 0.4
 
 
 def test_a_learning_rate_schedule_is_refused_unless_the_rate_is_left_to_it(model):

@@ -1,6 +1,6 @@
 """One process of keras-tuner's own chief/worker mode: `cluster_search.py FOLDER` with KERASTUNER_* set.
 
-Searches with a FreezeDepthSearch, and prints what it came to as JSON.
+Searches with a FreezeDepthSearch, and prints its result as JSON.
 """
 
 import json

@@ -1,9 +1,9 @@
 """search_on_ray: the search of a keras-tuner tuner with its trials on the machines of a Ray cluster.
 
-As in keras-tuner's own mode with a chief, workers run the tuner's loop, and something that stands for the
-oracle hands them trials; the oracle and its files stay with the process that began the search. A worker is a
-process that runs one trial after another, so that what it has (TensorFlow, data, traced functions, what it
-knows of shared records) serves all its trials.
+As in keras-tuner's own mode with a chief, workers run the tuner's loop, and a stand-in for the oracle hands
+them trials; the oracle and its files stay with the process that began the search. A worker is a
+process that runs one trial after another, so that TensorFlow, data, traced functions and knowledge of
+shared records serve all its trials.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from kerasft.arguments import check_integer
 from kerasft.search.cluster.worker import OneTrial, Worker
 from kerasft.search.hypermodel import FreezeDepthSearch
 from kerasft.search.results import SearchFolder, TrialRecord, read_trial
@@ -44,7 +45,7 @@ def search_on_ray(
 ) -> dict[str, int]:
     """Do what `tuner.search(*fit_args, **fit_kwargs)` does, with the trials in parallel on a Ray cluster.
 
-    Call `ray.init` before to say which cluster; else it is called without arguments. A worker that dies,
+    Call `ray.init` before to choose the cluster; else it is called without arguments. A worker that dies,
     killed or with its machine, costs the trial that it ran another try, and nothing else. The tuner's
     `directory` must be a folder that all machines share, at the same path. What your script defines is sent
     to them; modules that it imports must be there.
@@ -54,10 +55,10 @@ def search_on_ray(
     as `x`, `y`, `sample_weight` or `validation_data`, is called once in each worker for what takes its place.
 
     The tuner's hooks run in the workers, those of a search around each trial. `on_trial_end` and `budget` of
-    a `FreezeDepthSearch` are seen to in this process.
+    a `FreezeDepthSearch` work in this process.
 
     Args:
-        tuner: A tuner with any HyperModel; with `overwrite=False` it goes on where an earlier one ended.
+        tuner: A tuner with any HyperModel; with `overwrite=False` it continues where an earlier one ended.
         *fit_args: As for `tuner.search`.
         workers: How many trials run at once; None: as many as the cluster has room for now.
         cpus_per_trial: CPUs that each takes. TensorFlow gets as many threads.
@@ -70,7 +71,8 @@ def search_on_ray(
 
     Raises:
         ImportError: Ray is missing: `pip install kerasft[cluster]`.
-        TypeError: A tf.data.Dataset was given, or something else that can't be sent to other processes.
+        TypeError: A tf.data.Dataset was given, or something else that can't be sent to other processes; or a
+            number is no integer.
         ValueError: A number is out of range, the cluster has no room for a trial, or keras-tuner's own mode
             with a chief is on.
         FatalError: A trial raised one, or a worker does not find the search's folder.
@@ -110,10 +112,10 @@ def search_on_ray(
 
 
 class _Driver:
-    """Asks the oracle for trials, gives them to workers, and tells the oracle what came of them.
+    """Asks the oracle for trials, gives them to workers, and reports their outcomes to the oracle.
 
     No trial waits for a certain worker: one whose worker died goes to whichever is free first, so that a
-    cluster that has lost a machine goes on with those that are left.
+    cluster that has lost a machine continues with those that are left.
     """
 
     def __init__(
@@ -122,10 +124,10 @@ class _Driver:
         self.ray, self.tuner, self.oracle, self.start, self.retries = ray, tuner, tuner.oracle, start, retries
         self.search = tuner.hypermodel if isinstance(tuner.hypermodel, FreezeDepthSearch) else None
         if self.search is not None:
-            self.search.tuner = tuner  # whose results it gives
+            self.search.attach(tuner)
         self.workers: dict[str, Any] = {}
         self.idle: list[str] = []
-        self.busy: dict[Any, tuple[str, Trial | None]] = {}  # by what Ray hands back; no trial: it prepares
+        self.busy: dict[Any, tuple[str, Trial | None]] = {}  # by Ray's reference; no trial: it prepares
         self.again = list(self.oracle.ongoing_trials.values())  # of an earlier search that was interrupted
         self.retried: dict[str, int] = {}
         self.failed_starts = 0
@@ -154,7 +156,7 @@ class _Driver:
         self.busy[ref] = (name, None)
 
     def _hand_out(self) -> str:
-        """Give trials to idle workers; what the oracle said last, or RUNNING if it was not asked."""
+        """Give trials to idle workers; return the oracle's last status, or RUNNING if it was not asked."""
         status = TrialStatus.RUNNING
         while self.idle and status == TrialStatus.RUNNING:
             trial = self.again.pop() if self.again else self._next_trial()
@@ -169,11 +171,11 @@ class _Driver:
         budget = None if self.search is None else self.search.budget
         if budget is not None and time.monotonic() - self.begun > budget:
             return None
-        # Whoever asks again under one name is given the same trial again.
+        # Under a name that asked before, the oracle would return the same trial.
         return self.oracle.create_trial(f"ray-{uuid.uuid4().hex}")
 
     def _take(self, ref: Any) -> None:
-        """See what a worker has come to."""
+        """Take the outcome of a worker's task."""
         name, trial = self.busy.pop(ref)
         try:
             outcome = self.ray.get(ref)
@@ -209,7 +211,7 @@ class _Driver:
                 self.search.on_trial_end(record)
 
     def _lose(self, name: str, trial: Trial | None, error: Exception) -> None:
-        """Put another worker in the place of one that died, and see what becomes of its trial."""
+        """Replace a worker that died, and try its trial again or let it fail."""
         self.ray.kill(self.workers[name])  # it may be alive, and only out of reach
         self._start(name)
         if trial is None:
@@ -238,8 +240,8 @@ class _Driver:
 
 def _check(workers: int | None, retries: int, arguments: Mapping[str, Any]) -> None:
     for name, number, least in (("workers", workers, 1), ("retries", retries, 0)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
-            raise ValueError(f"{name} is a whole number of at least {least}; received {number!r}.")
+        if number is not None:
+            check_integer(name, number, at_least=least)
     if "KERASTUNER_ORACLE_IP" in os.environ:
         raise ValueError(
             "KERASTUNER_ORACLE_IP is set: keras-tuner's own mode with a chief is on, with its own workers. "

@@ -1,4 +1,4 @@
-"""The process in which a Ray cluster runs trials, one after another, and what stands there for the oracle."""
+"""The process in which a Ray cluster runs trials, one after another, and its stand-in for the oracle."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DATA = ("x", "y", "sample_weight", "validation_data")
 
 
 class OneTrial:
-    """Stands for the oracle in a worker: hands out one trial, and keeps what came of it.
+    """The stand-in for the oracle in a worker: hands out one trial, and keeps its outcome.
 
-    It has no `ongoing_trials`, so that nobody takes its trial for the only one that runs.
+    It has no `ongoing_trials`, so that its trial is not taken for the only one that runs.
     """
 
     def __init__(self, oracle: keras_tuner.Oracle, trial: Trial) -> None:
@@ -58,7 +58,7 @@ class Worker:
         tf.config.threading.set_intra_op_parallelism_threads(threads)  # before anything that is sent uses it
 
     def prepare(self, name: str, tuner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Take what was sent."""
+        """Take the tuner and the data that were sent."""
         if not tf.io.gfile.exists(os.path.join(tuner.project_dir, "oracle.json")):
             raise keras_tuner.errors.FatalValueError(
                 f"A worker on {socket.gethostname()} finds no oracle.json in {tuner.project_dir}, where the "
@@ -66,12 +66,12 @@ class Worker:
             )
         tuner.tuner_id = name  # and so of the file that it writes about itself
         if isinstance(tuner.hypermodel, FreezeDepthSearch):
-            tuner.hypermodel.on_trial_end = tuner.hypermodel.budget = None
+            tuner.hypermodel.become_worker()
         self.tuner, self.args = tuner, [_called(value) for value in args]
         self.kwargs = {k: _called(v) if k in _DATA else v for k, v in kwargs.items()}
 
     def run(self, oracle: OneTrial) -> tuple[Trial, Any, dict[str, Any]]:
-        """Run one trial: how it ended, what it reported, and how its model was compiled."""
+        """Run one trial; return it as it ended, what it reported, and how its model was compiled."""
         self.tuner.oracle, search = oracle, self.tuner.hypermodel
         self.tuner.search(*self.args, **self.kwargs)
         names = ("loss", "metrics") if isinstance(search, FreezeDepthSearch) else ()

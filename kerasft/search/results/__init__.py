@@ -1,16 +1,9 @@
 """What the trials of a search achieved: a record in each trial's folder, tables, figures, reports.
 
-The records are files because trials may run in several processes, and later ones go by what earlier ones
-did.
+The records are files because trials may run in several processes, and later ones decide by what
+earlier ones did.
 """
 
-from kerasft.search.results.figure import (
-    trials_by_depth,
-)
-from kerasft.search.results.files import (
-    partial_name,
-    write_text,
-)
 from kerasft.search.results.folder import (
     CHECKPOINT,
     STATE,
@@ -24,19 +17,18 @@ from kerasft.search.results.ranking import (
 )
 from kerasft.search.results.record import (
     TrialRecord,
+    averaged,
     read_trial,
     read_trials,
 )
 from kerasft.search.results.repair import (
     repair_search,
 )
+from kerasft.search.results.report import (
+    write_report,
+)
 from kerasft.search.results.tables import (
     table,
-    to_csv,
-    to_json,
-)
-from kerasft.search.results.tensorboard import (
-    write_hparams,
 )
 
 __all__ = [
@@ -44,18 +36,14 @@ __all__ = [
     "STATE",
     "SearchFolder",
     "TrialRecord",
+    "averaged",
     "best_of",
     "cannot_win",
     "is_better",
-    "partial_name",
     "ranked",
     "read_trial",
     "read_trials",
     "repair_search",
     "table",
-    "to_csv",
-    "to_json",
-    "trials_by_depth",
-    "write_hparams",
-    "write_text",
+    "write_report",
 ]

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerasft.plots import new_figure, save_figure
+from kerasft.search.results.record import TrialRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from kerasft.plots import new_figure, save_figure
 
 
 def trials_by_depth(
-    records: Sequence[Any],
+    records: Sequence[TrialRecord],
     objective: str = "score",
     path: str | os.PathLike[str] | None = None,
 ) -> Figure:
-    """Draw what the trials of a search came to, and how long they took, against freeze depth.
+    """Draw the scores of a search's trials, and how long they took, against freeze depth.
 
     Args:
         records: The trials; those without a score are left out.
         objective: Name of the score.
-        path: Where to save the figure; its suffix says in what format. None saves nothing.
+        path: Where to save the figure; its suffix is the format. None saves nothing.
 
     Returns:
         The figure: the score above, the time below, a color for each recipe, stopped trials hollow.
@@ -33,14 +35,14 @@ def trials_by_depth(
     """
     scored = [r for r in records if r.score is not None and math.isfinite(r.score)]
     if not scored:
-        raise ValueError(f"None of {len(records)} trials has come to a score, so there is nothing to draw.")
+        raise ValueError(f"None of {len(records)} trials has a score, so there is nothing to draw.")
     figure, (above, below) = new_figure(rows=2)
     recipes = list(dict.fromkeys(r.recipe for r in scored))
     names = {r.depth: r.trains_from for r in sorted(scored, key=lambda r: r.depth)}
     places = {depth: place for place, depth in enumerate(names)}
     for number, recipe in enumerate(recipes):
         rows = [r for r in scored if r.recipe == recipe]
-        # a little beside each other, so that recipes at one depth do not hide one another
+        # side by side, so that recipes at one depth do not hide one another
         depths = [places[r.depth] + 0.12 * (number - (len(recipes) - 1) / 2) for r in rows]
         faces = [f"C{number}" if r.status == "completed" else "none" for r in rows]
         for axes, values in ((above, [r.score for r in rows]), (below, [r.seconds for r in rows])):

@@ -9,7 +9,7 @@ from kerasft.search.results.record import TrialRecord
 
 
 def is_better(a: float, b: float, direction: str) -> bool:
-    """Whether value `a` of an objective is better than `b`; one that is no number is not."""
+    """Whether value `a` of an objective is better than `b`; NaN is not."""
     if math.isnan(a) or math.isnan(b):
         return math.isnan(b) and not math.isnan(a)
     return a > b if direction == "max" else a < b
@@ -24,7 +24,7 @@ def best_of(values: Iterable[float], direction: str) -> float:
 
 
 def ranked(records: Iterable[TrialRecord], direction: str) -> list[TrialRecord]:
-    """Those with a score, the best first; of equal ones the earlier first."""
+    """Sort the records that have a score, the best first; of equal ones the earlier first."""
     scored = [r for r in records if r.score is not None and not math.isnan(r.score)]
     sign = -1.0 if direction == "max" else 1.0
     return sorted(scored, key=lambda r: (sign * (r.score or 0.0), r.trial))
@@ -38,9 +38,9 @@ def cannot_win(
     Args:
         curve: The objective after each epoch so far.
         others: The curves of trials that ran to their end. The gain of one is from its value at this epoch to
-            its best value behind it.
+            its best value after it.
         direction: "max" or "min".
-        least: How many of those it takes; with fewer nothing is said.
+        least: How many of those it takes; with fewer the answer is False.
 
     Example:
         >>> others = [[0.5, 0.7, 0.8], [0.4, 0.7, 0.75]]

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kerasft.search.results.files import write_text
+from kerasft.files import write_text
 
 _FILE = "kerasft.json"
-
-
 _TUNERS_OWN = "tuner/"  # how names of values begin that Hyperband adds
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a search.
+    """The result record of one trial of a search.
 
     Attributes:
         trial: Its number, as keras-tuner writes it.
         values: Its hyperparameters, fixed ones included.
-        recipe: How it came down to its freeze depth.
-        depth: That depth, a number of stages.
+        recipe: How it got to its freeze depth.
+        depth: Its freeze depth, a number of stages.
         trains_from: The first stage that trained in the end.
-        status: "completed", "stopped" (it could not have become the best any more), or "failed".
+        status: "completed", "stopped" (it could no longer become the best), or "failed".
         score: The objective at its best epoch, on average over its executions; None if there is none.
         curve: The objective after each epoch of the last execution, if it is logged.
         best_epoch: The epoch, from 0, of the best value in `curve`.
-        metrics: All that was logged in that epoch, or measured behind the last one.
+        metrics: All that was logged in that epoch, or measured after the last one.
         epochs: How many epochs it ran.
-        seconds: From the model that was built to the score.
+        seconds: The time from the built model to the score.
         replayed: How many of its epochs were trained from a record of frozen work.
         resumed_from: The trial whose training it continued, if it did.
         reason: Why it was stopped or failed; a traceback, say.
@@ -63,7 +62,7 @@ class TrialRecord:
 
 
 def read_trial(folder: Path) -> TrialRecord | None:
-    """The record in a trial's folder; None if the trial has not come to an end."""
+    """Read the result record in a trial's folder; None if the trial has not ended."""
     try:
         return TrialRecord(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -71,9 +70,31 @@ def read_trial(folder: Path) -> TrialRecord | None:
 
 
 def read_trials(project: Path) -> list[TrialRecord]:
-    """The trials of a search that have come to an end, in the order of their numbers."""
+    """Read the result records of the trials that have ended, in the order of their numbers."""
     found = (read_trial(folder) for folder in sorted(project.glob("trial_*")))
     return [record for record in found if record is not None]
+
+
+def averaged(record: TrialRecord, before: TrialRecord | None) -> TrialRecord:
+    """Add the scores of a trial's earlier executions to the result record of its last one.
+
+    Args:
+        record: What the last execution achieved.
+        before: The record of the execution before it, with the scores of all so far; None if there was none.
+
+    Returns:
+        The record, whose score is the average over executions.
+
+    Example:
+        >>> first = averaged(TrialRecord("0", {}, score=0.5), None)
+        >>> averaged(TrialRecord("0", {}, score=0.75), first).score
+        0.625
+    """
+    scores = [math.nan if record.score is None else record.score]
+    if before is None:
+        return replace(record, scores=scores)
+    scores = [*before.scores, *scores]
+    return replace(record, scores=scores, score=sum(scores) / len(scores))
 
 
 def own_values(record: TrialRecord) -> dict[str, Any]:

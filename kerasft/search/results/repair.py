@@ -6,13 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
-from kerasft.search.results.files import write_text
+from kerasft.files import write_text
 from kerasft.search.results.folder import SearchFolder
 from kerasft.search.results.record import read_trial
 
 
 def repair_search(project: str | Path) -> list[Path]:
-    """Mend keras-tuner's own files of a search that was killed while it wrote them.
+    """Repair keras-tuner's own files of a search that was killed while it wrote them.
 
     keras-tuner writes its state in place; a kill at that moment leaves a file that is no JSON, and the tuner
     can't be made again. Each such file is replaced by the copy that kerasft made before.
@@ -21,7 +21,7 @@ def repair_search(project: str | Path) -> list[Path]:
         project: The search's folder: directory/project_name of the tuner.
 
     Returns:
-        The files that were mended.
+        The files that were repaired.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -36,7 +36,7 @@ def repair_search(project: str | Path) -> list[Path]:
     folder = SearchFolder(project)
     if not folder.project.is_dir():
         raise FileNotFoundError(f"There is no folder {project}: it is directory/project_name of the tuner.")
-    mended = []
+    repaired = []
     for path in [*folder.project.glob("*.json"), *folder.project.glob("trial_*/trial.json")]:
         try:
             json.loads(path.read_text())
@@ -48,33 +48,33 @@ def repair_search(project: str | Path) -> list[Path]:
                 path.unlink()  # of a trial that has not begun
             else:
                 raise ValueError(f"{path} is damaged, and there is no copy of it.") from None
-            mended.append(path)
-    if mended:
+            repaired.append(path)
+    if repaired:
         _agree(folder.project)
-    return mended
+    return repaired
 
 
 def _agree(project: Path) -> None:
-    """Let oracle.json and the trials' files say the same of which trials run."""
+    """Make oracle.json agree with the trials' files about which trials run."""
     path = project / "oracle.json"
     if not path.exists():
         return
-    said = json.loads(path.read_text())
-    if "ongoing_trials" not in said:
+    state = json.loads(path.read_text())
+    if "ongoing_trials" not in state:
         return
     status = {
         str(t["trial_id"]): t["status"]
         for t in (json.loads(p.read_text()) for p in project.glob("trial_*/trial.json"))
     }
     over = [t for t, s in status.items() if s in ("COMPLETED", "FAILED")]
-    for trial in [t for t in status if t not in said["start_order"]]:
-        said["start_order"].append(trial)
+    for trial in [t for t in status if t not in state["start_order"]]:
+        state["start_order"].append(trial)
         if trial not in over:
-            said["retry_queue"].append(trial)
-    said["end_order"] += [t for t in sorted(over) if t not in said["end_order"]]
-    said["ongoing_trials"] = {
-        w: t for w, t in said["ongoing_trials"].items() if t in status and t not in over
+            state["retry_queue"].append(trial)
+    state["end_order"] += [t for t in sorted(over) if t not in state["end_order"]]
+    state["ongoing_trials"] = {
+        w: t for w, t in state["ongoing_trials"].items() if t in status and t not in over
     }
-    said["start_order"] = [t for t in said["start_order"] if t in status]
-    said["retry_queue"] = [t for t in said["retry_queue"] if t in status and t not in over]
-    write_text(path, json.dumps(said))
+    state["start_order"] = [t for t in state["start_order"] if t in status]
+    state["retry_queue"] = [t for t in state["retry_queue"] if t in status and t not in over]
+    write_text(path, json.dumps(state))

@@ -1,7 +1,4 @@
-"""What the trials of a search have come to: a record in each trial's folder, tables, and which can't win.
-
-The records are files because trials may run in several processes, and later ones go by what earlier ones did.
-"""
+"""The result records of a search as tables: flat rows, CSV, JSON, and a table for `rich`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from kerasft.search.results.ranking import ranked
@@ -20,7 +16,7 @@ from kerasft.search.results.record import TrialRecord, own_values
 
 
 def rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
-    """One flat row for each trial: what it was, what it came to, and its hyperparameters."""
+    """Make one flat row for each trial: what it was, what it achieved, and its hyperparameters."""
     found = []
     for r in records:
         row = {
@@ -35,29 +31,29 @@ def rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def to_csv(records: Iterable[TrialRecord]) -> str:
-    """The rows as CSV with a header; a column that a trial lacks is empty."""
-    table = rows(records)
-    names = list(dict.fromkeys(name for row in table for name in row))
+    """Write the rows as CSV with a header; a column that a trial lacks is empty."""
+    flat = rows(records)
+    names = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows(flat)
     return text.getvalue()
 
 
 def to_json(records: Iterable[TrialRecord]) -> str:
-    """The records with their curves as JSON."""
+    """Write the records with their curves as JSON."""
     return json.dumps([asdict(r) for r in records], indent=1, default=str) + "\n"
 
 
 def table(records: Sequence[TrialRecord], direction: str, title: str = "", most: int | None = None) -> Table:
-    """The best trials as a table for `rich`, and behind them those without a score.
+    """Show the best trials as a table for `rich`, and after them those without a score.
 
     Args:
         records: The trials.
         direction: "max" or "min".
         title: A title.
-        most: How many rows at the most; None shows all.
+        most: The most rows; None shows all.
     """
     scored = ranked(records, direction)
     others = [r for r in records if all(r is not s for s in scored)]
@@ -77,10 +73,3 @@ def table(records: Sequence[TrialRecord], direction: str, title: str = "", most:
             {"completed": "", "stopped": "stopped"}.get(r.status, r.status),
         )
     return found
-
-
-def text_of(found: Table) -> str:
-    """A table as plain text."""
-    console = Console(file=io.StringIO(), width=110, color_system=None)
-    console.print(found)
-    return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]

@@ -1,21 +1,21 @@
-"""One trial of a search: what keras-tuner says of it, how it trains, what is watched and saved."""
+"""One trial of a search: what keras-tuner knows of it, how it trains, what is watched and saved."""
 
 from kerasft.search.trial.checkpoint import (
-    fingerprints,
+    weight_fingerprints,
     with_checkpoint_loading,
     without_checkpoint_loading,
 )
 from kerasft.search.trial.context import (
-    TrialRun,
+    TrialContext,
 )
 from kerasft.search.trial.training import (
     TrialTraining,
 )
 
 __all__ = [
-    "TrialRun",
+    "TrialContext",
     "TrialTraining",
-    "without_checkpoint_loading",
-    "fingerprints",
+    "weight_fingerprints",
     "with_checkpoint_loading",
+    "without_checkpoint_loading",
 ]

@@ -1,12 +1,11 @@
 """Checkpoints of fine-tuned models: what training has changed, and fingerprints of all that it has not.
 
 The rest comes from the program that builds the model, which is how a hyperparameter search loads one: it
-builds the model anew and calls `load_weights`. A frozen backbone is then no part of a checkpoint.
+builds the model again and calls `load_weights`. A frozen backbone is then no part of a checkpoint.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -19,10 +18,10 @@ import h5py
 import keras
 import numpy as np
 
-from kerasft.search.results import partial_name
+from kerasft.files import replacing
 
 
-def fingerprints(model: keras.Model) -> list[str]:
+def weight_fingerprints(model: keras.Model) -> list[str]:
     """A checksum of each weight of a built model, in the order of `model.weights`."""
     return [_fingerprint(v.numpy()) for v in model.weights]
 
@@ -40,7 +39,7 @@ def write_checkpoint(
     Args:
         path: The file.
         model: The model.
-        before: What `fingerprints` gave before training.
+        before: What `weight_fingerprints` returned before training.
         extra: Further arrays by name, which `read_checkpoint` returns.
 
     Raises:
@@ -48,9 +47,8 @@ def write_checkpoint(
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{partial_name()}")
     try:
-        with h5py.File(partial, "w") as file:
+        with replacing(target, overwrite=True) as partial, h5py.File(partial, "w") as file:
             unchanged = {}
             for i, (variable, was) in enumerate(zip(model.weights, before, strict=True)):
                 value = variable.numpy()
@@ -61,19 +59,15 @@ def write_checkpoint(
             for i, (name, value) in enumerate((extra or {}).items()):
                 _store(file, f"extra/{i}", np.asarray(value)).attrs["name"] = name
             file.attrs["kerasft"] = json.dumps({"weights": len(before), "unchanged": unchanged})
-        partial.replace(target)
     except OSError as error:
         raise OSError(f"The checkpoint {target} can't be written: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: str | os.PathLike[str], model: keras.Model) -> dict[str, np.ndarray]:
-    """Give a model that was built as the one that was saved the weights that training had changed.
+    """Load the weights that training had changed into a model that was built as the one that was saved.
 
     Args:
-        path: What `write_checkpoint` wrote.
+        path: A file of `write_checkpoint`.
         model: The model; untouched if it does not fit.
 
     Returns:
@@ -85,14 +79,14 @@ def read_checkpoint(path: str | os.PathLike[str], model: keras.Model) -> dict[st
             training had not changed.
     """
     with h5py.File(path, "r") as file:
-        said = json.loads(file.attrs["kerasft"])
+        manifest = json.loads(file.attrs["kerasft"])
         weights = model.weights
-        if len(weights) != said["weights"]:
+        if len(weights) != manifest["weights"]:
             raise ValueError(
-                f"The checkpoint {path} is that of a model with {said['weights']} weights; {model.name!r} "
-                f"has {len(weights)}. Build the model as it was when it was saved."
+                f"The checkpoint {path} belongs to a model with {manifest['weights']} weights; "
+                f"{model.name!r} has {len(weights)}. Build the model as it was when it was saved."
             )
-        for i, was in said["unchanged"].items():
+        for i, was in manifest["unchanged"].items():
             variable = weights[int(i)]
             if _fingerprint(variable.numpy()) != was:
                 raise ValueError(
@@ -113,7 +107,7 @@ def read_checkpoint(path: str | os.PathLike[str], model: keras.Model) -> dict[st
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one of these, rather than one that Keras wrote."""
+    """Whether a file was written by `write_checkpoint`, rather than by Keras."""
     try:
         with h5py.File(path, "r") as file:
             return "kerasft" in file.attrs
@@ -130,17 +124,15 @@ def with_checkpoint_loading(model: keras.Model, skip: str | None = None) -> kera
         model: The model.
         skip: Name of a folder whose checkpoint is not loaded: that of a trial which this one continues.
     """
-    if not isinstance(model, _LoadsCheckpoints):
-        model_class: Any = type(model)
-        model.__class__ = _mixed_class(model_class)
-    model.kerasft_skips = skip
+    without_checkpoint_loading(model)
+    own_class: Any = type(model)
+    model.__class__ = _mixed_class(own_class, skip)
     return model
 
 
 def without_checkpoint_loading(model: keras.Model) -> keras.Model:
-    """Take back what `with_checkpoint_loading` did."""
+    """Undo `with_checkpoint_loading`; a model that it was not called on stays as it is."""
     if isinstance(model, _LoadsCheckpoints):
-        del model.kerasft_skips
         model.__class__ = type(model).__mro__[2]
     return model
 
@@ -148,11 +140,11 @@ def without_checkpoint_loading(model: keras.Model) -> keras.Model:
 class _LoadsCheckpoints:
     """Mixin over a model's class."""
 
-    kerasft_skips: str | None
+    skipped_folder: str | None = None
 
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         path, model = Path(filepath), cast(keras.Model, self)
-        if path.parent.name == self.kerasft_skips:
+        if path.parent.name == self.skipped_folder:
             return
         if is_checkpoint(path):
             read_checkpoint(path, model)
@@ -160,26 +152,27 @@ class _LoadsCheckpoints:
             super().load_weights(filepath, *args, **kwargs)  # type: ignore[misc]
         else:
             raise FileNotFoundError(
-                f"There is no checkpoint {filepath}. A search keeps those of its best trials alone: "
+                f"There is no checkpoint {filepath}. A search keeps only those of its best trials: "
                 "FreezeDepthSearch(keep=3) keeps three."
             )
 
 
 @functools.cache
-def _mixed_class(model_class: Any) -> type:
+def _mixed_class(model_class: Any, skipped_folder: str | None) -> type:
     # under the name of the model's own class, so that a file it is saved to says that one
     names = {name: getattr(model_class, name) for name in ("__module__", "__qualname__", "__doc__")}
+    names["skipped_folder"] = skipped_folder
     return type(model_class.__name__, (_LoadsCheckpoints, model_class), names)
 
 
 def _fingerprint(value: np.ndarray) -> str:
-    said = f"{value.dtype}{value.shape}".encode()
+    form = f"{value.dtype}{value.shape}".encode()
     content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-    return hashlib.blake2b(content.data, digest_size=12, key=said[:64]).hexdigest()
+    return hashlib.blake2b(content.data, digest_size=12, key=form[:64]).hexdigest()
 
 
 def _store(file: Any, name: str, value: np.ndarray) -> Any:
-    """HDF5 has no bfloat16 or the like, whose bytes are kept as numbers."""
+    """Store an array; HDF5 has no bfloat16 or the like, whose bytes are kept as numbers."""
     plain = value if value.dtype.kind in "biuf" else value.view(f"u{value.dtype.itemsize}")
     file[name] = plain
     file[name].attrs["dtype"] = value.dtype.name

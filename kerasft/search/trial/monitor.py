@@ -1,4 +1,4 @@
-"""What looks after a trial while it trains: its best epoch's checkpoint, its curve, whether it can win."""
+"""The callback of a running trial: its best epoch's checkpoint, its curve, whether it can still win."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kerasft.search.trial.checkpoint import read_checkpoint, write_checkpoint
 from kerasft.typing import Logs
 
 
-class TrialWatch(keras.callbacks.Callback):
-    """Keeps the best epoch of a trial in a file, and stops a trial that could not become the best.
+class TrialMonitor(keras.callbacks.Callback):
+    """Keeps the best epoch of a trial in a file, and stops a trial that can no longer become the best.
 
     Args:
         objective: What the tuner optimizes; anything with `has_value`, `get_value`, `name` and `direction`.
@@ -26,7 +26,7 @@ class TrialWatch(keras.callbacks.Callback):
         rivals: Curves of trials that ran to their end, to decide by once the trial has begun to thaw; None
             never stops.
         first_depth: The freeze depth from which it thaws.
-        state: The file from which a later trial can go on; None writes none.
+        state: The file from which a later trial can continue; None writes none.
 
     Attributes:
         curve: The objective after each epoch.
@@ -53,7 +53,7 @@ class TrialWatch(keras.callbacks.Callback):
         self.stopped: str | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Look at an epoch."""
+        """Note the epoch's logs, write files, and stop a trial that can't win."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
         if math.isnan(logs.get("loss", 0.0)):
             raise keras_tuner.errors.FailedTrialError(f"The loss became NaN in epoch {epoch}.")
@@ -90,10 +90,10 @@ def value_of(objective: keras_tuner.Objective, logs: Mapping[str, float]) -> flo
 
 
 def write_state(path: Path, model: keras.Model, before: Sequence[str]) -> None:
-    """Write all that a later trial needs to go on with the training of `model`."""
+    """Write all that a later trial needs to continue the training of `model`."""
     write_checkpoint(path, model, before, _keras.optimizer_state(model.optimizer))
 
 
 def read_state(path: Path, model: keras.Model) -> None:
-    """Give a model that was built anew, its optimizer built, what `write_state` wrote of another."""
+    """Load what `write_state` wrote into a model that was just built, and into its built optimizer."""
     _keras.set_optimizer_state(model.optimizer, read_checkpoint(path, model))

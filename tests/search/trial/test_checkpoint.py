@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from kerasft.search.trial.checkpoint import (
-    fingerprints,
     is_checkpoint,
     read_checkpoint,
+    weight_fingerprints,
     with_checkpoint_loading,
     without_checkpoint_loading,
     write_checkpoint,
@@ -30,7 +30,7 @@ def change(model, names=("top",)):
 
 def test_it_holds_what_changed_and_nothing_else(tmp_path):
     model = build()
-    before = fingerprints(model)
+    before = weight_fingerprints(model)
     change(model)
     write_checkpoint(tmp_path / "a.weights.h5", model, before, {"steps:net|top": np.arange(3)})
     assert (tmp_path / "a.weights.h5").stat().st_size < 16_000 < 4 * model.count_params()
@@ -44,7 +44,7 @@ def test_it_holds_what_changed_and_nothing_else(tmp_path):
 
 def test_moving_statistics_that_moved_are_in_it(tmp_path):
     model = build()
-    before = fingerprints(model)
+    before = weight_fingerprints(model)
     model.get_layer("bn").moving_mean.assign(np.full(200, 3.0))
     write_checkpoint(tmp_path / "a.h5", model, before)
     other = build()
@@ -54,7 +54,7 @@ def test_moving_statistics_that_moved_are_in_it(tmp_path):
 
 def test_bfloat16_survives(tmp_path):
     model = build(dtype="bfloat16")
-    before = fingerprints(model)
+    before = weight_fingerprints(model)
     change(model)
     slot = model.get_layer("top").kernel.numpy()
     write_checkpoint(tmp_path / "a.h5", model, before, {"slot": slot})
@@ -67,14 +67,14 @@ def test_bfloat16_survives(tmp_path):
 
 def test_a_model_that_does_not_fit_is_refused_and_left_alone(tmp_path):
     model = build()
-    before = fingerprints(model)
+    before = weight_fingerprints(model)
     change(model)
     write_checkpoint(tmp_path / "a.h5", model, before)
     other = build(seed=1)
-    was = fingerprints(other)
+    was = weight_fingerprints(other)
     with pytest.raises(ValueError, match="leaves out 'net/body/kernel'.*has other values there"):
         read_checkpoint(tmp_path / "a.h5", other)
-    assert fingerprints(other) == was
+    assert weight_fingerprints(other) == was
     with pytest.raises(
         ValueError, match=r"has the shape \(200, 3\) for 'net/top/kernel', the model \(200, 4\)"
     ):
@@ -86,7 +86,7 @@ def test_a_model_that_does_not_fit_is_refused_and_left_alone(tmp_path):
 
 def test_keras_own_load_weights_reads_it_and_keras_own_files_too(tmp_path):
     model = build()
-    before = fingerprints(model)
+    before = weight_fingerprints(model)
     change(model)
     write_checkpoint(tmp_path / "a.weights.h5", model, before)
     model.save_weights(tmp_path / "plain.weights.h5")
@@ -102,15 +102,15 @@ def test_keras_own_load_weights_reads_it_and_keras_own_files_too(tmp_path):
 
 
 def test_a_missing_checkpoint_says_why(tmp_path):
-    with pytest.raises(FileNotFoundError, match="keeps those of its best trials alone"):
+    with pytest.raises(FileNotFoundError, match="keeps only those of its best trials"):
         with_checkpoint_loading(build()).load_weights(tmp_path / "none.weights.h5")
 
 
 def test_the_checkpoint_of_the_trial_before_is_not_loaded(tmp_path):
     model = with_checkpoint_loading(build(), skip="trial_3")
-    was = fingerprints(model)
+    was = weight_fingerprints(model)
     model.load_weights(tmp_path / "trial_3" / "a.weights.h5")
-    assert fingerprints(model) == was
+    assert weight_fingerprints(model) == was
     with pytest.raises(FileNotFoundError):
         model.load_weights(tmp_path / "trial_4" / "a.weights.h5")
 
@@ -139,5 +139,5 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "folder.h5").mkdir()
     (tmp_path / "folder.h5" / "x").touch()
     with pytest.raises(OSError, match="can't be written"):
-        write_checkpoint(tmp_path / "folder.h5", model, fingerprints(model))
+        write_checkpoint(tmp_path / "folder.h5", model, weight_fingerprints(model))
     assert [p.name for p in tmp_path.iterdir()] == ["folder.h5"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kerasft import _keras
-from kerasft.search.trial.checkpoint import fingerprints, read_checkpoint
+from kerasft.search.trial.checkpoint import read_checkpoint, weight_fingerprints
 from kerasft.search.trial.monitor import (
-    TrialWatch,
+    TrialMonitor,
     read_state,
     value_of,
     write_state,
@@ -25,11 +25,11 @@ def build():
     return keras.Sequential([keras.Input((4,)), *layers], name="net")
 
 
-def watch_of(model, objective=ACCURACY, checkpoint=None, best=-math.inf, **options):
-    watch = TrialWatch(objective, fingerprints(model), checkpoint, best, **options)
-    watch.set_model(model)
+def monitor_of(model, objective=ACCURACY, checkpoint=None, best=-math.inf, **options):
+    monitor = TrialMonitor(objective, weight_fingerprints(model), checkpoint, best, **options)
+    monitor.set_model(model)
     model.stop_training = False  # as `fit` does
-    return watch
+    return monitor
 
 
 def top(model):
@@ -51,55 +51,55 @@ def test_a_checkpoint_is_written_when_an_epoch_is_better_and_only_then(
 ):
     model, path = build(), tmp_path / "trial_0" / "best.h5"
     worst = -math.inf if objective.direction == "max" else math.inf
-    watch = watch_of(model, objective, path, worst)
+    monitor = monitor_of(model, objective, path, worst)
     written = []
     for epoch, value in enumerate(values):
         top(model).assign([epoch + 1.0] * 2)
         path.unlink(missing_ok=True)
-        watch.on_epoch_end(epoch, {"loss": 1.0, objective.name: value})
+        monitor.on_epoch_end(epoch, {"loss": 1.0, objective.name: value})
         if path.exists():
             written.append(epoch)
             loaded = build()
             read_checkpoint(path, loaded)
             assert top(loaded).numpy().tolist() == [epoch + 1.0] * 2
     assert written == best_epochs
-    np.testing.assert_array_equal(watch.curve, values)
-    assert watch.best == values[3] and watch.logs[3] == {"loss": 1.0, objective.name: values[3]}
-    assert watch.stopped is None and not model.stop_training
+    np.testing.assert_array_equal(monitor.curve, values)
+    assert monitor.best == values[3] and monitor.logs[3] == {"loss": 1.0, objective.name: values[3]}
+    assert monitor.stopped is None and not model.stop_training
 
 
 def test_earlier_executions_count_for_the_best_and_not_for_the_curve(tmp_path):
-    watch = watch_of(build(), checkpoint=tmp_path / "best.h5", best=0.6)
-    watch.on_epoch_end(0, {"val_accuracy": 0.5})
-    assert watch.best == 0.6 and watch.curve == [0.5] and not (tmp_path / "best.h5").exists()
-    watch.on_epoch_end(1, {"val_accuracy": 0.7})
-    assert watch.best == 0.7 and (tmp_path / "best.h5").exists()
+    monitor = monitor_of(build(), checkpoint=tmp_path / "best.h5", best=0.6)
+    monitor.on_epoch_end(0, {"val_accuracy": 0.5})
+    assert monitor.best == 0.6 and monitor.curve == [0.5] and not (tmp_path / "best.h5").exists()
+    monitor.on_epoch_end(1, {"val_accuracy": 0.7})
+    assert monitor.best == 0.7 and (tmp_path / "best.h5").exists()
 
 
 def test_without_a_file_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    watch = watch_of(build())
-    watch.on_epoch_end(0, {"val_accuracy": np.float32(0.5)})
-    assert watch.best == 0.5 and list(tmp_path.iterdir()) == []
-    assert type(watch.curve[0]) is type(watch.logs[0]["val_accuracy"]) is float  # as JSON takes them
+    monitor = monitor_of(build())
+    monitor.on_epoch_end(0, {"val_accuracy": np.float32(0.5)})
+    assert monitor.best == 0.5 and list(tmp_path.iterdir()) == []
+    assert type(monitor.curve[0]) is type(monitor.logs[0]["val_accuracy"]) is float  # as JSON takes them
 
 
 def test_several_objectives_are_one_sum():
     both = keras_tuner.Oracle([ACCURACY, LOSS]).objective
-    watch = watch_of(build(), both, best=math.inf)
-    watch.on_epoch_end(0, {"loss": 9.0, "val_accuracy": 0.5, "val_loss": 2.0})
-    watch.on_epoch_end(1, {"loss": 9.0, "val_accuracy": 0.25, "val_loss": 2.0})
-    assert watch.curve == [1.5, 1.75] and watch.best == 1.5  # 2.0 - 0.5; less is better
+    monitor = monitor_of(build(), both, best=math.inf)
+    monitor.on_epoch_end(0, {"loss": 9.0, "val_accuracy": 0.5, "val_loss": 2.0})
+    monitor.on_epoch_end(1, {"loss": 9.0, "val_accuracy": 0.25, "val_loss": 2.0})
+    assert monitor.curve == [1.5, 1.75] and monitor.best == 1.5  # 2.0 - 0.5; less is better
 
 
 # --- what ends a trial
 
 
 def test_a_loss_that_is_no_number_fails_the_trial_and_keeps_nothing(tmp_path):
-    watch = watch_of(build(), checkpoint=tmp_path / "best.h5")
+    monitor = monitor_of(build(), checkpoint=tmp_path / "best.h5")
     with pytest.raises(keras_tuner.errors.FailedTrialError, match="The loss became NaN in epoch 3"):
-        watch.on_epoch_end(3, {"loss": math.nan, "val_accuracy": 0.9})
-    assert watch.curve == [] and not (tmp_path / "best.h5").exists()
+        monitor.on_epoch_end(3, {"loss": math.nan, "val_accuracy": 0.9})
+    assert monitor.curve == [] and not (tmp_path / "best.h5").exists()
 
 
 def test_an_objective_that_is_not_logged_ends_the_search_and_what_is_logged_is_named():
@@ -108,40 +108,40 @@ def test_an_objective_that_is_not_logged_ends_the_search_and_what_is_logged_is_n
         keras_tuner.errors.FatalValueError,
         match=r"val_accuracy.*is not logged\. An epoch logs \['loss', 'val_acc', 'val_loss'\]\. Name one",
     ):
-        watch_of(build()).on_epoch_end(0, logs)
+        monitor_of(build()).on_epoch_end(0, logs)
     with pytest.raises(keras_tuner.errors.FatalValueError, match=r"search\(\.\.\., validation_data=\.\.\.\)"):
         value_of(ACCURACY, {"loss": 1.0})
     with pytest.raises(keras_tuner.errors.FatalValueError, match="or give `compile` the metric"):
         value_of(keras_tuner.Objective("accuracy", "max"), {"loss": 1.0})
     with pytest.raises(keras_tuner.errors.FatalValueError, match="is not logged"):
-        watch_of(build()).on_epoch_end(0, None)
+        monitor_of(build()).on_epoch_end(0, None)
 
 
-RIVALS = [[0.5, 0.7, 0.8], [0.4, 0.7, 0.75], [0.6, 0.6, 0.7]]  # the largest gain behind epoch 0 is 0.35
+RIVALS = [[0.5, 0.7, 0.8], [0.4, 0.7, 0.75], [0.6, 0.6, 0.7]]  # the largest gain after epoch 0 is 0.35
 
 
 def test_a_trial_is_stopped_once_it_has_begun_to_thaw_and_cannot_win():
     model = build()
-    watch = watch_of(model, rivals=RIVALS, first_depth=2)
-    watch.on_epoch_end(0, {"val_accuracy": 0.1, "freeze_depth": 2.0})  # nothing has thawed yet
-    assert watch.stopped is None and not model.stop_training
-    watch.on_epoch_end(1, {"val_accuracy": 0.1, "freeze_depth": 1.0})
-    assert "after epoch 1" in watch.stopped and model.stop_training
+    monitor = monitor_of(model, rivals=RIVALS, first_depth=2)
+    monitor.on_epoch_end(0, {"val_accuracy": 0.1, "freeze_depth": 2.0})  # nothing has thawed yet
+    assert monitor.stopped is None and not model.stop_training
+    monitor.on_epoch_end(1, {"val_accuracy": 0.1, "freeze_depth": 1.0})
+    assert "after epoch 1" in monitor.stopped and model.stop_training
 
 
 def test_a_trial_that_can_still_win_goes_on():
     model = build()
-    watch = watch_of(model, rivals=RIVALS, first_depth=2)
-    watch.on_epoch_end(0, {"val_accuracy": 0.46, "freeze_depth": 1.0})  # 0.46 + 0.35 = 0.81 > 0.8
-    assert watch.stopped is None and not model.stop_training
+    monitor = monitor_of(model, rivals=RIVALS, first_depth=2)
+    monitor.on_epoch_end(0, {"val_accuracy": 0.46, "freeze_depth": 1.0})  # 0.46 + 0.35 = 0.81 > 0.8
+    assert monitor.stopped is None and not model.stop_training
 
 
 @pytest.mark.parametrize("rivals", [None, [], RIVALS[:1]])
 def test_without_two_rivals_no_trial_is_stopped(rivals):
     model = build()
-    watch = watch_of(model, rivals=rivals, first_depth=1)
-    watch.on_epoch_end(0, {"val_accuracy": 0.0, "freeze_depth": 0.0})
-    assert watch.stopped is None and not model.stop_training
+    monitor = monitor_of(model, rivals=rivals, first_depth=1)
+    monitor.on_epoch_end(0, {"val_accuracy": 0.0, "freeze_depth": 0.0})
+    assert monitor.stopped is None and not model.stop_training
 
 
 # --- the state from which a later trial goes on
@@ -171,7 +171,7 @@ def slots(model):
 @pytest.mark.parametrize("scaled", [False, True])
 def test_training_goes_on_from_a_state_as_if_it_had_not_been_interrupted(tmp_path, scaled):
     model = compiled(scaled)
-    before = fingerprints(model)
+    before = weight_fingerprints(model)
     step(model, 1.0)
     step(model, -0.5)
     write_state(tmp_path / "state.h5", model, before)
@@ -184,19 +184,19 @@ def test_training_goes_on_from_a_state_as_if_it_had_not_been_interrupted(tmp_pat
     assert int(_keras.inner_optimizer(other.optimizer).iterations) == 2
     step(model, 0.25)
     step(other, 0.25)
-    assert fingerprints(other) == fingerprints(model)
+    assert weight_fingerprints(other) == weight_fingerprints(model)
     fresh = compiled(scaled)  # the weights alone would not do
     read_checkpoint(tmp_path / "state.h5", fresh)
     step(fresh, 0.25)
-    assert fingerprints(fresh) != fingerprints(model)
+    assert weight_fingerprints(fresh) != weight_fingerprints(model)
 
 
 def test_the_state_is_that_of_the_last_epoch_and_the_checkpoint_that_of_the_best(tmp_path):
     model = compiled()
-    watch = watch_of(model, checkpoint=tmp_path / "best.h5", state=tmp_path / "state.h5")
+    monitor = monitor_of(model, checkpoint=tmp_path / "best.h5", state=tmp_path / "state.h5")
     for epoch, accuracy in enumerate((0.9, 0.5)):
         top(model).assign([epoch + 1.0] * 2)
-        watch.on_epoch_end(epoch, {"val_accuracy": accuracy})
+        monitor.on_epoch_end(epoch, {"val_accuracy": accuracy})
     other = compiled()
     read_checkpoint(tmp_path / "best.h5", other)
     assert top(other).numpy().tolist() == [1.0, 1.0]

@@ -1,0 +1,58 @@
+"""What a search knows in one process alone; other processes begin without it."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import Any
+
+import keras
+
+from kerasft import _keras
+from kerasft.search.trial import TrialContext, weight_fingerprints
+
+
+class ProcessState:
+    """When this process began to search, the models that it built, and how often it executed each trial."""
+
+    def __init__(self) -> None:
+        self._begun: float | None = None
+        self._built: weakref.WeakKeyDictionary[keras.Model, list[str]] = weakref.WeakKeyDictionary()
+        self._executions: dict[tuple[str, str], int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ProcessState, ()
+
+    def elapsed(self) -> float:
+        """Seconds since the first call, which is made as the first trial begins."""
+        self._begun = self._begun or time.perf_counter()
+        return time.perf_counter() - self._begun
+
+    def note_built(self, model: keras.Model) -> None:
+        """Remember the weights of a model as it was built."""
+        self._built[model] = weight_fingerprints(model)
+
+    def weights_as_built(self, model: keras.Model) -> list[str]:
+        """Fingerprints of a model's weights as it was built, or as it is if somebody else built it."""
+        return self._built.pop(model, None) or weight_fingerprints(model)
+
+    def begin_execution(self, context: TrialContext, model: keras.Model) -> int:
+        """Count an execution of a trial, and give a further one random states of its own.
+
+        Args:
+            context: The trial.
+            model: Its model, which was built with the seed of all executions.
+
+        Returns:
+            How many executions the trial has had before.
+        """
+        execution = self._executions.get(context.key, 0)
+        self._executions[context.key] = execution + 1
+        if execution:
+            states = _keras.random_state(model)
+            _keras.set_random_state(model, [[state[0] + execution, *state[1:]] for state in states])
+        return execution
+
+    def is_repeated(self, context: TrialContext) -> bool:
+        """Whether this process has executed a trial more than once."""
+        return self._executions.get(context.key, 0) > 1
