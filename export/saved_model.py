@@ -112,9 +112,8 @@ def trainable_when_thawed(model: keras.Model) -> set[int]:
             never |= {id(layer.moving_mean), id(layer.moving_variance)}
         elif isinstance(layer, keras.layers.Normalization):
             never |= {id(v) for v in layer.weights}
-        elif hasattr(layer, "weight_specs"):  # a stage of a Hub backbone says it itself
-            pairs = zip(layer.stage_weights, layer.weight_specs, strict=True)
-            never |= {id(v) for v, spec in pairs if not spec["trainable"]}
+        elif hasattr(layer, "trainable_when_thawed"):  # a stage by itself, such as those of a Hub backbone
+            never |= {id(v) for v in layer.weights} - {id(v) for v in layer.trainable_when_thawed}
     return {
         id(v)
         for v in model.variables

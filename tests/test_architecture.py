@@ -23,10 +23,10 @@ FOLDERS = {
     "backup": ("_keras",),
     "stages": ("_keras",),
     "hub": ("_keras", "stages"),
-    "freezing": ("_keras", "stages", "hub"),
+    "freezing": ("_keras", "stages"),
     "learning_rates": ("_keras", "stages", "plots"),
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
-    "cache": ("_keras", "stages", "freezing", "hub", "unfreezing"),
+    "cache": ("_keras", "stages", "freezing", "unfreezing"),
     "search": (
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
     ),

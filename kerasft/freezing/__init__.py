@@ -1,11 +1,12 @@
 """Freeze and thaw a model by depth, leaf by leaf.
 
-Keras's flag on a parent overwrites those of its children, and a fit that runs does not see a flag that
-changes. This folder sets flags in the one order that works, and puts them back to the bit.
+Keras's flag on a parent overwrites those of its children, and a running fit does not see a flag that
+changes. This folder sets flags in the one order that works, and puts them back to the bit. A layer that is
+a stage by itself (`kerasft.stages.StageLayer`) gets its flag and its policy here, and sets its weights'
+flags itself.
 """
 
 from kerasft.freezing.by_depth import (
-    BatchNormPolicy,
     freeze,
     freeze_depth,
     frozen,
@@ -15,6 +16,9 @@ from kerasft.freezing.flags import (
     Flags,
     check_batch_norm,
     set_depth,
+)
+from kerasft.stages import (
+    BatchNormPolicy,
 )
 
 __all__ = [

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import keras
 
 from kerasft import _keras
-from kerasft.freezing.flags import Flags, _moves, set_depth
-from kerasft.hub import BatchNormPolicy as BatchNormPolicy
-from kerasft.stages import Stages, find_stages
+from kerasft.freezing.flags import Flags, changes_in_training, set_depth
+from kerasft.stages import BatchNormPolicy, Stages, find_stages
 
 
 def freeze(
@@ -20,7 +19,7 @@ def freeze(
 
     Frozen weights do not change in training, moving statistics of BatchNormalization included. A model
     that has been compiled and fitted sees the change at its next step: its training function is traced
-    anew and its optimizer keeps its state, so there is no need to compile again. (Call this on the model
+    again and its optimizer keeps its state, so there is no need to compile again. (Call this on the model
     that is fitted: a model cannot see that a part of it was frozen through that part alone.)
 
     Args:
@@ -32,7 +31,7 @@ def freeze(
             - "train": it uses batch statistics; moving statistics adapt, scale and offset train.
             - "inference": it uses its moving statistics, which stay; scale and offset train.
             - "statistics": it uses batch statistics; moving statistics adapt, scale and offset stay.
-            - None: "train" for Keras layers, and for Hub stages what `load_backbone` was given.
+            - None: "train" for Keras layers; for Hub stages the policy given to `load_backbone`.
 
             In a Hub stage "inference" turns dropout off as well.
 
@@ -61,12 +60,20 @@ def freeze(
 
 
 def unfreeze(model: keras.Model | Stages, batch_norm: BatchNormPolicy | None = None) -> Stages:
-    """Let every stage train: `freeze` at depth 0."""
+    """Let every stage train: `freeze` at depth 0.
+
+    Args:
+        model: A built model, or its `Stages`.
+        batch_norm: As in `freeze`.
+
+    Returns:
+        The stages of the model.
+    """
     return freeze(model, 0, batch_norm)
 
 
 def freeze_depth(model: keras.Model | Stages) -> int:
-    """How many stages, from the input on, are frozen: what `freeze` was given last.
+    """Count the stages, from the input on, that are frozen: the depth that `freeze` was given last.
 
     Args:
         model: A built model, or its `Stages`.
@@ -77,7 +84,7 @@ def freeze_depth(model: keras.Model | Stages) -> int:
     stages = find_stages(model)
     if not stages.model.trainable:
         return len(stages)
-    return next((i for i, stage in enumerate(stages) if _moves(stage)), len(stages))
+    return next((i for i, stage in enumerate(stages) if changes_in_training(stage)), len(stages))
 
 
 @contextlib.contextmanager

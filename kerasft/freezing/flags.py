@@ -1,27 +1,24 @@
-"""The `trainable` flags of a model: set by depth, kept, compared and put back."""
+"""Flags: the `trainable` flags of a model, set by depth, kept, compared and put back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 
 from kerasft import _keras
-from kerasft.hub import BatchNormPolicy as BatchNormPolicy
-from kerasft.hub import HubStage, check_policy
-from kerasft.stages import Stage, Stages
+from kerasft.stages import BatchNormPolicy, Stage, StageLayer, Stages, check_policy
 
 
 class Flags:
     """The `trainable` flags of all layers and weights of a model, to be put back as they were.
 
-    The policies of Hub stages for batch normalization belong to them.
+    The policies of stage layers (those of a Hub backbone) for batch normalization belong to them.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._layers = [(layer, layer.trainable) for layer in _keras.sublayers(model)]
-        self._policies = [(s, s.batch_norm) for s, _ in self._layers if isinstance(s, HubStage)]
+        self._policies = [(s, s.batch_norm) for s, _ in self._layers if isinstance(s, StageLayer)]
         self._variables = [(v, v.trainable) for v in model.variables]
 
     def restore(self) -> None:
@@ -34,19 +31,19 @@ class Flags:
             variable.trainable = flag
 
     def changed(self) -> list[str]:
-        """What differs from what it was: `"layer 'name'"` for a layer, for a weight its path."""
+        """List what has changed since: `"layer 'name'"` for a layer, the path for a weight."""
         differ = [layer for layer, flag in self._layers if layer.trainable != flag]
         differ += [stage for stage, policy in self._policies if stage.batch_norm != policy]
         names = list(dict.fromkeys(f"layer {layer.name!r}" for layer in differ))
         return names + [v.path for v, flag in self._variables if v.trainable != flag]
 
 
-def check_batch_norm(policy: Any, stages: Iterable[Stage] = ()) -> None:
+def check_batch_norm(policy: BatchNormPolicy | None, stages: Iterable[Stage] = ()) -> None:
     """Check a policy for BatchNormalization before it is used.
 
     Args:
         policy: As in `freeze`; None is allowed.
-        stages: Those that shall train with it.
+        stages: The stages that will train with it.
 
     Raises:
         ValueError: `policy` is none of the three, or a Hub stage among `stages` can't follow it.
@@ -56,12 +53,21 @@ def check_batch_norm(policy: Any, stages: Iterable[Stage] = ()) -> None:
     check_policy(policy)
     for stage in stages:
         for layer in stage.layers:
-            if isinstance(layer, HubStage):
+            if isinstance(layer, StageLayer):
                 layer.check_batch_norm(policy)
 
 
 def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = None) -> None:
-    """Set the flags alone; what `freeze` does, without telling the compiled model."""
+    """Set the flags as `freeze` does, but leave the training function of a compiled model as it is.
+
+    Args:
+        stages: The stages of the model.
+        depth: How many of them to freeze.
+        batch_norm: As in `freeze`.
+
+    Raises:
+        ValueError: As in `freeze`; then no flag has changed.
+    """
     check_batch_norm(batch_norm, stages[depth:])
     _check_freezable(stages[:depth])
     holders = {id(layer) for stage in stages for layer in stage.layers}
@@ -78,14 +84,14 @@ def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = N
     for index, stage in enumerate(stages):
         for layer in stage.layers:
             layer.trainable = index >= depth
-            if not isinstance(layer, HubStage):  # which sees to its weights itself
+            if not isinstance(layer, StageLayer):  # a stage layer manages its own weights
                 for variable in _keras.own_trainable_variables(layer):
                     variable.trainable = index >= depth  # Keras sees only changes of the layer's own flag
             _set_policy(layer, batch_norm if index >= depth else None)
 
 
 def _set_policy(layer: keras.Layer, policy: BatchNormPolicy | None) -> None:
-    if isinstance(layer, HubStage):
+    if isinstance(layer, StageLayer):
         layer.batch_norm = policy
     elif isinstance(layer, keras.layers.BatchNormalization) and policy == "inference":
         layer.trainable = False  # the layer's flag chooses its statistics, its weights' flags their training
@@ -97,13 +103,12 @@ def _set_policy(layer: keras.Layer, policy: BatchNormPolicy | None) -> None:
                 variable.trainable = False
 
 
-def _moves(stage: Stage) -> bool:
+def changes_in_training(stage: Stage) -> bool:
     """Whether training changes a stage: a weight trains, or moving statistics adapt."""
     return stage.trainable or any(
-        layer.trainable
-        and (not isinstance(layer, HubStage) or (layer.updates and layer.batch_norm != "inference"))
+        layer.updates_itself if isinstance(layer, StageLayer) else layer.trainable
         for layer in stage.layers
-        if isinstance(layer, keras.layers.BatchNormalization | HubStage)
+        if isinstance(layer, keras.layers.BatchNormalization | StageLayer)
     )
 
 

@@ -80,7 +80,7 @@ TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack TensorLi
 TensorListResize TensorListSetItem TensorListSplit TensorListStack
 """
 
-# What gives the same result whenever it is called with the same tensors.
+# Operations that give the same result whenever they are called with the same tensors.
 PURE_OPS = frozenset(
     " ".join(
         (

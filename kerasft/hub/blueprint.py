@@ -1,4 +1,4 @@
-"""Open a SavedModel and work out its stages: a `Blueprint`, from which any number of models is made."""
+"""Blueprint: the stages of a SavedModel as data, from which any number of models is made."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from kerasft.hub.divide import Part, divide
 from kerasft.hub.flat_graph import FlatGraph
 from kerasft.hub.flatten import flatten
 from kerasft.hub.graph_function import GraphFunction
-from kerasft.hub.hub_stage import BatchNormPolicy
 from kerasft.hub.signature import (
+    Function,
     InputShape,
-    _inputs,
-    _is_flag,
-    _outputs,
+    Keys,
+    inputs_of,
+    is_flag,
+    outputs_of,
 )
 from kerasft.hub.stage_names import layer_paths
+from kerasft.stages import BatchNormPolicy
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Weight:
     Attributes:
         name: Its layer's path and its own name, with dots.
         variable: Name of the variable.
-        value: What it holds, in the host's memory.
+        value: Its value, in the host's memory.
         trainable: Whether it can train.
     """
 
@@ -43,22 +45,22 @@ class Weight:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What a SavedModel comes to, without its variables, functions and graphs.
+    """A SavedModel without its variables, functions and graphs.
 
     Attributes:
         parts: The stages in order.
         weights: The parts' weights, by the index that the parts have for them.
         inputs: Name, shape with the batch, and dtype of each input.
-        structure: How callers pass the inputs: their keys in a dict, or how many there are.
+        structure: How callers pass the inputs: by these keys in a dict, or as so many arguments.
         names: Names of the outputs; None for a single one without a name.
         regularizers: Regularization losses: functions of the weights of these indices.
-        notes: What the log says of each load: level, and text after the handle.
+        notes: Messages for the log of each load: level, and text after the handle.
     """
 
     parts: Sequence[Part]
     weights: Mapping[int, Weight]
     inputs: Sequence[tf.TensorSpec]
-    structure: Any
+    structure: Keys
     names: Sequence[str] | None
     regularizers: Sequence[tuple[GraphFunction, Sequence[int]]]
     notes: Sequence[tuple[int, str]]
@@ -83,27 +85,26 @@ def read(
 
     Args:
         path: The folder.
-        input_shape: As all that follow, what `kerasft.hub.load_backbone` takes by that name.
-        output: See there.
-        stages: See there.
-        batch_norm: See there. Policies other than "inference" need the graph for training.
-        trust: See there.
+        input_shape: As in `kerasft.hub.load_backbone`.
+        output: As in `load_backbone`.
+        stages: As in `load_backbone`.
+        batch_norm: As in `load_backbone`. Policies other than "inference" need the graph for training.
+        trust: As in `load_backbone`.
 
     Raises:
-        TypeError, ValueError: As there.
+        TypeError, ValueError: As in `load_backbone`.
     """
     loaded = _load(path)
     variables = _variables(loaded)
     functions = _concrete_functions(loaded.__call__)
-    inputs, structure = _inputs(functions[False], input_shape)
-    names, selected = _outputs(functions[False], output)
+    inputs, structure = inputs_of(functions[0], input_shape)
+    names, selected = outputs_of(functions[0], output)
     notes = []
 
-    def divided(*modes: bool) -> tuple[FlatGraph, list[Part], str | None]:
+    def divided(*functions: Function) -> tuple[FlatGraph, list[Part], str | None]:
         graphs = []
-        for training in modes:
-            function = functions[training]
-            tensors = [t for t, _ in _inputs(function, input_shape)[0]]
+        for function, training in zip(functions, (False, True), strict=False):
+            tensors = [t for t, _ in inputs_of(function, input_shape)[0]]
             outputs = [function.outputs[i] for i in selected]
             graphs.append(flatten(function, tensors, outputs, variables, training))
         parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
@@ -113,12 +114,12 @@ def read(
         return graphs[0], parts, reason
 
     try:
-        inference, parts, reason = divided(False, *([True] if functions[True] is not None else []))
+        inference, parts, reason = divided(*functions)
     except ValueError as error:
-        if batch_norm != "inference" or functions[True] is None:
+        if batch_norm != "inference" or len(functions) == 1:
             raise
         notes.append((logging.INFO, f"is loaded without its graph for training: {error}"))
-        inference, parts, reason = divided(False)
+        inference, parts, reason = divided(functions[0])
     if reason:
         notes.append((logging.WARNING, f"is a single stage. {reason}"))
     regularizers = _regularizers(loaded, variables)
@@ -131,12 +132,21 @@ def read(
             "Load it with stages=1 to keep it."
         )
         notes.append((logging.WARNING, text))
-    paths = layer_paths(inference, variables)
+    weights = _weights(loaded, variables, inference, [i for part in parts for i in part.variables])
+    specs = [spec for _, spec in inputs]
+    return Blueprint(parts, weights, specs, structure, names, regularizers, notes)
+
+
+def _weights(
+    loaded: Any, variables: Sequence[tf.Variable], graph: FlatGraph, indices: Sequence[int]
+) -> dict[int, Weight]:
+    """The variables of these indices as weights, copied to the host's memory."""
+    paths = layer_paths(graph, variables)
     can_train = {id(v.handle) for v in getattr(loaded, "trainable_variables", [])} or {
         id(v.handle) for v in variables if v.trainable
     }
     weights = {}
-    for index in (i for part in parts for i in part.variables):
+    for index in indices:
         variable, path = variables[index], paths.get(index, "")
         full_name = variable.name.split(":")[0]
         last = full_name.split("/")[-1]
@@ -144,11 +154,11 @@ def read(
         with tf.device("CPU:0"):
             value = tf.identity(variable)
         weights[index] = Weight(name, full_name, value, id(variable.handle) in can_train)
-    specs = [spec for _, spec in inputs]
-    return Blueprint(parts, weights, specs, structure, names, regularizers, notes)
+    return weights
 
 
 def _load(path: str) -> Any:
+    """Load a reusable TF2 SavedModel; raise ValueError, which says why, for any other folder."""
     if tf.io.gfile.exists(os.path.join(path, "tfhub_module.pb")):
         raise ValueError(
             f"{path} is in the TF1 Hub format, whose graph can't be trained by TensorFlow 2. "
@@ -178,29 +188,30 @@ def _variables(loaded: Any) -> list[tf.Variable]:
     return list({id(v.handle): v for v in listed}.values())
 
 
-def _restored(call: Any) -> list[Any]:
+def _restored(call: Any) -> list[Function]:
+    """The concrete functions of a restored function."""
     return list(getattr(call, "concrete_functions", [call]))
 
 
-def _concrete_functions(call: Any) -> dict[bool, Any]:
-    """The graph for inference and the one for training (None if there is none)."""
-    found: dict[bool, Any] = {}
+def _concrete_functions(call: Any) -> list[Function]:
+    """The function for inference and, if there is one, that for training."""
+    found: dict[bool, Function] = {}
     for function in _restored(call):
         leaves = tf.nest.flatten(function.structured_input_signature)
         flags = [leaf for leaf in leaves if isinstance(leaf, bool)]
         found.setdefault(any(flags), function)
-        if not flags and any(_is_flag(leaf) for leaf in leaves):
+        if not flags and any(is_flag(leaf) for leaf in leaves):
             found.setdefault(True, function)
     if not found:
         raise ValueError(
             "The SavedModel's `__call__` was never traced, so it holds no graph. Call it once, or give it "
             "an input_signature, before saving."
         )
-    return {False: found.get(False, found.get(True)), True: found.get(True)}
+    return [found.get(False, found.get(True)), *([found[True]] if True in found else [])]
 
 
-def _regularizers(loaded: Any, variables: Sequence[tf.Variable]) -> list[tuple[Any, list[int]]]:
-    """The regularization losses as functions of variables, by index."""
+def _regularizers(loaded: Any, variables: Sequence[tf.Variable]) -> list[tuple[GraphFunction, list[int]]]:
+    """The regularization losses: functions of the variables of these indices."""
     found = []
     for loss in getattr(loaded, "regularization_losses", []) or []:
         function = _restored(loss)[0] if callable(loss) else None

@@ -1,17 +1,17 @@
-"""Divide a flattened SavedModel into stages: where to cut, what belongs together, what it is called."""
+"""divide: cut a flattened SavedModel into stages, each with its weights, its graphs and a name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
-from kerasft.hub.flat_graph import FlatGraph, node_of
+from kerasft.hub.flat_graph import FlatGraph
+from kerasft.hub.graph_def import node_of
 from kerasft.hub.graph_function import GraphFunction
 from kerasft.hub.normalization import scales_and_offsets
-from kerasft.hub.stage_names import _blocks, _layer_name
+from kerasft.hub.stage_names import blocks_of, layer_name
 from kerasft.stages import cut_points, unique_names
 
 
@@ -27,7 +27,7 @@ class Part:
             the tensor that the next stage takes.
         inference: The stage as a function of its inputs and its variables' values.
         training: The same in training mode, followed by the values of the updates; or None.
-        updates: What training mode assigns: (position in `variables`, method of tf.Variable).
+        updates: Assignments in training mode: (position in `variables`, method of tf.Variable).
         scales: Positions in `variables` of the scales and offsets of batch normalization.
         unclear: Positions of moving statistics whose scale and offset are not known.
     """
@@ -93,10 +93,10 @@ def divide(
             if shared
             else "Not cut: no single tensor lies on every path from an input to the output."
         )
-    spans = _blocks(owned, inference, variables, stages)
+    spans = blocks_of(owned, inference, variables, stages)
     keep = [span[-1] for _, span in spans[:-1]]
     cuts = [[chain[keys[i]] for i in keep] for chain in chains]
-    names = unique_names([_layer_name(name) for name, _ in spans])
+    names = unique_names([layer_name(name) for name, _ in spans])
     statistics = {i for i, _, _ in (training.updates if training else ()) if variables[i].dtype.is_floating}
     scales, unclear = scales_and_offsets(inference, variables, statistics)
     parts = []
@@ -107,7 +107,7 @@ def divide(
 
 
 def _main_output(graph: FlatGraph) -> int:
-    """The output that most of the network lies before."""
+    """The output that depends on most of the network."""
     weighted = set(graph.weighted())
     return max(
         range(len(graph.outputs)),
@@ -135,23 +135,25 @@ def _cuts(graph: FlatGraph, main: int, common: set[int]) -> dict[frozenset[int],
     return cuts
 
 
-def _alike(graphs: Sequence[FlatGraph], chains: Sequence[dict[Any, str]], key: Any) -> bool:
+def _alike(
+    graphs: Sequence[FlatGraph], chains: Sequence[dict[frozenset[int], str]], key: frozenset[int]
+) -> bool:
     tensors = [g.tensor(c[key]) for g, c in zip(graphs, chains, strict=True) if key in c]
     first = tensors[0]
     return all(t.dtype == first.dtype and t.shape.is_compatible_with(first.shape) for t in tensors)
 
 
 def _emitted(graph: FlatGraph, main: int, cuts: Sequence[str], i: int) -> list[int]:
-    """The outputs that stage `i` makes: the main one at the end, others behind their last cut."""
+    """The outputs that stage `i` makes: the main one at the end, others after their last cut."""
     found = []
     weighted = set(graph.weighted()) if len(graph.outputs) > 1 else set()
     for index, output in enumerate(graph.outputs):
         place = len(cuts)
         while index != main and place > 0:
             cut = cuts[place - 1]
-            behind = graph.ancestors([output], stop=[cut]) & weighted
+            after = graph.ancestors([output], stop=[cut]) & weighted
             if node_of(cut) in graph.ancestors([output]) and output != cut:
-                if not behind & graph.ancestors([cut]):
+                if not after & graph.ancestors([cut]):
                     break
             place -= 1
         if place == i:

@@ -13,7 +13,7 @@ from typing import Any
 import networkx
 import tensorflow as tf
 
-from kerasft.hub.graph_def import GraphDef, NodeDef, _called
+from kerasft.hub.graph_def import FunctionDef, GraphDef, NodeDef, called_functions, node_of
 from kerasft.hub.graph_function import GraphFunction
 
 
@@ -26,17 +26,17 @@ class FlatGraph:
         inputs: The tensors of the model's inputs.
         outputs: The tensors of the function's results.
         reads: Placeholder of a variable's value to the variable's index.
-        updates: What the function assigns: (variable's index, method of tf.Variable, tensor).
+        updates: Assignments of the function: (variable's index, method of tf.Variable, tensor).
         library: Functions of control flow, by name.
         versions: The GraphDef's versions.
     """
 
-    nodes: dict[str, Any]
+    nodes: dict[str, NodeDef]
     inputs: list[str]
     outputs: list[str]
     reads: dict[str, int]
     updates: list[tuple[int, str, str]]
-    library: dict[str, Any]
+    library: dict[str, FunctionDef]
     versions: Any
 
     @functools.cached_property
@@ -64,7 +64,7 @@ class FlatGraph:
         return self.ancestors(self.outputs)
 
     def ancestors(self, tensors: Iterable[str], stop: Iterable[str] = ()) -> set[str]:
-        """The nodes that `tensors` need, their own included, not looking behind the `stop` tensors."""
+        """The nodes that `tensors` need, their own included, without those before the `stop` tensors."""
         stop = set(stop)
         found: set[str] = set()
         stack = [t for t in tensors if t not in stop]
@@ -95,7 +95,7 @@ class FlatGraph:
     def extract(
         self, inputs: Sequence[str], outputs: Sequence[str], variables: Sequence[int]
     ) -> GraphFunction:
-        """The part between `inputs` and `outputs`, as a function of the inputs and then the variables."""
+        """Return the part between `inputs` and `outputs` as a function of the inputs, then the variables."""
         names = self.ancestors(outputs, stop=inputs)
         feeds = {tensor: f"x{i}:0" for i, tensor in enumerate(inputs)}
         feeds |= {f"{n}:0": f"v{variables.index(self.reads[n])}:0" for n in names if n in self.reads}
@@ -116,40 +116,35 @@ class FlatGraph:
         _name_by_content(definition)
         return GraphFunction(definition.SerializeToString(deterministic=True), tuple(ends), tuple(results))
 
-    def _definition(self, nodes: Iterable[Any]) -> Any:
+    def _definition(self, nodes: Iterable[NodeDef]) -> GraphDef:
         definition = GraphDef(versions=self.versions)
         definition.node.extend(nodes)
         definition.library.function.extend(_needed_functions(definition.node, self.library))
         return definition
 
 
-def node_of(tensor: str) -> str:
-    """The node that makes a tensor."""
-    return tensor.rsplit(":", 1)[0]
-
-
-def _needed_functions(nodes: Iterable[Any], library: dict[str, Any]) -> Iterator[Any]:
+def _needed_functions(nodes: Iterable[NodeDef], library: dict[str, FunctionDef]) -> Iterator[FunctionDef]:
     """The functions that control-flow nodes call, and those that they call in turn."""
     seen: set[str] = set()
     stack = list(nodes)
     while stack:
         attributes = stack.pop().attr
         for key in sorted(attributes):  # a map in a protocol buffer has no order of its own
-            for name in (f.name for f in _called(attributes[key])):
+            for name in (f.name for f in called_functions(attributes[key])):
                 if name in library and name not in seen:
                     seen.add(name)
                     stack.extend(library[name].node_def)
                     yield library[name]
 
 
-def _name_by_content(definition: Any) -> None:
-    """Rename the library's functions after what they do: TensorFlow knows one body for each name."""
+def _name_by_content(definition: GraphDef) -> None:
+    """Rename the library's functions by their bodies: TensorFlow knows one body for each name."""
     _rename_functions(definition, [f"f{i}" for i in range(len(definition.library.function))])
     digest = hashlib.sha256(definition.library.SerializeToString(deterministic=True)).hexdigest()[:16]
     _rename_functions(definition, [f"f{i}_{digest}" for i in range(len(definition.library.function))])
 
 
-def _rename_functions(definition: Any, new: Sequence[str]) -> None:
+def _rename_functions(definition: GraphDef, new: Sequence[str]) -> None:
     """Give the library's functions new names, in order, wherever they are called."""
     names = {f.signature.name: n for f, n in zip(definition.library.function, new, strict=True)}
     for function in definition.library.function:
@@ -157,11 +152,11 @@ def _rename_functions(definition: Any, new: Sequence[str]) -> None:
     nodes = [n for f in definition.library.function for n in f.node_def]
     for node in itertools.chain(nodes, definition.node):
         for value in node.attr.values():
-            for called in _called(value):
+            for called in called_functions(value):
                 called.name = names.get(called.name, called.name)
 
 
-def _with_safe_names(flat: FlatGraph) -> FlatGraph:
+def with_safe_names(flat: FlatGraph) -> FlatGraph:
     """The same graph with node names that an import accepts: no dots, a letter first, unique."""
     safe: dict[str, str] = {}
     taken: set[str] = set()

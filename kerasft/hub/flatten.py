@@ -1,30 +1,31 @@
-"""Open a SavedModel's dataflow graph: inline its functions and turn reads of variables into inputs.
+"""flatten: inline the functions of a SavedModel's graph, and turn reads of variables into inputs.
 
-A concrete function is flattened to one level of nodes. What reads a variable's handle afterwards reads
-its value, so that any part of the graph is a pure function of tensors. This file and `trainer.py` are
-the only ones that use private names.
+A concrete function is flattened to one level of nodes. A node that reads a variable's handle afterwards
+reads its value, so that any part of the graph is a pure function of tensors. This file and `kerasft/_keras/`
+are the only ones that use private names of TensorFlow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.record import could_possibly_record
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
-from kerasft.hub.flat_graph import FlatGraph, _with_safe_names, node_of
+from kerasft.hub.flat_graph import FlatGraph, with_safe_names
 from kerasft.hub.graph_def import (
-    _CALLS,
-    _IF,
-    _RESOURCE,
+    CALLS,
+    IF,
+    RESOURCE,
+    FunctionDef,
     NodeDef,
-    _constant,
-    _plain,
+    constant_node,
+    node_of,
+    tensor_name,
 )
-from kerasft.hub.variable_values import _values_for_handles
+from kerasft.hub.variable_values import values_for_handles
 
 
 def gradients_are_recorded() -> bool:
@@ -33,7 +34,7 @@ def gradients_are_recorded() -> bool:
 
 
 def flatten(
-    function: Any,
+    function: tf.types.experimental.ConcreteFunction,
     inputs: Sequence[tf.Tensor],
     outputs: Sequence[tf.Tensor],
     variables: Sequence[tf.Variable],
@@ -53,7 +54,7 @@ def flatten(
     """
     definition = function.graph.as_graph_def()
     library = {f.signature.name: f for f in definition.library.function}
-    nodes: dict[str, Any] = {}
+    nodes: dict[str, NodeDef] = {}
     alias: dict[str, str] = {}
     _inline(definition.node, "", {}, library, nodes, alias)
 
@@ -77,26 +78,26 @@ def flatten(
                 )
             owner[f"{name}:0"] = handles[id(captures[name])]
         elif name in captures:
-            nodes[name] = _constant(name, captures[name].numpy())
+            nodes[name] = constant_node(name, captures[name].numpy())
         elif placeholder.dtype == tf.bool and placeholder.shape.rank == 0:
-            nodes[name] = _constant(name, np.array(training))
+            nodes[name] = constant_node(name, np.array(training))
             flags.add(name)
 
     def resolve(tensor: str) -> str:
         while tensor in alias:
             tensor = alias[tensor]
         node = nodes.get(node_of(tensor))
-        if node is not None and node.op == "Identity" and node.attr["T"].type == _RESOURCE:
-            return resolve(_plain(node.input[0]))
+        if node is not None and node.op == "Identity" and node.attr["T"].type == RESOURCE:
+            return resolve(tensor_name(node.input[0]))
         return tensor
 
     def depends_on_flag(tensor: str) -> bool:
-        name = node_of(resolve(_plain(tensor)))
+        name = node_of(resolve(tensor_name(tensor)))
         passed_on = name in nodes and nodes[name].op == "Identity"
         return name in flags or (passed_on and depends_on_flag(nodes[name].input[0]))
 
-    # What the flag decides is known: the branch takes the place of the condition.
-    while branches := [n for n in nodes.values() if n.op in _IF and depends_on_flag(n.input[0])]:
+    # The flag is known, so the branch that it chooses takes the place of the condition.
+    while branches := [n for n in nodes.values() if n.op in IF and depends_on_flag(n.input[0])]:
         for node in branches:
             called = node.attr["then_branch" if training else "else_branch"].func.name
             call = NodeDef(name=node.name, op="PartitionedCall", input=node.input[1:])
@@ -105,31 +106,31 @@ def flatten(
             _inline([call], "", {}, library, nodes, alias)
 
     for node in nodes.values():
-        node.input[:] = [resolve(_plain(t)) for t in node.input if not t.startswith("^")]
-    reads, updates = _values_for_handles(nodes, owner, variables, library)
+        node.input[:] = [resolve(tensor_name(t)) for t in node.input if not t.startswith("^")]
+    reads, updates = values_for_handles(nodes, owner, variables, library)
     ends = [resolve(t.name) for t in outputs]
     nodes = {name: node for name, node in nodes.items() if f"{name}:0" not in owner}
-    return _with_safe_names(
+    return with_safe_names(
         FlatGraph(nodes, [t.name for t in inputs], ends, reads, updates, library, definition.versions)
     )
 
 
 def _inline(
-    source: Iterable[Any],
+    source: Iterable[NodeDef],
     prefix: str,
     arguments: dict[str, str],
-    library: dict[str, Any],
-    nodes: dict[str, Any],
+    library: dict[str, FunctionDef],
+    nodes: dict[str, NodeDef],
     alias: dict[str, str],
 ) -> None:
-    """Add `source` to `nodes` under `prefix`, calls replaced by what they call, recursively."""
+    """Add `source` to `nodes` under `prefix`, calls replaced by their functions' bodies, recursively."""
     for node in source:
         name = prefix + node.name
         if node.name in arguments:
             alias[f"{name}:0"] = arguments[node.name]
             continue
-        inputs = [t if t.startswith("^") else prefix + _plain(t) for t in node.input]
-        called = node.attr["f"].func.name if node.op in _CALLS else node.op
+        inputs = [t if t.startswith("^") else prefix + tensor_name(t) for t in node.input]
+        called = node.attr["f"].func.name if node.op in CALLS else node.op
         if called not in library:
             nodes[name] = NodeDef(name=name, op=node.op, input=inputs)
             for key, value in node.attr.items():
@@ -141,6 +142,6 @@ def _inline(
         tensors = [t for t in inputs if not t.startswith("^")]
         given = {a.name: t for a, t in zip(signature.input_arg, tensors, strict=True)}
         for index, result in enumerate(signature.output_arg):
-            inner = _plain(names[library[called].ret[result.name]])
+            inner = tensor_name(names[library[called].ret[result.name]])
             alias[f"{name}:{index}"] = f"{name}/{inner}"
         _inline(body.node, name + "/", given, library, nodes, alias)

@@ -1,44 +1,44 @@
-"""Words for TensorFlow's protocol buffers: graphs, nodes, and kinds of operations."""
+"""Names for TensorFlow's protocol buffers: graphs, nodes, and the kinds of operations that matter here."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-GraphDef, NodeDef = tf.compat.v1.GraphDef, tf.compat.v1.NodeDef
+GraphDef: TypeAlias = tf.compat.v1.GraphDef
+NodeDef: TypeAlias = tf.compat.v1.NodeDef
+FunctionDef: TypeAlias = Any  # TensorFlow has no public name for the functions of a graph's library
 
-
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-
-
-_IF = ("If", "StatelessIf")
-
-
-_CONTROL_FLOW = ("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase")
-
-
-_ASSIGNS = {
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+IF = ("If", "StatelessIf")
+CONTROL_FLOW = ("While", "StatelessWhile", *IF, "Case", "StatelessCase")
+RESOURCE = tf.resource.as_datatype_enum
+ASSIGNS = {  # operation -> method of tf.Variable
     "AssignVariableOp": "assign",
     "AssignAddVariableOp": "assign_add",
     "AssignSubVariableOp": "assign_sub",
 }
 
 
-_RESOURCE = tf.resource.as_datatype_enum
-
-
-def _called(value: Any) -> list[Any]:
-    """The functions that an attribute's value names."""
+def called_functions(value: tf.compat.v1.AttrValue) -> list[Any]:
+    """The functions that an attribute's value names; setting `name` of one calls another."""
     return [value.func] if value.HasField("func") else list(value.list.func)
 
 
-def _plain(tensor: str) -> str:
+def tensor_name(tensor: str) -> str:
+    """The name of a tensor with its index, which a graph leaves out for a node's first."""
     return tensor if ":" in tensor else f"{tensor}:0"
 
 
-def _constant(name: str, value: np.ndarray) -> Any:
+def node_of(tensor: str) -> str:
+    """The node that makes a tensor."""
+    return tensor.rsplit(":", 1)[0]
+
+
+def constant_node(name: str, value: np.ndarray) -> NodeDef:
+    """A node of that name that holds `value`."""
     node = NodeDef(name=name, op="Const")
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     node.attr["dtype"].type = node.attr["value"].tensor.dtype

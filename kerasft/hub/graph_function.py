@@ -7,12 +7,14 @@ import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from kerasft.hub.allowed_ops import ALLOWED_OPS, PURE_OPS
 from kerasft.hub.pointwise_gradients import with_fast_gradients
+
+ConcreteFunction: TypeAlias = tf.types.experimental.ConcreteFunction
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,14 @@ class GraphFunction:
                 "keras.models.load_model(..., safe_mode=False)."
             )
 
-    def concrete(self, specs: Sequence[tf.TensorSpec], for_gradients: bool = False) -> Any:
+    def concrete(self, specs: Sequence[tf.TensorSpec], for_gradients: bool = False) -> ConcreteFunction:
         """A concrete function that runs the graph on tensors of the given specs, in order of `inputs`.
 
-        Those that are asked for again and again, as in a search, are made once for all who ask. A graph that
+        A function that is asked for again and again, as in a search, is made once and shared. A graph that
         draws random numbers is not shared: its kernels count the numbers that were drawn.
 
         Args:
-            specs: Those of the tensors.
+            specs: One for each tensor.
             for_gradients: Whether gradients will be asked for. Such a function must not be saved.
         """
         make = _shared if self._ops <= PURE_OPS else _concrete
@@ -65,7 +67,9 @@ class GraphFunction:
         return cls(graph, tuple(config["inputs"]), tuple(config["outputs"]))
 
 
-def _concrete(function: GraphFunction, specs: tuple[tf.TensorSpec, ...], for_gradients: bool) -> Any:
+def _concrete(
+    function: GraphFunction, specs: tuple[tf.TensorSpec, ...], for_gradients: bool
+) -> ConcreteFunction:
     graph = tf.compat.v1.GraphDef.FromString(function.graph)
     if for_gradients:
         graph = with_fast_gradients(graph)

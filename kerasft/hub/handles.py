@@ -1,4 +1,4 @@
-"""From a handle to the local folder of a SavedModel."""
+"""resolve: from a handle to the local folder of a SavedModel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KAGGLE = re.compile(r"\w[\w.-]*(/\w[\w.-]*){3,4}")
 
 
 def resolve(handle: str | os.PathLike[str]) -> str:
-    """The local folder of a handle, downloaded by tensorflow-hub if need be (cached in TFHUB_CACHE_DIR).
+    """Find the local folder of a handle; tensorflow-hub downloads it if need be, into TFHUB_CACHE_DIR.
 
     Args:
         handle: As in `load_backbone`.

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.hub.flatten import gradients_are_recorded
-from kerasft.hub.graph_function import GraphFunction
+from kerasft.hub.graph_function import ConcreteFunction, GraphFunction
+from kerasft.stages import BatchNormPolicy, StageLayer
 
-Regularizer = tuple[GraphFunction, tuple[int, ...]]
-BatchNormPolicy = Literal["train", "inference", "statistics"]
-
-
-def check_policy(policy: Any) -> None:
-    """Raise ValueError if `policy` is no policy for BatchNormalization."""
-    if policy not in get_args(BatchNormPolicy):
-        raise ValueError(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
+Regularizer: TypeAlias = tuple[GraphFunction, tuple[int, ...]]
+Mode: TypeAlias = Literal["inference", "training"]
 
 
 @keras.saving.register_keras_serializable("kerasft")
-class HubStage(keras.Layer):
+class HubStage(StageLayer):
     """A stage of a TF Hub backbone; made by `kerasft.hub.load_backbone`.
 
     The layer holds its part of the graph, so a saved model loads without the backbone it came from. It
@@ -34,13 +29,13 @@ class HubStage(keras.Layer):
         weights: Name, shape, dtype and whether it can train, for each weight.
         input_dtypes: Dtype of each input.
         training: The same for training mode, its results followed by the values of `updates`.
-        updates: What training mode assigns: (position of the weight, method of tf.Variable).
+        updates: Assignments in training mode: (position of the weight, method of tf.Variable).
         regularizers: Regularization losses, each a function of the weights at the given positions.
-        batch_norm: What the stage does while it is thawed and called with `training=True`. "train" runs the
-            training graph, with updates; "inference" the inference graph; "statistics" the training graph,
-            with updates, while the weights at `scales` stay. The attribute of that name can be set, and
-            None sets it back to what the stage was loaded with.
-        loaded_batch_norm: What None stands for; None takes `batch_norm`.
+        batch_norm: Which graph runs while the stage is thawed and called with `training=True`. "train" runs
+            the training graph, with updates; "inference" the inference graph; "statistics" the training
+            graph, with updates, while the weights at `scales` stay. The attribute of that name can be set,
+            and None sets it back to what the stage was loaded with.
+        loaded_batch_norm: What the stage was loaded with; None takes `batch_norm`.
         scales: Positions of the scales and offsets of batch normalization.
         unclear: Positions of moving statistics whose scale and offset are not known.
         values: `tf.Variable`s to be used as weights, with their storage; None begins with zeros.
@@ -49,8 +44,6 @@ class HubStage(keras.Layer):
         inputs: A tensor, or a list of tensors in the order of the function's inputs.
         training: Whether the model trains.
     """
-
-    is_stage = True
 
     def __init__(
         self,
@@ -68,16 +61,17 @@ class HubStage(keras.Layer):
         **kwargs: Any,
     ) -> None:
         kwargs = {**kwargs, "dtype": "float32", "autocast": False}
-        super().__init__(**kwargs)
-        self.loaded_batch_norm = batch_norm if loaded_batch_norm is None else loaded_batch_norm
+        super().__init__(batch_norm, loaded_batch_norm, **kwargs)
         self.input_dtypes = list(input_dtypes)
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
         self.scales = [int(position) for position in scales]
         self.unclear = [int(position) for position in unclear]
-        self._graphs = {"inference": inference, "training": training}
+        self._graphs: dict[Mode, GraphFunction] = {"inference": inference}
+        if training is not None:
+            self._graphs["training"] = training
         self._regularizers = list(regularizers)
-        self._concrete: dict[Any, Any] = {}
+        self._concrete: dict[tuple[Mode, tuple[Any, ...], bool], ConcreteFunction] = {}
         with keras.name_scope(self.name):
             self.stage_weights = [
                 keras.Variable(
@@ -94,36 +88,18 @@ class HubStage(keras.Layer):
             for g, positions in self._regularizers
         ]
         self.built = True
-        self.batch_norm = batch_norm
-        if not self.trainable:  # Keras only notes what a configuration says
-            for weight in self.stage_weights:
-                weight.trainable = False
+        self.check_batch_norm(batch_norm)
+        self.set_weight_flags()
 
     @property
-    def trainable(self) -> bool:
-        """Whether the stage is thawed; setting it sets the weights' flags, as `batch_norm` has them."""
-        return super().trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        keras.Layer.trainable.fset(self, value)
-        self._set_scales()
+    def scales_and_offsets(self) -> list[keras.Variable]:
+        """The scales and offsets of batch normalization, which stay under the policy "statistics"."""
+        return [self.stage_weights[position] for position in self.scales]
 
     @property
-    def batch_norm(self) -> BatchNormPolicy:
-        """What the stage does while it trains; setting it counts from the next trace of the step."""
-        return self._batch_norm
-
-    @batch_norm.setter
-    def batch_norm(self, policy: BatchNormPolicy | None) -> None:
-        policy = self.loaded_batch_norm if policy is None else policy
-        self.check_batch_norm(policy)
-        self._batch_norm: BatchNormPolicy = policy
-        self._set_scales()
-
-    def _set_scales(self) -> None:
-        for position in self.scales:
-            self.stage_weights[position].trainable = self.trainable and self.batch_norm != "statistics"
+    def has_updates(self) -> bool:
+        """Whether the graph for training assigns anything."""
+        return bool(self.updates)
 
     def check_batch_norm(self, policy: BatchNormPolicy) -> None:
         """Raise ValueError if the stage can't follow `policy`.
@@ -135,7 +111,7 @@ class HubStage(keras.Layer):
             ValueError: `policy` needs a training graph, which a stage with statistics lacks; or it is
                 "statistics", and scale and offset of a normalization are not known.
         """
-        check_policy(policy)
+        super().check_batch_norm(policy)
         if policy == "inference":
             return
         names = [spec["name"] for spec in self.weight_specs]
@@ -144,7 +120,7 @@ class HubStage(keras.Layer):
             for spec in self.weight_specs
             if not spec["trainable"] and tf.as_dtype(spec["dtype"]).is_floating
         ]
-        if self._graphs["training"] is None and fixed:
+        if "training" not in self._graphs and fixed:
             raise ValueError(
                 f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
                 f"statistics {fixed}, lacks: its SavedModel has none, or none that can be divided. Use "
@@ -183,24 +159,22 @@ class HubStage(keras.Layer):
         specs = [keras.KerasTensor(t.shape, t.dtype) for t in results]
         return specs[0] if len(specs) == 1 else specs
 
-    def _mode(self, training: bool | None) -> str:
+    def _mode(self, training: bool | None) -> Mode:
         train = bool(training) and self.trainable and self.batch_norm != "inference"
-        return "training" if train and self._graphs["training"] is not None else "inference"
+        return "training" if train and "training" in self._graphs else "inference"
 
-    def _function(self, mode: str, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> Any:
+    def _function(self, mode: Mode, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> ConcreteFunction:
         """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""
         shapes = tuple((None, *t.shape[1:]) if t.shape.rank else tuple(t.shape) for t in tensors)
         key = mode, shapes, gradients_are_recorded()
         if key not in self._concrete:
-            graph = self._graphs[mode]
-            assert graph is not None
             specs = [tf.TensorSpec(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
             with tf.init_scope():
-                self._concrete[key] = graph.concrete([*specs, *self._weight_tensors], key[-1])
+                self._concrete[key] = self._graphs[mode].concrete([*specs, *self._weight_tensors], key[-1])
         return self._concrete[key]
 
     def get_config(self) -> dict[str, Any]:
-        graphs = {k: g.to_config() for k, g in self._graphs.items() if g is not None}
+        graphs: dict[str, Any] = {mode: graph.to_config() for mode, graph in self._graphs.items()}
         return {
             **{k: v for k, v in super().get_config().items() if k not in ("dtype", "autocast")},
             **graphs,
@@ -208,8 +182,6 @@ class HubStage(keras.Layer):
             "input_dtypes": self.input_dtypes,
             "updates": self.updates,
             "regularizers": [[g.to_config(), list(p)] for g, p in self._regularizers],
-            "batch_norm": self.batch_norm,
-            "loaded_batch_norm": self.loaded_batch_norm,
             "scales": self.scales,
             "unclear": self.unclear,
         }

@@ -1,4 +1,4 @@
-"""TF Hub backbones as ordinary Keras 3 models, divided into stages that freeze and thaw one by one."""
+"""load_backbone: a SavedModel as a Functional Keras model whose layers are its stages."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ import tensorflow as tf
 from kerasft.hub.blueprint import Blueprint, read
 from kerasft.hub.divide import Part
 from kerasft.hub.handles import resolve
-from kerasft.hub.hub_stage import BatchNormPolicy, HubStage, check_policy
-from kerasft.hub.memory import Memory, fingerprint
+from kerasft.hub.hub_stage import HubStage
+from kerasft.hub.memory import Memory, folder_fingerprint
 from kerasft.hub.signature import InputShape
+from kerasft.stages import BatchNormPolicy, check_policy
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["HubStage", "load_backbone", "resolve"]
-
-
-# What was read from SavedModels: a search asks for the same backbone again in each trial.
-_MEMORY: Memory[Blueprint] = Memory(entries=4, nbytes=2**29)
+blueprints: Memory[Blueprint] = Memory(entries=4, nbytes=2**29)
+"""The SavedModels read last: a search asks for the same backbone again in each trial."""
 
 
 def load_backbone(
@@ -43,19 +41,19 @@ def load_backbone(
     The dataflow graph is cut at the tensors that every path from input to output passes through; each
     `HubStage` between two cuts owns its weights. Outputs equal those of the uncut SavedModel.
 
-    What was read of the last four SavedModels (up to 512 MB) is kept in the process, so that the next call
-    with the same arguments takes a fraction of the time. Each call returns a model with weights of its own.
+    The last four SavedModels (up to 512 MB) are kept in the process, so that the next call with the same
+    arguments takes a fraction of the time. Each call returns a model with weights of its own.
 
     Args:
-        handle: What tensorflow-hub resolves: a URL, a Kaggle model handle
-            (`owner/model/framework/variation/version`), or a folder.
-        trainable: Whether the stages begin thawed.
+        handle: A URL or a Kaggle model handle (`owner/model/framework/variation/version`), which
+            tensorflow-hub resolves, or a folder.
+        trainable: Whether the stages start thawed.
         batch_norm: "inference" keeps all stages in inference mode (moving statistics stay, and dropout
             inside the backbone is off). "train" lets a thawed stage train as its authors made it and
             update its moving statistics. "statistics" does so too, but the scale and offset of batch
             normalization stay. A frozen stage never moves. `kerasft.freeze` can override this later.
         input_shape: Shape of one sample, without the batch, such as `(96, 96, 3)`; a mapping by name for
-            several inputs. None takes what the SavedModel says.
+            several inputs. None takes the shapes of the SavedModel.
         output: Which output to return, if the SavedModel has several by name; None returns all in a dict.
         stages: Merge neighbours into that many stages, balanced by parameters. None makes one for each
             block of the network.
@@ -87,7 +85,7 @@ def load_backbone(
             f"input_shape lists all axes but the batch, as in (96, 96, 3); received {input_shape}."
         )
     path = resolve(handle)
-    blueprint = _MEMORY.recall(
+    blueprint = blueprints.recall(
         _key(path, input_shape, output, stages, batch_norm, trust),
         lambda: read(path, input_shape, output, stages, batch_norm, trust),
     )
@@ -100,8 +98,8 @@ def load_backbone(
 
 
 def _key(path: str, input_shape: InputShape, *arguments: Any) -> tuple[Any, str] | None:
-    """What a blueprint depends on; None if that is not known: a remote folder, or arguments of odd types."""
-    files = fingerprint(path)
+    """All that a blueprint depends on; None if that is unknown: a remote folder, arguments of odd types."""
+    files = folder_fingerprint(path)
     shape = {"": [*input_shape.items()]} if isinstance(input_shape, Mapping) else input_shape
     try:  # JSON tells apart what Python finds equal, such as 1 and True
         text = json.dumps([shape, *arguments])

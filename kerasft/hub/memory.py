@@ -1,4 +1,4 @@
-"""Memory: the few values made last, so that a search does not make the same ones anew in each trial."""
+"""Memory: the few values used last, so that a search does not make the same ones again in each trial."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+import cachetools
+
 
 class Sized(Protocol):
-    """What knows how much memory it takes."""
+    """A value that knows how much memory it takes."""
 
     @property
     def nbytes(self) -> int:
@@ -21,21 +23,25 @@ T = TypeVar("T", bound=Sized)
 
 
 class Memory(Generic[T]):
-    """The values used last, no more than a number of them and of bytes; for one process.
+    """The values used last, up to a number of them and of bytes; for one process and all its threads.
 
     Args:
         entries: How many values are kept.
         nbytes: How much memory they may take together; a larger value is not kept.
+
+    Attributes:
+        made: How many values have been made so far.
     """
 
     def __init__(self, entries: int, nbytes: int) -> None:
         self.entries = entries
         self.nbytes = nbytes
-        self._kept: dict[Hashable, T] = {}  # the one used last stands last
+        self.made = 0
+        self._kept: cachetools.LRUCache[Hashable, T] = cachetools.LRUCache(nbytes, lambda value: value.nbytes)
         self._lock = threading.Lock()
 
     def recall(self, key: Hashable | None, make: Callable[[], T]) -> T:
-        """The value of that key; made if it is not kept. What `make` raises is raised, and not kept.
+        """Return the value of a key, made if it is not kept. An error of `make` is raised, and not kept.
 
         Args:
             key: All that the value depends on; None makes it in any case.
@@ -49,23 +55,32 @@ class Memory(Generic[T]):
             True
         """
         if key is None:
-            return make()
+            return self._make(make)
         with self._lock:
             if key in self._kept:
-                value = self._kept[key] = self._kept.pop(key)
-                return value
-        value = make()
+                return self._kept[key]
+        value = self._make(make)
         with self._lock:
-            self._kept.pop(key, None)
             if value.nbytes <= self.nbytes:
                 self._kept[key] = value
-            while len(self._kept) > self.entries or sum(v.nbytes for v in self._kept.values()) > self.nbytes:
-                del self._kept[next(iter(self._kept))]
+            while len(self._kept) > self.entries:
+                self._kept.popitem()
+        return value
+
+    def clear(self) -> None:
+        """Keep nothing of what was made so far."""
+        with self._lock:
+            self._kept.clear()
+
+    def _make(self, make: Callable[[], T]) -> T:
+        value = make()
+        with self._lock:
+            self.made += 1
         return value
 
 
-def fingerprint(folder: str) -> tuple[tuple[str | int, ...], ...] | None:
-    """What changes if the SavedModel in a folder is overwritten; its files' contents are not read.
+def folder_fingerprint(folder: str) -> tuple[tuple[str | int, ...], ...] | None:
+    """Return a value that changes if the SavedModel in a folder is overwritten, without reading its files.
 
     The inode and the time of the last change (ctime) are part of it, since an archive that is unpacked over
     another may bring the same sizes and the same modification times.

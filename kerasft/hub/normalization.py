@@ -1,4 +1,4 @@
-"""Scale and offset of batch normalization, found in a graph."""
+"""scales_and_offsets: the weights of batch normalization, found in a graph by their use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import networkx
 import tensorflow as tf
 
-from kerasft.hub.flat_graph import FlatGraph, node_of
+from kerasft.hub.flat_graph import FlatGraph
+from kerasft.hub.graph_def import node_of
 
 
 def scales_and_offsets(
@@ -32,11 +33,11 @@ def scales_and_offsets(
     data = {node_of(t) for t in inference.inputs}
     data |= {n for root in data for n in networkx.descendants(graph, root)}
     roots = [name for name, index in inference.reads.items() if index in statistics]
-    behind = {n for root in roots for n in networkx.descendants(graph, root)} & inference.needed
+    after = {n for root in roots for n in networkx.descendants(graph, root)} & inference.needed
     scales: set[int] = set()
     alone = statistics & inference.variables(inference.outputs)
     mixed: set[int] = set()
-    for name in behind:
+    for name in after:
         node = inference.nodes[name]
         fused = node.op.startswith("FusedBatchNorm")
         if name in data and not fused:

@@ -36,7 +36,7 @@ def _is_dense(attr: Any) -> bool:
 
 @tf.RegisterGradient(GRADIENT)
 def _gradient(operation: tf.Operation, gradient: tf.Tensor) -> list[tf.Tensor]:
-    """Those of a convolution's input and filter, by its operation and the gradient of its result."""
+    """The gradients of a convolution's input and filter, by its operation and the gradient of its result."""
     images, filters = operation.inputs
     if filters.shape[:2] != (1, 1):
         options = {name: operation.get_attr(name) for name in ("strides", "padding", "dilations")}

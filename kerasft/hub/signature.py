@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-InputShape = Sequence[int | None] | Mapping[str, Sequence[int | None]] | None
+InputShape: TypeAlias = Sequence[int | None] | Mapping[str, Sequence[int | None]] | None
 
 
-def _is_flag(leaf: Any) -> bool:
+Function: TypeAlias = tf.types.experimental.ConcreteFunction
+Keys: TypeAlias = list[str] | int
+"""How callers pass the inputs: by these keys in a dict, or as so many arguments."""
+
+
+def is_flag(leaf: object) -> bool:
+    """Whether an argument of a function is the flag for training."""
     return isinstance(leaf, tf.TensorSpec) and leaf.dtype == tf.bool and leaf.shape.rank == 0
 
 
-def _inputs(function: Any, input_shape: Any) -> tuple[list[tuple[tf.Tensor, tf.TensorSpec]], Any]:
-    """The placeholders and specs of the inputs, and the structure in which callers pass them."""
+def inputs_of(
+    function: Function, input_shape: InputShape
+) -> tuple[list[tuple[tf.Tensor, tf.TensorSpec]], Keys]:
+    """The placeholders and specs of the inputs, and the structure in which callers pass them.
+
+    Args:
+        function: The function of a SavedModel.
+        input_shape: As in `kerasft.hub.load_backbone`.
+
+    Raises:
+        ValueError: `input_shape` does not fit, or the SavedModel leaves a shape open.
+    """
     args, kwargs = function.structured_input_signature
     leaves = [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, tf.TensorSpec)]
     pairs = [
         (tensor, spec)
         for tensor, spec in zip(function.inputs[: len(leaves)], leaves, strict=True)
-        if not _is_flag(spec)
+        if not is_flag(spec)
     ]
     first = args[0] if args else next(iter(kwargs.values()), None)
     keys: list[Any] = sorted(first) if isinstance(first, dict) else list(range(len(pairs)))
@@ -47,8 +63,8 @@ def _inputs(function: Any, input_shape: Any) -> tuple[list[tuple[tf.Tensor, tf.T
     return specs, structure
 
 
-def _outputs(function: Any, output: str | None) -> tuple[list[str] | None, list[int]]:
-    """Names of the outputs (None for a single one) and which of the function's tensors they are."""
+def outputs_of(function: Function, output: str | None) -> tuple[list[str] | None, list[int]]:
+    """The names of the outputs (None for a single one) and their positions in the function's results."""
     structured = function.structured_outputs
     flat = list(range(len(function.outputs)))
     if not isinstance(structured, dict):

@@ -1,4 +1,4 @@
-"""Which layers a SavedModel had, by the names of its nodes, and how they make stages."""
+"""The layers that a SavedModel had, by the names of its nodes, and the stages that they make."""
 
 from __future__ import annotations
 
@@ -33,12 +33,26 @@ def layer_paths(graph: FlatGraph, variables: Sequence[tf.Variable]) -> dict[int,
     return {i: "/".join(p[common:-1] or p[-1:]) for i, p in paths.items()}
 
 
-def _blocks(
+def blocks_of(
     owned: Sequence[set[int]],
     graph: FlatGraph,
     variables: Sequence[tf.Variable],
     stages: int | None,
 ) -> list[tuple[str, range]]:
+    """Put the pieces of a graph together into named blocks.
+
+    Args:
+        owned: For each piece, in order, the indices of its variables.
+        graph: The graph for inference.
+        variables: The SavedModel's variables.
+        stages: As in `divide`.
+
+    Returns:
+        One (name, range of pieces) for each block, in order.
+
+    Raises:
+        ValueError: `stages` is not a number from 1 to the number of pieces.
+    """
     paths = layer_paths(graph, variables)
     names = [[paths[i] for i in sorted(group) if i in paths] or ["stage"] for group in owned]
     kernels = [sum(len(variables[i].shape) > 1 for i in group) for group in owned]
@@ -83,5 +97,6 @@ def balance(sizes: Sequence[int], groups: int) -> list[int]:
     return bounds[::-1]
 
 
-def _layer_name(name: str) -> str:
+def layer_name(name: str) -> str:
+    """Turn a path of layers into a name that Keras accepts."""
     return re.sub(r"[^A-Za-z0-9_.\-]+", "_", name).strip("_") or "stage"

@@ -1,27 +1,41 @@
-"""Variables of a graph handed in as values."""
+"""Hand variables in as values: in a graph's nodes, and in the functions that these call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kerasft.hub.graph_def import (
-    _ASSIGNS,
-    _CALLS,
-    _CONTROL_FLOW,
+    ASSIGNS,
+    CALLS,
+    CONTROL_FLOW,
+    FunctionDef,
     NodeDef,
-    _called,
-    _constant,
+    called_functions,
+    constant_node,
 )
 
 
-def _values_for_handles(
-    nodes: dict[str, Any], owner: dict[str, int], variables: Sequence[tf.Variable], library: Any
+def values_for_handles(
+    nodes: dict[str, NodeDef],
+    owner: dict[str, int],
+    variables: Sequence[tf.Variable],
+    library: dict[str, FunctionDef],
 ) -> tuple[dict[str, int], list[tuple[int, str, str]]]:
-    """Replace every use of a variable's handle by one of its value; return the reads and the updates."""
+    """Replace every use of a variable's handle by one of its value.
+
+    Args:
+        nodes: The nodes of a flat graph by name; changed in place.
+        owner: Tensors that are handles to the indices of their variables.
+        variables: The variables.
+        library: The graph's functions by name; copies that take values are added.
+
+    Returns:
+        The placeholders of values with their variables' indices, and the assignments: (variable's index,
+        method of tf.Variable, tensor).
+    """
     reads: dict[str, int] = {}
     updates: list[tuple[int, str, str]] = []
 
@@ -38,11 +52,11 @@ def _values_for_handles(
             continue
         if node.op == "ReadVariableOp":
             read(name, held[0])
-        elif node.op in _ASSIGNS:
-            updates.append((held[0], _ASSIGNS[node.op], node.input[1]))
+        elif node.op in ASSIGNS:
+            updates.append((held[0], ASSIGNS[node.op], node.input[1]))
             del nodes[name]
         elif node.op == "ResourceGather":
-            axis = _constant(f"{name}/axis", np.array(node.attr["batch_dims"].i, "int32"))
+            axis = constant_node(f"{name}/axis", np.array(node.attr["batch_dims"].i, "int32"))
             nodes[axis.name] = axis
             ends = [read(f"{name}/value", held[0]), node.input[1], f"{axis.name}:0"]
             gather = NodeDef(name=name, op="GatherV2", input=ends)
@@ -51,7 +65,7 @@ def _values_for_handles(
             gather.attr["Taxis"].type = tf.int32.as_datatype_enum
             gather.attr["batch_dims"].i = node.attr["batch_dims"].i
             nodes[name] = gather
-        elif node.op in _CONTROL_FLOW:
+        elif node.op in CONTROL_FLOW:
             types = {i: variables[index].dtype.as_datatype_enum for i, index in held.items()}
             _pass_values(node, types, library)
             for i, index in held.items():
@@ -61,9 +75,9 @@ def _values_for_handles(
     return reads, updates
 
 
-def _pass_values(node: Any, types: dict[int, int], library: dict[str, Any]) -> None:
+def _pass_values(node: NodeDef, types: dict[int, int], library: dict[str, FunctionDef]) -> None:
     """Let a call or control-flow node, and the functions that it calls, take values for handles."""
-    first = 0 if "While" in node.op or node.op in _CALLS else 1  # If and Case have the condition first
+    first = 0 if "While" in node.op or node.op in CALLS else 1  # If and Case have the condition first
     for key in ("T", "Tin"):
         if key in node.attr:
             for i, dtype in types.items():
@@ -72,13 +86,13 @@ def _pass_values(node: Any, types: dict[int, int], library: dict[str, Any]) -> N
         node.attr["output_shapes"].list.ClearField("shape")
     inner = {i - first: dtype for i, dtype in types.items()}
     for value in node.attr.values():
-        for called in _called(value):
+        for called in called_functions(value):
             if called.name in library:
                 called.name = _function_of_values(called.name, inner, library)
 
 
-def _function_of_values(name: str, types: dict[int, int], library: dict[str, Any]) -> str:
-    """A copy of a library function whose handle arguments are values; returns the copy's name."""
+def _function_of_values(name: str, types: dict[int, int], library: dict[str, FunctionDef]) -> str:
+    """Copy a library function so that its handle arguments are values; return the copy's name."""
     new_name = f"{name}_of_values_{'_'.join(map(str, sorted(types)))}"
     if new_name in library:
         return new_name
@@ -107,7 +121,7 @@ def _function_of_values(name: str, types: dict[int, int], library: dict[str, Any
             node.op = "Identity"
             node.attr.clear()
             node.attr["T"].type = held[0]
-        elif node.op in _CONTROL_FLOW or node.op in _CALLS:
+        elif node.op in CONTROL_FLOW or node.op in CALLS:
             _pass_values(node, held, library)
         else:
             raise ValueError(

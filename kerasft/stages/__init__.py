@@ -1,8 +1,9 @@
 """A model as an ordered list of stages, from the input to the head.
 
 Everything in kerasft is expressed along this one axis. Freeze depth `d` means that stages `0 … d-1` are
-frozen and the rest train. This folder finds the stages of a model; `kerasft.hub` uses its graph algorithms
-to divide a SavedModel the same way.
+frozen and the rest train. This folder finds the stages of a model. A layer that is a stage by itself is a
+`StageLayer`: it manages its own weights, and follows a policy for batch normalization. `kerasft.hub` makes
+such layers, and uses the graph algorithms of this folder to divide a SavedModel the same way.
 """
 
 from kerasft.stages.blocks import (
@@ -19,10 +20,18 @@ from kerasft.stages.stage import (
     Stage,
     Stages,
 )
+from kerasft.stages.stage_layer import (
+    BatchNormPolicy,
+    StageLayer,
+    check_policy,
+)
 
 __all__ = [
+    "BatchNormPolicy",
     "Stage",
+    "StageLayer",
     "Stages",
+    "check_policy",
     "cut_points",
     "find_stages",
     "group_blocks",

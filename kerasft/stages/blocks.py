@@ -1,4 +1,4 @@
-"""Neighbouring pieces of a network put together into its blocks by the names of their layers."""
+"""Put neighbouring pieces of a network together into its blocks, by the names of their layers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 
 _NUMBERED = re.compile(r"[A-Za-z]*\d+[a-z]?")
-
-
 _DIMENSION = re.compile(r"[A-Za-z]*[123]d")
 
 
@@ -80,7 +78,7 @@ def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The same names, those that come again with a number behind them."""
+    """Make names unique: the second and later uses of a name get a number."""
     seen: collections.Counter[str] = collections.Counter()
     unique = []
     for name in names:

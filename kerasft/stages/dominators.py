@@ -1,14 +1,16 @@
-"""What comes before what in a graph: the nodes that every path passes through, and what lies between them."""
+"""Order in a graph: the nodes that every path passes through, and the segments between them."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import networkx
 
+Node = TypeVar("Node", bound=Hashable)
 
-def cut_points(graph: networkx.DiGraph, sinks: Iterable[Hashable]) -> list[Any]:
+
+def cut_points(graph: networkx.DiGraph, sinks: Iterable[Node]) -> list[Node]:
     """The nodes through which every path from a root of `graph` to any of `sinks` passes, in order.
 
     They are the immediate dominators of a virtual sink, walked up to a virtual source that joins the roots.
@@ -31,9 +33,9 @@ def cut_points(graph: networkx.DiGraph, sinks: Iterable[Hashable]) -> list[Any]:
     return chain[::-1]
 
 
-def segments(graph: networkx.DiGraph, cuts: Sequence[Hashable]) -> dict[Hashable, int]:
+def segments(graph: networkx.DiGraph, cuts: Sequence[Node]) -> dict[Node, int]:
     """For each node of `graph` the index of the first cut at or after it; `len(cuts)` after the last."""
-    index: dict[Hashable, int] = {}
+    index: dict[Node, int] = {}
     for position, cut in enumerate(cuts):
         stack = [cut]
         while stack:

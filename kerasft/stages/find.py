@@ -1,8 +1,7 @@
-"""Stages: a model as an ordered list of blocks, from the input to the head.
+"""find_stages: divide a model into its stages, from the input to the head.
 
-Everything in kerasft is said on this one axis. Freeze depth `d` means that stages `0 … d-1` are frozen
-and the rest train. `find_stages` cuts a Functional model at the tensors that every path from input to
-output passes through, and puts what lies between two cuts together into blocks by the layers' names.
+A Functional model is cut at the tensors that every path from input to output passes through. The pieces
+between two cuts are put together into blocks by the names of their layers.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import keras
 
 from kerasft import _keras
 from kerasft.stages.blocks import unique_names
-from kerasft.stages.pieces import _merge_blocks, _pieces
+from kerasft.stages.pieces import merge_blocks, pieces_of
 from kerasft.stages.stage import Stage, Stages
 
 
@@ -26,7 +25,7 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
 
     Args:
         model: A built model. Its flags and weights are read, never changed. A `Stages` comes back as it is.
-        at: Names of layers that each begin a stage, in model order; layers before the first join it.
+        at: Names of layers that each start a stage, in model order; layers before the first join it.
             Needed for subclassed models, whose order of calls Keras does not know.
 
     Returns:
@@ -54,21 +53,21 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
         )
     if at is not None:
         return Stages(model, _stages_at(model, at))
-    if _keras.calls(model) is None:
+    pieces = pieces_of(model)
+    if pieces is None:
         raise ValueError(
             f"{model.name!r} is a subclassed model: Keras does not know in which order it calls its "
-            f"layers. Name those that begin a stage, for instance find_stages(model, at="
+            f"layers. Name those that start a stage, for instance find_stages(model, at="
             f"{[layer.name for layer in model.layers if layer.weights]})."
         )
-    pieces = _pieces(model)
     reason = None
     if len(pieces) == 1 and len(pieces[0].layers) > 1:
         reason = (
             "Not cut: no single tensor lies on every path from input to output. "
-            "Name layers that begin a stage with at=[...]."
+            "Name layers that start a stage with at=[...]."
         )
     head = next((i for i in range(len(pieces) - 1, -1, -1) if pieces[i].nested), -1) + 1
-    backbone = _merge_blocks(pieces[:head] if head else pieces)
+    backbone = merge_blocks(pieces[:head] if head else pieces)
     stages = [*backbone]
     names = unique_names([name for name, _ in backbone])
     if head and head < len(pieces):  # the name `head` is the head's, whatever the backbone calls its own
@@ -85,8 +84,9 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
 
 
 def _stages_at(model: keras.Model, at: Sequence[str]) -> list[Stage]:
+    """Divide a model at the layers of these names."""
     if isinstance(at, str) or not at or len(set(at)) < len(at):
-        raise ValueError(f"`at` lists the layers that begin a stage, each once; received {at!r}.")
+        raise ValueError(f"`at` lists the layers that start a stage, each once; received {at!r}.")
     order = list(_in_order(model))
     names = [layer.name for layer in order]
     missing = [name for name in at if name not in names]
@@ -100,13 +100,13 @@ def _stages_at(model: keras.Model, at: Sequence[str]) -> list[Stage]:
     for name, begin, end in zip(at, bounds[:-1], bounds[1:], strict=True):
         owners = tuple(layer for layer in order[begin:end] if _keras.own_variables(layer))
         if not owners:
-            raise ValueError(f"The stage that `at` begins at {name!r} holds no weights; leave it out.")
+            raise ValueError(f"The stage that `at` starts at {name!r} holds no weights; leave it out.")
         stages.append(Stage(name, owners))
     return stages
 
 
 def _in_order(model: keras.Model) -> Iterator[keras.Layer]:
-    """All layers below `model`, calls in order where they are known; parents before children."""
+    """Yield all layers inside `model`, in order of their calls where known; parents before children."""
     calls = _keras.calls(model)
     children = model.layers if calls is None else [call.operation for call in calls]
     seen: set[int] = set()

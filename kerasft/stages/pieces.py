@@ -1,11 +1,11 @@
-"""What lies between two cuts of a Keras model, and the blocks that such pieces make."""
+"""Pieces: the parts of a Keras model between two cuts, and the blocks that neighbouring pieces make."""
 
 from __future__ import annotations
 
 import collections
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import networkx
@@ -13,11 +13,19 @@ import networkx
 from kerasft import _keras
 from kerasft.stages.blocks import group_blocks
 from kerasft.stages.dominators import cut_points, segments
+from kerasft.stages.stage_layer import StageLayer
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
-    """What lies between two cuts and holds weights; `nested`: it comes from a model within the model."""
+class Piece:
+    """The part of a model between two cuts, with weights.
+
+    Attributes:
+        layers: The layers that own its weights.
+        output_shape: Shape of its result, batch first.
+        nested: Whether it comes from a model within the model, or is a stage by itself.
+        whole: Whether it is a stage by itself.
+    """
 
     layers: tuple[keras.Layer, ...]
     output_shape: tuple[int | None, ...] | None
@@ -25,9 +33,15 @@ class _Piece:
     whole: bool = False
 
 
-def _pieces(model: keras.Model) -> list[_Piece]:
+def pieces_of(model: keras.Model) -> list[Piece] | None:
+    """Divide a model at every cut, those of nested models included.
+
+    Returns:
+        The pieces in order; None for a model whose calls Keras does not know.
+    """
     calls = _keras.calls(model)
-    assert calls is not None
+    if calls is None:
+        return None
     producer = {id(t): i for i, call in enumerate(calls) for t in call.outputs}
     graph = networkx.DiGraph()
     for i, call in enumerate(calls):  # a path counts from the first weight on: masks and casts don't
@@ -42,7 +56,7 @@ def _pieces(model: keras.Model) -> list[_Piece]:
     for i in sorted(graph):
         by_segment[where[i]].append(i)
 
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     seen: set[int] = set()
     for segment in sorted(by_segment):
         members = by_segment[segment]
@@ -52,23 +66,23 @@ def _pieces(model: keras.Model) -> list[_Piece]:
         seen.update(id(op) for op in weighted)
         shape = tuple(output.shape)
         if not weighted:
-            if pieces:  # an activation or a pooling behind a stage belongs to it
-                pieces[-1] = _Piece(pieces[-1].layers, shape, pieces[-1].nested, pieces[-1].whole)
+            if pieces:  # an activation or a pooling after a stage belongs to it
+                pieces[-1] = replace(pieces[-1], output_shape=shape)
             continue
-        if len(weighted) == 1 and _keras.calls(weighted[0]) is not None:
-            inner = _pieces(weighted[0])
+        inner = pieces_of(weighted[0]) if len(weighted) == 1 else None
+        if inner is not None:
             nested = not isinstance(weighted[0], keras.Sequential)
-            pieces += [_Piece(p.layers, p.output_shape, nested or p.nested, p.whole) for p in inner]
+            pieces += [replace(piece, nested=nested or piece.nested) for piece in inner]
             continue
         layers = {id(s): s for op in weighted for s in _keras.sublayers(op) if _keras.own_variables(s)}
-        marked = any(getattr(op, "is_stage", False) for op in weighted)
-        pieces.append(_Piece(tuple(layers.values()), shape, nested=marked, whole=marked))
+        is_stage = any(isinstance(op, StageLayer) for op in weighted)
+        pieces.append(Piece(tuple(layers.values()), shape, nested=is_stage, whole=is_stage))
     return pieces
 
 
-def _merge_blocks(pieces: Sequence[_Piece]) -> list[tuple[str, list[_Piece]]]:
-    """Blocks of neighbouring pieces; a piece that is a stage already (a Hub stage) stays one."""
-    blocks: list[tuple[str, list[_Piece]]] = []
+def merge_blocks(pieces: Sequence[Piece]) -> list[tuple[str, list[Piece]]]:
+    """Put neighbouring pieces together into named blocks; a piece that is a stage by itself stays one."""
+    blocks: list[tuple[str, list[Piece]]] = []
     for whole, group in itertools.groupby(pieces, key=lambda p: p.whole):
         members = list(group)
         if whole:

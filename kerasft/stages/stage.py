@@ -1,17 +1,17 @@
-"""Stage and Stages: a model as an ordered list of blocks."""
+"""Stage and Stages: a block of a model, and the model as an ordered list of its blocks."""
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import keras
-from rich.console import Console
 from rich.table import Table
 
 from kerasft import _keras
+from kerasft.tables import plain_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Stage:
     @property
     def parameters(self) -> int:
         """Number of scalars in all weights."""
-        return sum(_size(v) for v in self.weights)
+        return sum(math.prod(v.shape) for v in self.weights)
 
     @property
     def trainable(self) -> bool:
@@ -73,7 +73,7 @@ class Stages(Sequence[Stage]):
         return [stage.name for stage in self]
 
     def depth(self, depth: int | str) -> int:
-        """The freeze depth that `depth` names: a number, or a stage's name ("up to and without").
+        """The freeze depth that `depth` names: a number, or a stage's name ("up to, but not including").
 
         Raises:
             TypeError: `depth` is neither an integer nor a string.
@@ -111,16 +111,7 @@ class Stages(Sequence[Stage]):
         return table
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=110, color_system=None)
-        console.print(self)
-        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+        return plain_text(self.__rich__())
 
     def __repr__(self) -> str:
         return f"<Stages of {self.model.name!r}: {', '.join(self.names)}>"
-
-
-def _size(variable: keras.Variable) -> int:
-    size = 1
-    for axis in variable.shape:
-        size *= int(axis)
-    return size

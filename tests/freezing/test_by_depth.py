@@ -1,14 +1,12 @@
 """Freezing: what must not move does not, what must move does."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
 
 import kerasft
 from kerasft import _keras
-from kerasft.freezing.flags import Flags, check_batch_norm
+from kerasft.freezing.flags import Flags
 
 
 def weights_of(stages):
@@ -226,39 +224,6 @@ class TestBatchNorm:
         model.compile(keras.optimizers.SGD(0.1), "mse")
         model.fit(X, Y, verbose=0)
         assert any(not np.array_equal(w.numpy(), old) for w, old in zip(spectral.weights, before))
-
-    @pytest.mark.parametrize("policy", ["statistics?", "", 1, []])
-    def test_unknown_policies(self, policy, dense_model):
-        message = re.escape(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
-        for call in (
-            lambda: check_batch_norm(policy),
-            lambda: kerasft.freeze(dense_model, 1, policy),
-            lambda: kerasft.unfreeze(dense_model, policy),
-            lambda: kerasft.frozen(dense_model, 1, policy).__enter__(),
-        ):
-            with pytest.raises(ValueError, match=message):
-                call()
-        assert kerasft.freeze_depth(dense_model) == 0
-        assert check_batch_norm(None) is None and check_batch_norm("statistics") is None
-
-
-def test_changed_names_layers_and_weights(image_model):
-    backbone = image_model.get_layer("backbone")
-    flags = Flags(image_model)
-    assert flags.changed() == []
-    norm = backbone.get_layer("block_1_a_bn")
-    norm.gamma.trainable = False
-    assert flags.changed() == [norm.gamma.path]
-    norm.trainable = False
-    assert flags.changed() == ["layer 'block_1_a_bn'", norm.gamma.path, norm.beta.path]
-    norm.gamma.trainable = norm.beta.trainable = True  # the statistics stay all the same
-    assert flags.changed() == ["layer 'block_1_a_bn'"]
-    flags.restore()
-    assert flags.changed() == []
-    image_model.trainable = False
-    assert {"layer 'classifier'", "layer 'backbone'", "layer 'logits'"} < set(flags.changed())
-    flags.restore()
-    assert flags.changed() == []
 
 
 def test_frozen_restores_every_flag(image_model):

@@ -1,10 +1,13 @@
 """The allow-list holds known operations, and none that leaves the model."""
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 from kerasft.hub.allowed_ops import ALLOWED_OPS, PURE_OPS
+from kerasft.hub.load import load_backbone
 
 FORBIDDEN = """
 ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc RestoreV2 Restore RestoreSlice SaveV2 Save
@@ -85,3 +88,35 @@ def test_pure_operations_keep_no_state():
     assert PURE_OPS & stateful == checks_and_containers
     assert ALLOWED_OPS - PURE_OPS == stateful - checks_and_containers
     assert "RandomUniform" in stateful - PURE_OPS
+
+
+class TestInModels:
+    """Operations of SavedModels and of `.keras` files that hold their graphs."""
+
+    @pytest.mark.parametrize(
+        ("name", "operation"), [("reads_file", "ReadFile"), ("runs_python", "EagerPyFunc")]
+    )
+    def test_operations_that_reach_outside_are_refused(self, name, operation, saved, tmp_path):
+        with pytest.raises(ValueError, match=rf"not known to be safe: \[.*'{operation}'.*trust=True"):
+            load_backbone(saved(name))
+        model = load_backbone(saved(name), trust=True)
+        model.save(tmp_path / "model.keras")
+        with pytest.raises(ValueError, match=rf"not known to be safe: \[.*'{operation}'.*safe_mode=False"):
+            keras.models.load_model(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=False)
+        if name == "reads_file":  # Python code does not travel in a graph
+            x = np.ones((2, 4), "float32")
+            np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+
+    def test_operations_of_regularization_losses_are_checked_too(self, saved):
+        with pytest.raises(ValueError, match=r"not known to be safe: \['ReadFile', 'StringLength'\]"):
+            load_backbone(saved("loss_reads_file"))
+        load_backbone(saved("loss_of_one"))
+        load_backbone(saved("loss_reads_file"), trust=True)
+
+    def test_operations_beside_the_network_are_left_out(self, saved, capfd):
+        model = load_backbone(saved("prints"))
+        model(np.ones((2, 4), "float32"))
+        assert "hello" not in "".join(capfd.readouterr())
+        tf.saved_model.load(saved("prints"))(tf.ones((2, 4)))
+        assert "hello" in "".join(capfd.readouterr())

@@ -1,4 +1,4 @@
-"""Blueprint: what a SavedModel comes to, without anything of TensorFlow's that stays alive."""
+"""Blueprint: the parts of a SavedModel, without anything of TensorFlow's that stays alive."""
 
 import gc
 import logging
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasft.hub import blueprint as module
 from kerasft.hub.blueprint import read
 
 
@@ -56,7 +55,7 @@ def test_nbytes_counts_weights_and_graphs(saved):
 @pytest.mark.parametrize("name", ["residual", "encoder", "recurrent", "loss_of_one"])
 def test_nothing_of_the_saved_model_stays_alive(name, saved, monkeypatch):
     watched = []
-    load = module._load
+    load = tf.saved_model.load
 
     def watch(path):
         loaded = load(path)
@@ -64,7 +63,7 @@ def test_nothing_of_the_saved_model_stays_alive(name, saved, monkeypatch):
         watched.extend(weakref.ref(x) for x in [loaded, *variables, *(f.graph for f in functions)])
         return loaded
 
-    monkeypatch.setattr(module, "_load", watch)
+    monkeypatch.setattr(tf.saved_model, "load", watch)
     blueprint = read_plain(saved(name))
     gc.collect()
     assert len(watched) > 3

@@ -1,31 +1,13 @@
-"""Flattening: the private names that it needs, the inlining, and what reads of variables become."""
+"""Flattening: the private names that it needs, and the inlining."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from flat_graphs import flat, load
 
-from kerasft.hub.flat_graph import node_of
-from kerasft.hub.flatten import flatten, gradients_are_recorded
-
-
-def load(path, training=False):
-    """The concrete function of a folder, its data inputs, and its variables."""
-    loaded = tf.saved_model.load(path)
-    functions = loaded.__call__.concrete_functions
-    function = next(
-        f
-        for f in functions
-        if training in tf.nest.flatten(f.structured_input_signature)
-        or not any(isinstance(v, bool) for v in tf.nest.flatten(f.structured_input_signature))
-    )
-    data = [t for t in function.inputs if t.dtype not in (tf.resource, tf.bool)]
-    return loaded, function, data, list(function.variables)
-
-
-def flat(path, training=False):
-    loaded, function, data, variables = load(path, training)
-    return flatten(function, data, function.outputs, variables, training), variables, loaded
+from kerasft.hub.flatten import gradients_are_recorded
+from kerasft.hub.graph_def import node_of
 
 
 class TestPrivateNames:
@@ -113,11 +95,6 @@ class TestFlatten:
         calls = [n for n in function.graph.as_graph_def().node if n.op == "StatefulPartitionedCall"]
         assert len(calls) == 2  # one for each encoder layer
 
-    def test_gather_of_a_handle_becomes_one_of_a_value(self, saved):
-        graph, _, _ = flat(saved("encoder"))
-        operations = [n.op for n in graph.nodes.values()]
-        assert "ResourceGather" not in operations and operations.count("GatherV2") >= 2
-
     def test_updates_of_the_training_graph_only(self, saved):
         assert flat(saved("residual"))[0].updates == []
         graph, variables, _ = flat(saved("residual"), training=True)
@@ -127,43 +104,3 @@ class TestFlatten:
     def test_a_lookup_table_is_refused(self, saved):
         with pytest.raises(ValueError, match="no variable"):
             flat(saved("looks_up"))
-
-    def test_loop_takes_values(self, saved):
-        graph, _, _ = flat(saved("recurrent"))
-        loops = [n for n in graph.nodes.values() if n.op in ("While", "StatelessWhile")]
-        assert len(loops) == 1
-        assert tf.resource.as_datatype_enum not in loops[0].attr["T"].list.type
-
-
-class TestExtract:
-    """Parts of a flat graph as functions."""
-
-    @pytest.mark.parametrize("name", ["chain", "recurrent"])
-    def test_whole_graph_equals_the_original(self, name, saved):
-        graph, variables, loaded = flat(saved(name))
-        function = graph.extract(graph.inputs, graph.outputs, range(len(variables)))
-        shape = (2, 4) if name == "chain" else (2, 6, 3)
-        x = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
-        values = [v.read_value() for v in variables]
-        specs = [tf.TensorSpec(t.shape, t.dtype) for t in (x, *values)]
-        np.testing.assert_allclose(function.concrete(specs)(x, *values)[0], loaded(x), atol=1e-6)
-        zeros = [tf.zeros_like(v) for v in values]
-        assert not np.any(function.concrete(specs)(x, *zeros)[0])
-
-    def test_same_graph_gives_the_same_bytes(self, saved):
-        graphs = [flat(saved("recurrent"))[0] for _ in range(2)]
-        first, second = (g.extract(g.inputs, g.outputs, range(3)) for g in graphs)
-        assert first == second
-        other = graphs[0].extract(graphs[0].inputs, graphs[0].outputs, [2, 1, 0])
-        assert first != other
-
-    def test_ancestors_stop(self, saved):
-        graph, _, _ = flat(saved("chain"))
-        (output,) = graph.outputs
-        everything = graph.ancestors([output])
-        assert graph.ancestors([output], stop=[output]) == set()
-        relu = [n for n in everything if graph.nodes[n].op == "Relu"]
-        assert len(relu) == 2
-        last = next(r for r in relu if len(graph.variables([f"{r}:0"])) == 2)
-        assert len(graph.variables([output])) == 3
-        assert len(graph.variables([output], stop=[f"{last}:0"])) == 1

@@ -11,7 +11,9 @@ import tensorflow as tf
 import kerasft
 from kerasft.freezing.flags import Flags
 from kerasft.hub.graph_function import GraphFunction
-from kerasft.hub.load import HubStage, load_backbone
+from kerasft.hub.hub_stage import HubStage
+from kerasft.hub.load import load_backbone
+from kerasft.stages.stage_layer import StageLayer
 
 X = np.random.default_rng(7).normal(size=(3, 4)).astype("float32")
 
@@ -37,7 +39,7 @@ def evil_graph(base):
 def test_owns_named_weights(chain_model):
     stage = first_stage(chain_model)
     assert [w.path for w in stage.weights] == ["first/first.kernel"]
-    assert stage.is_stage and stage.built
+    assert isinstance(stage, StageLayer) and stage.built
     assert len({w.path for w in chain_model.weights}) == len(chain_model.weights) == 3
 
 

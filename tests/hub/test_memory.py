@@ -1,12 +1,13 @@
-"""Memory and fingerprint: what is kept and for how long, and when a SavedModel counts as another."""
+"""Memory and folder_fingerprint: what is kept and for how long, and when a SavedModel counts as another."""
 
+import concurrent.futures
 import os
 import shutil
 
 import numpy as np
 import pytest
 
-from kerasft.hub.memory import Memory, fingerprint
+from kerasft.hub.memory import Memory, folder_fingerprint
 
 
 @pytest.fixture
@@ -74,35 +75,54 @@ def folder(tmp_path):
 
 
 def test_fingerprint_stays(folder, tmp_path, monkeypatch):
-    before = fingerprint(folder)
+    before = folder_fingerprint(folder)
     (folder / "notes.txt").touch()
     (folder / "saved_model.pb").read_bytes()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(folder)
-    assert before == fingerprint(folder) == fingerprint("model") == fingerprint("link")
+    assert before == folder_fingerprint(folder) == folder_fingerprint("model") == folder_fingerprint("link")
 
 
 @pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.index"])
 def test_fingerprint_sees_files_of_the_same_size_and_time(file, folder):
-    before, path = fingerprint(folder), folder / file
+    before, path = folder_fingerprint(folder), folder / file
     state = path.stat()
     path.write_bytes(b"other"[: state.st_size])
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert path.stat().st_mtime_ns == state.st_mtime_ns and path.stat().st_size == state.st_size
-    assert fingerprint(folder) != before
+    assert folder_fingerprint(folder) != before
 
 
 def test_fingerprint_sees_files_come_and_go_and_other_folders(folder, tmp_path):
-    seen = {fingerprint(folder)}
+    seen = {folder_fingerprint(folder)}
     (folder / "variables" / "variables.data-00000-of-00001").touch()
-    seen.add(fingerprint(folder))
+    seen.add(folder_fingerprint(folder))
     (folder / "variables" / "variables.index").unlink()
-    seen.add(fingerprint(folder))
+    seen.add(folder_fingerprint(folder))
     shutil.copytree(folder, tmp_path / "copy")
-    seen.add(fingerprint(tmp_path / "copy"))
+    seen.add(folder_fingerprint(tmp_path / "copy"))
     assert len(seen) == 4 and None not in seen
 
 
 def test_fingerprint_of_what_is_not_there(tmp_path):
-    assert fingerprint(tmp_path) is None
-    assert fingerprint("gs://bucket/model") is None
+    assert folder_fingerprint(tmp_path) is None
+    assert folder_fingerprint("gs://bucket/model") is None
+
+
+def test_counts_what_it_made_and_forgets(ask):
+    memory = Memory(entries=2, nbytes=100)
+    assert [ask(memory, k) for k in ("a", "a", None, "b")] == [True, False, True, True]
+    assert memory.made == 3
+    memory.clear()
+    assert ask(memory, "a") and memory.made == 4
+
+
+def test_threads_share_it():
+    memory = Memory(entries=3, nbytes=100)
+
+    def recall_many(start):
+        return [memory.recall((start + i) % 5, lambda: np.zeros(8, "int8")).nbytes for i in range(200)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert [set(sizes) for sizes in pool.map(recall_many, range(4))] == [{8}] * 4
+    assert memory.made >= 5

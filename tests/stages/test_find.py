@@ -1,13 +1,8 @@
-"""Stages: order, names, blocks and cuts of Keras models."""
-
-import itertools
+"""find_stages: order, names, blocks and cuts of Keras models."""
 
 import keras
-import networkx
 import pytest
 
-from kerasft.stages.blocks import group_blocks, unique_names
-from kerasft.stages.dominators import cut_points, segments
 from kerasft.stages.find import find_stages
 
 
@@ -40,10 +35,10 @@ def test_nested_backbone_gives_its_blocks_and_one_head(image_model):
     assert stages.names == ["stem", "block_1", "block_2", "head"]
     all_weights_once(stages, image_model)
     assert stages[0].output_shape == (None, 8, 8, 4)
-    assert stages[2].output_shape == (None, 4)  # the pooling behind the backbone belongs to its last block
+    assert stages[2].output_shape == (None, 4)  # the pooling after the backbone belongs to its last block
 
 
-def test_layers_behind_a_nested_backbone_are_one_head():
+def test_layers_after_a_nested_backbone_are_one_head():
     inputs = keras.Input((4,))
     body = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="a")], name="seq")
     nested = keras.Model(inputs, keras.layers.Dense(4, name="b")(body(inputs)), name="nested")
@@ -114,7 +109,7 @@ def test_subclassed_models_need_names():
 
 @pytest.mark.parametrize(
     ("at", "message"),
-    [(["nose"], "lacks: .*nose"), (["outer", "inner"], "order"), (["inner"] * 2, "once"), ([], "begin")],
+    [(["nose"], "lacks: .*nose"), (["outer", "inner"], "order"), (["inner"] * 2, "once"), ([], "start")],
 )
 def test_bad_names_of_layers(at, message):
     model = Subclassed()
@@ -128,53 +123,3 @@ def test_unbuilt_models_and_other_things_are_refused():
         find_stages(keras.Sequential([keras.layers.Dense(2)]))
     with pytest.raises(TypeError, match="keras.Model"):
         find_stages("MobileNetV2")
-
-
-def test_depths_by_number_and_name(dense_model):
-    stages = find_stages(dense_model)
-    assert [stages.depth(d) for d in ("first", "top", 0, 3)] == [0, 2, 0, 3]
-    with pytest.raises(ValueError, match=r"'nose'.*\['first', 'second', 'top'\]"):
-        stages.depth("nose")
-    with pytest.raises(ValueError, match="0 .*to 3"):
-        stages.depth(4)
-    for wrong in (1.5, True, None):
-        with pytest.raises(TypeError, match="integer or a stage's name"):
-            stages.depth(wrong)
-
-
-def test_print_shows_a_table(dense_model):
-    text = str(find_stages(dense_model))
-    dense_model.get_layer("first").trainable = False
-    frozen = str(find_stages(dense_model))
-    assert "(None, 5)" in text and "35" in text  # second: 6 * 5 + 5 parameters
-    assert "no" not in text.split("first")[1].split("\n")[0]
-    assert "no" in frozen.split("first")[1].split("\n")[0]
-
-
-def test_cut_points_against_removing_each_node():
-    """A node is a cut exactly if its removal leaves no path from a root to the sink."""
-    graph = networkx.DiGraph(
-        [("r", "a"), ("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e"), ("s", "d"), ("e", "t")]
-    )
-    roots = ["r", "s"]
-    expected = []
-    for node in networkx.topological_sort(graph):
-        rest = graph.copy()
-        rest.remove_node(node)
-        if node == "t" or not any(r in rest and networkx.has_path(rest, r, "t") for r in roots):
-            expected.append(node)
-    assert cut_points(graph, ["t"]) == expected == ["d", "e", "t"]
-    where = segments(graph, ["d", "e"])
-    assert where == {"r": 0, "a": 0, "b": 0, "c": 0, "s": 0, "d": 0, "e": 1, "t": 2}
-
-
-def test_blocks_follow_numbers_in_names():
-    names = [["conv2d"], ["bn"], ["block_1_expand"], ["block_1_bn"], ["block_1_out", "block_1_in"], ["top"]]
-    kernels = [1, 0, 1, 0, 2, 1]
-    blocks = group_blocks(names, kernels)
-    assert [name for name, _ in blocks] == ["conv2d", "block_1", "top"]
-    assert list(itertools.chain(*(span for _, span in blocks))) == list(range(6))
-
-
-def test_unique_names():
-    assert unique_names(["a", "b", "a"]) == ["a", "b", "a_2"]

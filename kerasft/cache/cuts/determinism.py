@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kerasft import _keras
-from kerasft.hub import HubStage
+from kerasft.stages import StageLayer
 
 
 def _why_moving(layer: Any, trained: Collection[int]) -> str | None:
@@ -20,7 +20,7 @@ def _why_moving(layer: Any, trained: Collection[int]) -> str | None:
     for part in _keras.sublayers(layer):
         if isinstance(part, keras.layers.BatchNormalization) and part.trainable and part.weights:
             return "normalizes by the batch and updates its statistics"
-        if isinstance(part, HubStage) and part.trainable and part.updates and part.batch_norm != "inference":
+        if isinstance(part, StageLayer) and part.updates_itself:
             return "normalizes by the batch and updates its statistics"
         if getattr(part, "activity_regularizer", None) is not None:
             return "has an activity regularizer"
@@ -33,7 +33,7 @@ def _depends_on_training(layer: keras.Layer) -> bool:
     """Whether a layer of a prefix may give something else while the model trains."""
     return any(
         _keras.takes_training(part)
-        and not (isinstance(part, keras.layers.BatchNormalization | HubStage) and not part.trainable)
+        and not (isinstance(part, keras.layers.BatchNormalization | StageLayer) and not part.trainable)
         for part in _keras.sublayers(layer)
     )
 

@@ -1,0 +1,110 @@
+"""StageLayer: a Keras layer that is a stage by itself, and its policy for batch normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import keras
+
+from kerasft import _keras
+
+BatchNormPolicy = Literal["train", "inference", "statistics"]
+
+
+def check_policy(policy: object) -> None:
+    """Raise ValueError if `policy` is no policy for BatchNormalization."""
+    if policy not in get_args(BatchNormPolicy):
+        raise ValueError(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
+
+
+class StageLayer(keras.Layer):
+    """A layer that is a stage by itself: `find_stages` neither divides it nor merges it with its neighbours.
+
+    `kerasft.freeze` sets its `trainable` and its `batch_norm`; from these the layer sets its weights' flags.
+    A subclass holds its weights itself, not in layers inside it, and ends `__init__` (or `build`, where it
+    makes the weights there) with `set_weight_flags()`. While it is frozen it computes the same whether the
+    model trains or not, and changes nothing.
+
+    Args:
+        batch_norm: What batch normalization does while the stage is thawed and the model trains, as in
+            `kerasft.freeze`.
+        loaded_batch_norm: What the stage goes back to when `batch_norm` is set to None; None takes
+            `batch_norm`.
+        **kwargs: As in `keras.Layer`.
+    """
+
+    def __init__(
+        self,
+        batch_norm: BatchNormPolicy = "inference",
+        loaded_batch_norm: BatchNormPolicy | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_policy(batch_norm)
+        self._batch_norm: BatchNormPolicy = batch_norm
+        self.loaded_batch_norm = batch_norm if loaded_batch_norm is None else loaded_batch_norm
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the stage is thawed; setting it sets the weights' flags, as `batch_norm` has them."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.Layer.trainable.fset(self, value)
+        self._set_scales()
+
+    @property
+    def batch_norm(self) -> BatchNormPolicy:
+        """The policy for batch normalization; setting it counts from the next trace of the step."""
+        return self._batch_norm
+
+    @batch_norm.setter
+    def batch_norm(self, policy: BatchNormPolicy | None) -> None:
+        policy = self.loaded_batch_norm if policy is None else policy
+        self.check_batch_norm(policy)
+        self._batch_norm = policy
+        self._set_scales()
+
+    @property
+    def trainable_when_thawed(self) -> Sequence[keras.Variable]:
+        """The weights that can train: no moving statistics, seeds or counters."""
+        return _keras.own_trainable_variables(self)
+
+    @property
+    def scales_and_offsets(self) -> Sequence[keras.Variable]:
+        """The scales and offsets of batch normalization, which stay under the policy "statistics"."""
+        return ()
+
+    @property
+    def has_updates(self) -> bool:
+        """Whether the stage has weights that it updates by itself while it trains, such as statistics."""
+        return len(self.weights) > len(self.trainable_when_thawed)
+
+    @property
+    def updates_itself(self) -> bool:
+        """Whether training changes the stage by more than gradients, under its present flag and policy."""
+        return self.trainable and self.has_updates and self.batch_norm != "inference"
+
+    def check_batch_norm(self, policy: BatchNormPolicy) -> None:
+        """Raise ValueError if the stage can't follow `policy`; subclasses add their reasons.
+
+        Args:
+            policy: A value for `batch_norm`.
+        """
+        check_policy(policy)
+
+    def set_weight_flags(self) -> None:
+        """Set the weights' flags as `trainable` and `batch_norm` have them, once the weights are there."""
+        for weight in self.trainable_when_thawed:  # Keras notes a configuration's flag, but tells no weight
+            weight.trainable = self.trainable
+        self._set_scales()
+
+    def get_config(self) -> dict[str, Any]:
+        policies = {"batch_norm": self.batch_norm, "loaded_batch_norm": self.loaded_batch_norm}
+        return {**super().get_config(), **policies}
+
+    def _set_scales(self) -> None:
+        for weight in self.scales_and_offsets:
+            weight.trainable = self.trainable and self.batch_norm != "statistics"
