@@ -24,8 +24,8 @@ from kerasft.cache.options import _free_disk, _writable
 from kerasft.cache.other_callbacks import _looks_between
 from kerasft.cache.records import Storage, free_memory
 from kerasft.cache.report import CacheReport
-from kerasft.cache.step_function import Source
-from kerasft.cache.step_plan import Plan, Settings
+from kerasft.cache.step_function import CachedStepFunction
+from kerasft.cache.step_plan import StepPlan, StepSettings
 from kerasft.freezing import (
     BatchNormPolicy,
     Flags,
@@ -130,8 +130,8 @@ class PrefixCache(keras.callbacks.Callback):
         self.report = CacheReport()
         self._trusted = False  # the data are known to be those of kept records
         self._quiet = False  # somebody else tells the user that it is off
-        self._train: Source | None = None
-        self._test: Source | None = None
+        self._train: CachedStepFunction | None = None
+        self._test: CachedStepFunction | None = None
 
     # --- Keras's hooks
 
@@ -230,12 +230,12 @@ class PrefixCache(keras.callbacks.Callback):
 
     # --- what the sources ask
 
-    def _source(self, training: bool) -> Source:
+    def _source(self, training: bool) -> CachedStepFunction:
         folder = self.folder if self.keep else None
         views = self.augmented_views if training else 1
-        settings = Settings(training, self.dtype, self.verify, views, self.seed, folder, self._trusted)
+        settings = StepSettings(training, self.dtype, self.verify, views, self.seed, folder, self._trusted)
         plan = functools.partial(self._plan, training)
-        return Source(self.model, settings, self._store, plan, self._stop, self._is_running)
+        return CachedStepFunction(self.model, settings, self._store, plan, self._stop, self._is_running)
 
     def _is_known_function(self) -> bool:
         """Whether nobody has had the training step traced anew since it was looked at."""
@@ -247,14 +247,14 @@ class PrefixCache(keras.callbacks.Callback):
         fit = _keras.running_fit(self.model)
         return fit is not None and self._train is not None and fit.epoch_iterator is self._iterator
 
-    def _plan(self, training: bool) -> Plan:
+    def _plan(self, training: bool) -> StepPlan:
         """Where the model is to be divided now, and later on."""
         fit = _keras.running_fit(self.model)
         source = self._iterator if training else _keras.validation_iterator(self.model)
-        return Plan(
+        return StepPlan(
             cuts=self._cuts,
             below=self._cuts_below,
-            moving=self._moving,
+            nondeterministic=self._moving,
             traced=self._traced,
             repeats=_keras.reads_arrays(source),
             ordered=_keras.keeps_order(source),

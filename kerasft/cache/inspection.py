@@ -65,14 +65,14 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     program = _keras.program(model)
     assert program is not None
     signature = program.signature
-    moving: set[int] = set()
+    nondeterministic: set[int] = set()
     try:
-        prefix = trace_prefix(lambda moving: [find_cut(program, moving)], signature, True, moving)
+        prefix = trace_prefix(lambda known: [find_cut(program, known)], signature, True, nondeterministic)
     except NoCutError as error:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
     inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
-    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.sides)]
+    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
 
     def compute_prefix(x: Any) -> Any:
         values = program.enter(x)

@@ -12,7 +12,7 @@ from kerasft.cache.cuts import leaves
 from kerasft.cache.records import StorageError
 
 
-def identities(tensors: Sequence[Any]) -> Any:
+def sample_fingerprints(tensors: Sequence[Any]) -> Any:
     """A number for each sample that stands for all its data (FarmHash64), from tensors with a batch axis."""
     found = []
     for leaf in tensors:

@@ -29,18 +29,18 @@ from kerasft.cache.cuts import (
     trace_prefix,
     without_optionals,
 )
-from kerasft.cache.later_cut import bridge
+from kerasft.cache.later_cut import record_at_later_cut
 from kerasft.cache.recording import Recording
 from kerasft.cache.records import (
-    Kept,
-    Passes,
+    RepeatDetector,
+    SavedRecord,
     Storage,
     StorageError,
-    keep,
-    kept,
+    read_records,
+    write_record,
 )
-from kerasft.cache.samples import check_spec, identities
-from kerasft.cache.step_plan import Plan, Settings
+from kerasft.cache.samples import check_spec, sample_fingerprints
+from kerasft.cache.step_plan import StepPlan, StepSettings
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ COMPARE_SECONDS = 0.2  # a comparison that takes longer is made in the first, se
 PROBED = 4  # samples of a kept record that are computed anew
 
 
-class Source:
+class CachedStepFunction:
     """Stands in for `model.train_function`, or `model.test_function`.
 
     Args:
@@ -68,9 +68,9 @@ class Source:
     def __init__(
         self,
         model: keras.Model,
-        settings: Settings,
+        settings: StepSettings,
         store: Storage,
-        plan: Callable[[], Plan],
+        plan: Callable[[], StepPlan],
         stop: Callable[[str, bool], None],
         is_running: Callable[[], bool],
     ) -> None:
@@ -97,14 +97,14 @@ class Source:
         """Begin a new record."""
         self._recording.drop()
         self._recording = Recording(self.store, self.settings.dtype)
-        self._passes = Passes(self.settings.verify, self.settings.views, self.settings.seed)
+        self._passes = RepeatDetector(self.settings.verify, self.settings.views, self.settings.seed)
         self._passes.begin(self._epoch)
         self._is_kept = False  # whether it began with a record that an earlier run has kept
         self._follow_plan()
 
     def retrace(self) -> None:
         """Trace the steps anew before the next one."""
-        self._plan: Plan | None = None
+        self._plan: StepPlan | None = None
         self._prefix: Prefix | None = None
         self._suffix: Suffix | None = None
         self._logs: list[Any] = []
@@ -254,7 +254,7 @@ class Source:
         if passes.compares and not all(known):
             raise StorageError(passes.why_changed(known.count(False), len(known)))
         if passes.order is None:
-            passes.meet(index.find(identities)[0] if all(known) else None, len(index))
+            passes.settle_by_first_batch(index.find(identities)[0] if all(known) else None, len(index))
             self._keep()
         self._compare_seconds = time.perf_counter() - begin
 
@@ -289,14 +289,14 @@ class Source:
         plan = self._ask()
         self._spec = without_optionals(iterator.element_spec)
         check_spec(self._spec)
-        self._cuts = plan.cuts(plan.moving)
+        self._cuts = plan.cuts(plan.nondeterministic)
         self._cut = self._cuts[0]
         self._recording.forget_all_but(self._cuts)
-        if not self._recording.has_sides_for(self._cuts):
+        if not self._recording.has_inputs_for(self._cuts):
             self._restart()  # a deeper cut needed fewer inputs beside it
         self._plan = plan
         self._follow_plan()
-        identify = tf.function(lambda *given: identities(given), autograph=False)
+        identify = tf.function(lambda *given: sample_fingerprints(given), autograph=False)
         self._identities = identify.get_concrete_function(*leaves(self._spec))
         return True
 
@@ -310,7 +310,7 @@ class Source:
         if self._prefix is None:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(self._spec)
             self._prefix = trace_prefix(
-                self._plan.cuts, x, self.settings.training, self._plan.moving, self._plan.traced
+                self._plan.cuts, x, self.settings.training, self._plan.nondeterministic, self._plan.traced
             )
             self._cuts = list(self._prefix.cuts)
             if self._cuts[0].position != self._cut.position:
@@ -339,7 +339,7 @@ class Source:
         prefix = self._prefix_for()
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         begin = time.perf_counter()
-        values, masks, sides = prefix(x)
+        values, masks, extra_inputs = prefix(x)
         seconds, cost = time.perf_counter() - begin, len(rows) * max(cut.cost for cut in prefix.cuts)
         self._seconds_per_cost = min(self._seconds_per_cost, seconds / cost)
         if not self._probed:
@@ -350,7 +350,7 @@ class Source:
             rows,
             new,
             list(zip(values, masks, strict=True)),
-            dict(zip(prefix.sides, sides, strict=True)),
+            dict(zip(prefix.extra_inputs, extra_inputs, strict=True)),
             leaves((y, weight)),
         )
 
@@ -358,7 +358,12 @@ class Source:
         """The traced suffix, for columns like these."""
         if self._suffix is None:
             self._suffix = Suffix(
-                self.model, self._cut, self._spec, self._recording.sides, columns, self.settings.training
+                self.model,
+                self._cut,
+                self._spec,
+                self._recording.extra_inputs,
+                columns,
+                self.settings.training,
             )
         return self._suffix
 
@@ -391,14 +396,14 @@ class Source:
         if self._is_kept:
             return
         for cut in self._cuts:
-            folder, state = self._folder_of(cut), self._recording.to_keep(cut, self._passes)
+            folder, state = self._folder_of(cut), self._recording.to_save(cut, self._passes)
             if folder is None or state is None:
                 continue
             self._write(folder, state)
 
-    def _write(self, folder: Path, state: Kept) -> None:
+    def _write(self, folder: Path, state: SavedRecord) -> None:
         try:
-            keep(folder, state)
+            write_record(folder, state)
         except OSError as error:
             logger.warning("The record could not be kept: %s.", error)
 
@@ -421,10 +426,10 @@ class Source:
                 self._resume(found, len(self._identify(batch)))
             self._recording.use(cut, found)
 
-    def _find_kept(self, cut: Cut, batch: Any) -> Kept | None:
+    def _find_kept(self, cut: Cut, batch: Any) -> SavedRecord | None:
         """The newest record kept at a cut that has the first samples and is of these layers."""
         folder, first = self._folder_of(cut), self._identify(batch)
-        for path, found in () if folder is None else kept(folder):
+        for path, found in () if folder is None else read_records(folder):
             if not self._recording.has_samples_of(found, first.tolist()):
                 continue
             if self._gives_what_is_kept(cut, found, without_optionals(batch), first):
@@ -433,30 +438,30 @@ class Source:
             logger.warning("The record in %s is of other layers; it is not used.", path)
         return None
 
-    def _bridged(self, cut: Cut, below: Sequence[Cut], batch: Any) -> Kept | None:
+    def _bridged(self, cut: Cut, below: Sequence[Cut], batch: Any) -> SavedRecord | None:
         """A record made from the last one below a cut, and kept."""
         folder = self._folder_of(cut)
         for lower in below:
             found = self._find_kept(lower, batch)
             if found is None or folder is None:
                 continue
-            made = bridge(lower, cut, found, self.store, self.settings.dtype)
+            made = record_at_later_cut(lower, cut, found, self.store, self.settings.dtype)
             if made is not None:
                 logger.info("The record at %s was made from that at %s.", cut.name, lower.name)
                 self._write(folder, made)
                 return made
         return None
 
-    def _resume(self, found: Kept, batch_size: int) -> None:
+    def _resume(self, found: SavedRecord, batch_size: int) -> None:
         """Stand where the run stood that kept a record, if this is that run or one that need not look."""
         assert self._plan is not None
         if 0 < self._plan.first_epoch == self._epoch and not self.settings.trusted:  # the run that is resumed
-            self._passes.resume(found.log, found.passes, found.order)
+            self._passes.resume(found.log, found.epochs, found.order)
         elif self.settings.trusted and found.order is not None and found.order.sizes[0] == batch_size:
             order = dataclasses.replace(found.order, first_epoch=self._epoch, start=0)
-            self._passes.resume(found.log, found.passes, order)
+            self._passes.resume(found.log, found.epochs, order)
 
-    def _gives_what_is_kept(self, cut: Cut, found: Kept, batch: Any, fingerprints: np.ndarray) -> bool:
+    def _gives_what_is_kept(self, cut: Cut, found: SavedRecord, batch: Any, fingerprints: np.ndarray) -> bool:
         """Whether the first samples of a batch have the values that are kept: a layer's settings may not
         tell all that it does."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)

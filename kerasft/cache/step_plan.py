@@ -14,7 +14,7 @@ from kerasft.cache.cuts import (
 
 
 @dataclass(frozen=True)
-class Settings:
+class StepSettings:
     """What a `Source` needs to know once.
 
     Attributes:
@@ -38,12 +38,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """What a `Source` needs to know before a step is traced.
 
     Attributes:
         cuts: Finds the cuts, as in `trace_prefix`.
-        moving: Calls that are known not to be deterministic.
+        nondeterministic: Calls that are known not to be deterministic.
         traced: Prefixes that were traced before.
         repeats: Whether the data are the same in each epoch for certain.
         ordered: Whether they come in the same order for certain.
@@ -54,7 +54,7 @@ class Plan:
     """
 
     cuts: Callable[[Any], list[Cut]]
-    moving: set[int]
+    nondeterministic: set[int]
     traced: list[Prefix]
     repeats: bool
     ordered: bool

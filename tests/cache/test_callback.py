@@ -797,7 +797,7 @@ class OnlyInAModel(keras.layers.Layer):
         import sys
 
         names = {sys._getframe(i).f_globals["__name__"] for i in range(12)}
-        if training and "kerasft.cache.cuts.find" in names:
+        if training and "kerasft.cache.cuts.prefix" in names:
             raise RuntimeError("not here")
         return inputs
 
@@ -1030,9 +1030,11 @@ def deep_model(depth):
 
 def test_a_kept_record_serves_runs_with_more_layers_frozen(tmp_path, monkeypatch):
     traced, bridged = [], []
-    trace, bridge = step_function.trace_prefix, step_function.bridge
+    trace, bridge = step_function.trace_prefix, step_function.record_at_later_cut
     monkeypatch.setattr(step_function, "trace_prefix", lambda *given: traced.append(1) or trace(*given))
-    monkeypatch.setattr(step_function, "bridge", lambda *given: bridged.append(1) or bridge(*given))
+    monkeypatch.setattr(
+        step_function, "record_at_later_cut", lambda *given: bridged.append(1) or bridge(*given)
+    )
     options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0, "validation_data": data(10)}
     deep_model(1).fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **options)
     assert (len(traced), len(bridged)) == (2, 0)  # training and validation

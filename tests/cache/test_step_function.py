@@ -12,8 +12,8 @@ from kerasft import _keras
 from kerasft.cache.cuts.cut import NoCutError
 from kerasft.cache.cuts.find import find_cut
 from kerasft.cache.records.storage import Storage
-from kerasft.cache.step_function import Source
-from kerasft.cache.step_plan import Plan, Settings
+from kerasft.cache.step_function import CachedStepFunction
+from kerasft.cache.step_plan import StepPlan, StepSettings
 
 
 class Bench:
@@ -27,8 +27,15 @@ class Bench:
         self.model.compile("sgd", "mse")
         self.reasons = []
         program = _keras.program(self.model)
-        plan = Plan(
-            lambda moving: [find_cut(program, moving)], set(), [], repeats, False, ahead, first_epoch, 1
+        plan = StepPlan(
+            lambda nondeterministic: [find_cut(program, nondeterministic)],
+            set(),
+            [],
+            repeats,
+            False,
+            ahead,
+            first_epoch,
+            1,
         )
         given = {
             "training": True,
@@ -38,9 +45,9 @@ class Bench:
             "seed": 0,
             "folder": folder,
         }
-        self.source = Source(
+        self.source = CachedStepFunction(
             self.model,
-            Settings(**given | settings),
+            StepSettings(**given | settings),
             Storage(None, 10**6, spill=False),
             lambda: plan,
             lambda reason, for_good: self.reasons.append(reason),

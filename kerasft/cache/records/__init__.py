@@ -4,15 +4,15 @@ Numpy and files alone; nothing here knows Keras.
 """
 
 from kerasft.cache.records.record_files import (
-    Kept,
-    keep,
-    kept,
+    SavedRecord,
+    read_records,
+    write_record,
 )
 from kerasft.cache.records.repeat_detector import (
-    Passes,
+    RepeatDetector,
 )
 from kerasft.cache.records.sample_index import (
-    Index,
+    SampleIndex,
 )
 from kerasft.cache.records.storage import (
     Storage,
@@ -24,13 +24,13 @@ from kerasft.cache.records.table import (
 )
 
 __all__ = [
-    "Index",
-    "Kept",
-    "Passes",
+    "SampleIndex",
+    "SavedRecord",
+    "RepeatDetector",
     "Storage",
     "StorageError",
     "Table",
     "free_memory",
-    "keep",
-    "kept",
+    "read_records",
+    "write_record",
 ]
