@@ -24,7 +24,7 @@ FOLDERS = {
     "freezing": ("_keras", "stages", "hub"),
     "learning_rates": ("_keras", "stages", "plots"),
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
-    "cache": ("_keras", "stages", "freezing", "hub", "unfreezing"),
+    "cache": ("_keras", "stages", "freezing", "hub"),
     "search": (
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
     ),

@@ -21,6 +21,7 @@ from kerasft._keras.call_graph import (
     program,
 )
 from kerasft._keras.fit_loop import (
+    RunningFit,
     build_for,
     keeps_order,
     reads_arrays,
@@ -71,6 +72,7 @@ __all__ = [
     "NotDivisibleError",
     "Operation",
     "Program",
+    "RunningFit",
     "build_for",
     "calls",
     "add_step_counts",

@@ -34,7 +34,7 @@ class Values:
     positions: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
     def missing(self, rows: Rows) -> np.ndarray:
-        """Which of these samples it lacks."""
+        """Find which of these samples it lacks."""
         if len(rows) and rows.max() >= len(self.positions):
             more = np.full(int(rows.max()) + 1 - len(self.positions), -1, np.int64)
             self.positions = np.concatenate([self.positions, more])

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.cache import (
-    Cut,
+    CutPlan,
     NoCutError,
     PrefixCache,
     find_cut,
     why_never,
 )
-from kerasft.freezing import BatchNormPolicy, Flags, set_depth
+from kerasft.freezing import Flags, set_depth
 from kerasft.search.results import is_better, partial_name, write_text
 from kerasft.stages import Stage, Stages
 from kerasft.typing import Logs
@@ -44,31 +44,6 @@ WORTH = 0.1  # the part of the forward pass that frozen layers must have for the
 PROBE_EPOCHS = 30  # at most, for the head
 PROBE_RATE = 1e-3
 PATIENCE = 5
-
-
-class _SharedCache(PrefixCache):
-    """A cache whose record stays, at depths where that saves much."""
-
-    def __init__(self, folder: Path, max_bytes: int | None, seed: int, trusted: bool) -> None:
-        super().__init__(folder, max_bytes, keep=True, seed=seed)
-        self._trusted, self._quiet = trusted, True
-
-    def _cuts(self, moving: Collection[int]) -> list[Cut]:
-        first, *coming = super()._cuts(moving)
-        if first.share < WORTH:
-            raise NoCutError(f"What lies before {first.name!r} is {first.share:.1%} of the model's work.")
-        return [first, *(cut for cut in coming if cut.share >= WORTH)]
-
-
-class _Recorder(_SharedCache):
-    """One that records at further depths in the same pass; the lowest give way if there is no room."""
-
-    def __init__(self, folder: Path, max_bytes: int | None, stages: Stages, depths: Sequence[int]) -> None:
-        super().__init__(folder, max_bytes, seed=0, trusted=False)
-        self._stages, self._depths = stages, sorted(depths, reverse=True)
-
-    def _coming_depths(self) -> list[tuple[Stages, BatchNormPolicy | None, int]]:
-        return [(self._stages, None, depth) for depth in self._depths]
 
 
 class _BestHead(keras.callbacks.Callback):
@@ -174,7 +149,8 @@ class Sharing:
 
     def cache(self, folder: Path, seed: int) -> PrefixCache:
         """A cache for a trial of a model that was prepared."""
-        return _SharedCache(folder / "records", self._cap(folder), seed, trusted=True)
+        plan = CutPlan(least_share=WORTH, trusts_data=True, quiet=True)
+        return PrefixCache(folder / "records", self._cap(folder), keep=True, seed=seed, cut_plan=plan)
 
     def _probe(
         self,
@@ -188,7 +164,9 @@ class Sharing:
         """Train the head alone, and record; or, if that was done, read the data once and compare."""
         model, said = stages.model, place.with_suffix(".json")
         done = place.exists() and said.exists()
-        cache = _Recorder(records, self._cap(records), stages, [] if done else depths)
+        recorded = [] if done else sorted(depths, reverse=True)  # the lowest give way if there is no room
+        plan = CutPlan(least_share=WORTH, stages=stages, depths=recorded, quiet=True)
+        cache = PrefixCache(records, self._cap(records), keep=True, seed=0, cut_plan=plan)
         epochs = 1 if done else PROBE_EPOCHS if self.warm_start else 3  # the third begins from the record
         left_out = ("callbacks", "epochs", "initial_epoch", "verbose")
         given = {name: value for name, value in arguments.items() if name not in left_out}

@@ -70,6 +70,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         Howard & Ruder (2018), arXiv:1801.06146, section 3.3; Lee et al. (2023), arXiv:2210.11466, section 4.
     """
 
+    looks_only_while_accumulating = True  # `kerasft.cache` asks: its hook for batches waits for a window
+
     def __init__(
         self,
         schedule: UnfreezingSchedule | Sequence[Phase],

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.cuts.find import find_cut
-from kerasft.cache.frozen_weights import Weights
 from kerasft.cache.recording import Recording, Values
 from kerasft.cache.records.repeat_detector import RepeatDetector
 from kerasft.cache.records.storage import Storage
@@ -22,48 +21,6 @@ def test_what_is_recorded_and_what_is_missing():
     assert not values.is_complete(3)
     values.positions[[1, 3]] = [2, 3]
     assert values.is_complete(4) and not values.is_complete(5)
-
-
-# --- weights
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32"])
-def test_a_change_of_a_weight_is_seen_and_the_same_values_are_none(dtype):
-    variables = [keras.Variable(np.zeros(shape), dtype=dtype) for shape in ((), (3,), (2, 0))]
-    weights = Weights(variables)
-    assert weights.are_unchanged()
-    variables[1].assign(np.zeros(3))
-    assert weights.are_unchanged()
-    variables[1].assign([0, 0, 1])
-    assert not weights.are_unchanged()
-    variables[1].assign([0, 0, 0])
-    assert weights.are_unchanged()
-    variables[0].assign(1)
-    assert not weights.are_unchanged()
-
-
-def test_a_weight_that_is_written_in_place_is_seen():
-    variable = keras.Variable(np.zeros((4, 2), "float32"))
-    raw = variable.value
-
-    def apply():
-        tf.raw_ops.ResourceApplyGradientDescent(var=raw.handle, alpha=0.1, delta=tf.ones((4, 2)))
-
-    def scatter():
-        raw.scatter_add(tf.IndexedSlices(tf.ones((1, 2)), tf.constant([2])))
-
-    for write in (lambda: raw.assign_add(tf.ones((4, 2))), apply, scatter, tf.function(apply)):
-        weights = Weights([variable])
-        assert weights.are_unchanged()
-        write()
-        assert not weights.are_unchanged()
-
-
-def test_not_a_number_is_equal_to_itself():
-    variable = keras.Variable([np.nan])
-    weights = Weights([variable])
-    variable.assign([np.nan])
-    assert weights.are_unchanged()
 
 
 # --- batches

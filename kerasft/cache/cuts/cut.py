@@ -114,12 +114,12 @@ def _cost(operation: _keras.Operation) -> float:
 def _settings(layer: Any) -> Any:
     """A layer's configuration, without what does not matter for what it computes when it is frozen."""
     if not isinstance(layer, keras.Layer):  # one of keras.ops, or the conversion of a nested model's inputs
-        said = vars(layer) if layer is not None else {}
-        plain = {k: repr(v) for k, v in said.items() if k != "name" and not k.startswith("_")}
+        attributes = vars(layer) if layer is not None else {}
+        plain = {k: repr(v) for k, v in attributes.items() if k != "name" and not k.startswith("_")}
         return [type(layer).__name__, plain]
     try:
         return [type(layer).__name__, _without_names(layer.get_config())]
-    except NotImplementedError:  # Keras's answer for a layer that does not say its settings
+    except NotImplementedError:  # Keras's answer for a layer without a configuration
         return [type(layer).__name__]
 
 

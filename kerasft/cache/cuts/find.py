@@ -1,8 +1,7 @@
 """Where a model can be divided: a frozen, deterministic prefix, one tensor, and the rest that trains.
 
 A cut is a tensor. Before it nothing trains and nothing is drawn at random, so its value is the same whenever
-a sample comes again. After it comes all else that the outputs need, computed from the model's
-inputs.
+a sample comes again. After it comes all else that the outputs need, computed from the model's inputs.
 """
 
 from __future__ import annotations

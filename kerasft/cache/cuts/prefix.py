@@ -65,7 +65,7 @@ class Prefix:
         return tf.function(both, input_signature=signature, autograph=False).get_concrete_function()
 
     def __call__(self, x: Any) -> Any:
-        """For data `x`: the value at each cut, its mask (or None), and the inputs in `extra_inputs`."""
+        """Compute the value at each cut for data `x`, its mask (or None), and the inputs `extra_inputs`."""
         given = leaves(x)
         fixed = any(spec.shape[0] is not None for spec in self.function.structured_input_signature[0])
         return (self.function if fixed or len(given[0]) < 8 else self.halves)(*given)
@@ -85,7 +85,7 @@ def trace_prefix(
         signature: `tf.TensorSpec`s of the model's inputs, in the structure of its data.
         training: Whether the model trains.
         nondeterministic: Indices known so far; those that the trace finds are added.
-        traced: Those that were traced before; one that serves as well or computes the same is used again,
+        traced: Prefixes that were traced before; one that serves as well or computes the same is used again,
             which saves the time that tracing takes, or that TensorFlow takes to prepare a function.
 
     Raises:
@@ -108,8 +108,8 @@ def trace_prefix(
         except _keras.NotDivisibleError as error:
             raise NoCutError(f"The model can't be run in parts: {error}.") from None
         except Exception as error:  # of a user's layer, say: the whole model may train all the same
-            said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-            raise NoCutError(f"The frozen layers can't be traced by themselves. {said}") from error
+            message = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+            raise NoCutError(f"The frozen layers can't be traced by themselves. {message}") from error
         if adding := [i for i in indices if _keras.has_losses(program.operations[i].layer)]:
             nondeterministic.update(adding)
         elif _keras.impure_operations(concrete.graph):
@@ -151,7 +151,7 @@ def _compute(
     *given: Any,
     count: int | None = None,
 ) -> Any:
-    """What a `Prefix` returns; nothing, after the first `count` calls alone, if there is a count."""
+    """Compute what a `Prefix` returns; or only run the first `count` calls, and return nothing."""
     program = cuts[0].program
     values = program.enter(packed(signature, given))
     program.run([program.operations[i] for i in indices[:count]], values, training)

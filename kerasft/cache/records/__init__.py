@@ -11,6 +11,9 @@ from kerasft.cache.records.record_files import (
 from kerasft.cache.records.repeat_detector import (
     RepeatDetector,
 )
+from kerasft.cache.records.replay_order import (
+    ReplayOrder,
+)
 from kerasft.cache.records.sample_index import (
     SampleIndex,
 )
@@ -27,6 +30,7 @@ __all__ = [
     "SampleIndex",
     "SavedRecord",
     "RepeatDetector",
+    "ReplayOrder",
     "Storage",
     "StorageError",
     "Table",

@@ -100,15 +100,18 @@ class RepeatDetector:
             self.log, self.epochs, self._window = [], 0, 0
         self.begin(self._epoch)
 
-    def settle_by_first_batch(self, first: Rows | None, rows: int) -> None:
+    def settle_by_first_batch(self, first: Rows | None, rows: int) -> ReplayOrder:
         """Settle the order when the first epoch that can be drawn from the record begins.
 
         Args:
             first: The rows of the epoch's first batch; None if not all of them are known.
             rows: How many rows there are.
+
+        Returns:
+            The order of later epochs.
         """
         same = first is not None and np.array_equal(first, self.log[0])
-        self._settle(self.log * 2 if same else self.log, rows, self._epoch)
+        return self._settle(self.log * 2 if same else self.log, rows, self._epoch)
 
     def resume(self, log: Sequence[Rows], count: int, order: ReplayOrder | None) -> None:
         """Continue where an earlier run stood: after `count` epochs, or in an order that was settled."""
@@ -116,12 +119,13 @@ class RepeatDetector:
         if order is not None and order.first_epoch <= self._epoch:
             self.order, self.closed, self._window = order, True, len(order.sizes)
 
-    def _settle(self, log: Sequence[Rows], rows: int, first_epoch: int) -> None:
+    def _settle(self, log: Sequence[Rows], rows: int, first_epoch: int) -> ReplayOrder:
         order = infer_order(log, self._window, rows, self._seed, first_epoch, self._views)
         was = self.wanted_order
         if was is not None and order.seed is not None and was.seed is not None and was.sizes == order.sizes:
             order = was  # so that this run can be resumed too
         self.order = order
+        return order
 
     def why_changed(self, new: int, of: int) -> str:
         """A sentence for new samples after an epoch that had none."""
