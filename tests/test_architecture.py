@@ -26,7 +26,7 @@ FOLDERS = {
     "freezing": ("_keras", "stages"),
     "learning_rates": ("_keras", "stages", "plots"),
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
-    "cache": ("_keras", "stages", "freezing", "unfreezing"),
+    "cache": ("_keras", "stages", "freezing"),
     "search": (
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
     ),

@@ -8,8 +8,10 @@ the rest of the model. `cuts` says where a model can be divided, `records` holds
 from kerasft.cache.callback import (
     PrefixCache,
 )
+from kerasft.cache.cut_plan import (
+    CutPlan,
+)
 from kerasft.cache.cuts import (
-    Cut,
     NoCutError,
     find_cut,
 )
@@ -24,7 +26,7 @@ from kerasft.cache.report import (
 
 __all__ = [
     "CacheReport",
-    "Cut",
+    "CutPlan",
     "NoCutError",
     "PrefixCache",
     "PrefixReport",

@@ -1,4 +1,4 @@
-"""What can be cached in a model, and what was."""
+"""What can be cached in a model, and why nothing can be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kerasft.cache.cuts import NoCutError, find_cut, trace_prefix
 
 @dataclass(frozen=True)
 class PrefixReport:
-    """What `PrefixCache` would do with a model as it is frozen now; `print` says it in a sentence.
+    """What `PrefixCache` would do with a model as it is frozen now; `print` writes it as a sentence.
 
     Attributes:
         cut: The layer whose output would be recorded; None if nothing would be.
@@ -60,19 +60,16 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"inspect_prefix expects a Keras model, not {type(model).__name__}.")
-    if reason := why_never(model):
-        return PrefixReport(reason=reason)
-    program = _keras.program(model)
-    assert program is not None
-    signature = program.signature
-    moving: set[int] = set()
+    nondeterministic: set[int] = set()
     try:
-        prefix = trace_prefix(lambda moving: [find_cut(program, moving)], signature, True, moving)
+        program = divisible_program(model)
+        signature = program.signature
+        prefix = trace_prefix(lambda known: [find_cut(program, known)], signature, True, nondeterministic)
     except NoCutError as error:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
     inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
-    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.sides)]
+    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
 
     def compute_prefix(x: Any) -> Any:
         values = program.enter(x)
@@ -90,21 +87,37 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
 
 
 def why_never(model: keras.Model) -> str | None:
-    """Why a model is not divided, whatever is frozen; None if it can be."""
+    """Say why a model is not divided, whatever is frozen; None if it can be."""
+    try:
+        divisible_program(model)
+    except NoCutError as error:
+        return str(error)
+    return None
+
+
+def divisible_program(model: keras.Model) -> _keras.Program:
+    """Return the calls of a model that can be divided if enough of it is frozen.
+
+    Raises:
+        NoCutError: It can't be, whatever is frozen.
+    """
     if _keras.is_distributed(model):
-        return "A distribution strategy trains the model."
+        raise NoCutError("A distribution strategy trains the model.")
     if getattr(model, "run_eagerly", False):
-        return "The model runs eagerly (run_eagerly=True)."
+        raise NoCutError("The model runs eagerly (run_eagerly=True).")
     if own := _keras.overridden_methods(model):
-        return f"The model has its own {', '.join(own)}, which may need the whole model's input."
+        raise NoCutError(f"The model has its own {', '.join(own)}, which may need the whole model's input.")
     if isinstance(model, keras.Sequential) and not model.built:
-        return "The model is not built: it does not know its input yet. Give it a keras.Input, or data."
-    if _keras.program(model) is None:
-        return (
+        raise NoCutError(
+            "The model is not built: it does not know its input yet. Give it a keras.Input, or data."
+        )
+    program = _keras.program(model)
+    if program is None:
+        raise NoCutError(
             "The model is subclassed or has its own `call`: Keras does not know in which order it calls its "
             "layers. Functional and Sequential models can be divided."
         )
-    return None
+    return program
 
 
 def _bytes(tensor: Any) -> int | None:

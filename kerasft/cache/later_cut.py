@@ -1,4 +1,4 @@
-"""From the record at one cut to the record at a later one, without the source or what lies before."""
+"""The record at a later cut, computed from the record at an earlier one without reading the source."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.cuts import Cut
-from kerasft.cache.records import Kept, Storage
+from kerasft.cache.records import SavedRecord, Storage
 
 BATCH = 64
 
 
-def bridge(lower: Cut, upper: Cut, record: Kept, store: Storage, dtype: str) -> Kept | None:
+def record_at_later_cut(
+    lower: Cut, upper: Cut, record: SavedRecord, store: Storage, dtype: str
+) -> SavedRecord | None:
     """The record at `upper`, computed from that at `lower`.
 
     Args:
         lower: A cut of the same program as `upper`, all of whose prefix belongs to the prefix of `upper`.
         upper: The cut that lacks a record.
-        record: What was kept at `lower`.
+        record: The record at `lower`.
         store: Where the new table is.
         dtype: Of recorded floats: "float32" for what was computed, or "float16".
 
@@ -38,7 +40,7 @@ def bridge(lower: Cut, upper: Cut, record: Kept, store: Storage, dtype: str) -> 
     wanted, stack = set(), [upper.value]
     while stack:
         number = stack.pop()
-        if number == lower.value or number in record.sides:
+        if number == lower.value or number in record.extra_inputs:
             continue
         if number not in produced:
             return None
@@ -46,15 +48,18 @@ def bridge(lower: Cut, upper: Cut, record: Kept, store: Storage, dtype: str) -> 
         if id(operation) not in wanted:
             wanted.add(id(operation))
             stack.extend(operation.reads)
-    if not set(upper.sides) <= set(record.sides):
+    if not set(upper.extra_inputs) <= set(record.extra_inputs):
         return None
     between = [operation for operation in upper.before if id(operation) in wanted]
     masked = len(record.values.columns) > 1
 
     @functools.partial(tf.function, autograph=False)
-    def compute(value: Any, mask: Any, sides: Any) -> Any:
+    def compute(value: Any, mask: Any, extra_inputs: Any) -> Any:
         value = tf.cast(value, lower.tensor.dtype)
-        values = {lower.value: _keras.with_mask(value, mask), **dict(zip(record.sides, sides, strict=True))}
+        values = {
+            lower.value: _keras.with_mask(value, mask),
+            **dict(zip(record.extra_inputs, extra_inputs, strict=True)),
+        }
         program.run(between, values, training=False)
         return values[upper.value], _keras.mask_of(values[upper.value])
 
@@ -62,8 +67,8 @@ def bridge(lower: Cut, upper: Cut, record: Kept, store: Storage, dtype: str) -> 
     for begin in range(0, len(record.index), BATCH):
         rows = np.arange(begin, min(begin + BATCH, len(record.index)))
         columns = record.values.take(record.positions[rows])
-        sides = record.beside.take(rows)[: len(record.sides)]
-        found = compute(columns[0], columns[1] if masked else None, sides)
+        extra_inputs = record.other_columns.take(rows)[: len(record.extra_inputs)]
+        found = compute(columns[0], columns[1] if masked else None, extra_inputs)
         arrays = [t.numpy() for t in found if t is not None]
         if dtype == "float16" and arrays[0].dtype.kind == "f":
             arrays[0] = arrays[0].astype(np.float16)

@@ -7,8 +7,36 @@ import os
 from pathlib import Path
 from typing import Any
 
+from kerasft.arguments import check_integer
 
-def _writable(folder: Any) -> Path:
+
+def check_options(
+    max_bytes: int | None, dtype: str, augmented_views: int, keep: bool, folder: Path | None
+) -> None:
+    """Raise unless the arguments of PrefixCache are what they should be.
+
+    Raises:
+        TypeError, ValueError: Names the one that is wrong, and what it can be.
+    """
+    if max_bytes is not None:
+        check_integer("max_bytes", max_bytes, at_least=1)
+    check_integer("augmented_views", augmented_views, at_least=1)
+    if dtype not in ("float32", "float16"):
+        raise ValueError(
+            f'dtype is "float32" or "float16", not {dtype!r}: it is that of the recorded values, which '
+            "are floats; labels and weights of samples are kept as they are."
+        )
+    if keep and folder is None:
+        raise ValueError('keep=True needs a folder: PrefixCache("records", keep=True).')
+
+
+def writable_folder(folder: Any) -> Path:
+    """Return the folder that `storage` names, made if it is missing.
+
+    Raises:
+        TypeError: It is not a name.
+        ValueError: It seems to mean something else, or can't be written.
+    """
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise TypeError(f'storage is "auto", "memory" or a folder, not {folder!r}.')
     path = Path(folder)
@@ -31,6 +59,7 @@ def _writable(folder: Any) -> Path:
     return path
 
 
-def _free_disk(folder: Path) -> int:
+def free_disk(folder: Path) -> int:
+    """Count the bytes that are free where a folder is."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize

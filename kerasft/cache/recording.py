@@ -1,4 +1,4 @@
-"""What frozen layers gave for the samples of a source, at one or more cuts, and what a step needs beside."""
+"""What frozen layers gave for the samples of a source at cuts, and the other columns of a step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from kerasft.cache.cuts import Cut
 from kerasft.cache.frozen_weights import Weights
 from kerasft.cache.records import (
-    Index,
-    Kept,
-    Passes,
+    RepeatDetector,
+    SampleIndex,
+    SavedRecord,
     Storage,
     StorageError,
     Table,
 )
 from kerasft.cache.samples import check_rows
+from kerasft.typing import Columns, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,10 @@ class Values:
 
     table: Table
     weights: Weights
-    positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    positions: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
-    def missing(self, rows: np.ndarray) -> np.ndarray:
-        """Which of these samples it lacks."""
+    def missing(self, rows: Rows) -> np.ndarray:
+        """Find which of these samples it lacks."""
         if len(rows) and rows.max() >= len(self.positions):
             more = np.full(int(rows.max()) + 1 - len(self.positions), -1, np.int64)
             self.positions = np.concatenate([self.positions, more])
@@ -45,7 +46,7 @@ class Values:
 
 
 class Recording:
-    """Samples by their fingerprints, what they need beside a cut, and their values at cuts.
+    """Samples by their fingerprints, their values at cuts, and the other columns of their steps.
 
     Args:
         store: Where tables are.
@@ -53,14 +54,14 @@ class Recording:
 
     Attributes:
         index: The samples.
-        sides: Numbers of the model's inputs that are recorded.
+        extra_inputs: Numbers of the model's inputs that are recorded.
     """
 
     def __init__(self, store: Storage, dtype: str) -> None:
         self._store, self._dtype = store, dtype
-        self.index = Index()
-        self.sides: tuple[int, ...] = ()
-        self._beside = store.table()  # inputs of the model, targets, weights of samples
+        self.index = SampleIndex()
+        self.extra_inputs: tuple[int, ...] = ()
+        self._other_columns = store.table()  # inputs of the model, targets, weights of samples
         self._values: dict[int, Values] = {}  # by the cut's position
         self._left_out: set[int] = set()  # coming cuts for which there is no room
         self._changes = 0
@@ -69,8 +70,8 @@ class Recording:
         return len(self.index)
 
     def drop(self) -> None:
-        """Give back all room."""
-        for table in (self._beside, *(values.table for values in self._values.values())):
+        """Free all its tables."""
+        for table in (self._other_columns, *(values.table for values in self._values.values())):
             self._store.drop(table)
 
     def forget_all_but(self, cuts: Sequence[Cut]) -> None:
@@ -78,9 +79,9 @@ class Recording:
         for position in self._values.keys() - {cut.position for cut in cuts}:
             self._store.drop(self._values.pop(position).table)
 
-    def has_sides_for(self, cuts: Sequence[Cut]) -> bool:
-        """Whether it has the inputs that are needed beside these cuts, or no samples yet."""
-        return not len(self) or {s for cut in cuts for s in cut.sides} <= set(self.sides)
+    def has_inputs_for(self, cuts: Sequence[Cut]) -> bool:
+        """Whether it has the extra inputs of these cuts, or no samples yet."""
+        return not len(self) or {s for cut in cuts for s in cut.extra_inputs} <= set(self.extra_inputs)
 
     def forget_changed(self, cuts: Sequence[Cut]) -> None:
         """Forget the values at those of these cuts before which weights have changed.
@@ -96,7 +97,7 @@ class Recording:
             self._changes += 1
             if self._changes > 2:
                 raise StorageError(
-                    "Frozen weights have changed three times between epochs: something beside the optimizer "
+                    "Frozen weights have changed three times between epochs: something besides the optimizer "
                     "writes them."
                 )
             logger.info("The frozen weights before %s have changed; their record is dropped.", cut.name)
@@ -106,7 +107,7 @@ class Recording:
         values = self._values.get(cut.position)
         return values is not None and values.is_complete(len(self))
 
-    def lacks(self, cuts: Sequence[Cut], rows: np.ndarray) -> bool:
+    def lacks(self, cuts: Sequence[Cut], rows: Rows) -> bool:
         """Whether it lacks one of these samples at a cut for which there is room; the first is in force."""
         return any(
             (values := self._values.get(cut.position)) is None or values.missing(rows).any()
@@ -114,32 +115,34 @@ class Recording:
             if cut is cuts[0] or cut.position not in self._left_out
         )
 
-    def take(self, cut: Cut, rows: np.ndarray) -> list[np.ndarray]:
-        """The columns of a step: the value at a cut, its mask if it has one, and what is needed beside."""
+    def take(self, cut: Cut, rows: Rows) -> list[np.ndarray]:
+        """Return the columns of a step: the value at a cut, its mask if it has one, and the other columns."""
         values = self._values[cut.position]
-        return [*values.table.take(values.positions[rows]), *self._beside.take(rows)]
+        return [*values.table.take(values.positions[rows]), *self._other_columns.take(rows)]
 
     def row_bytes(self, cut: Cut) -> int:
         """Bytes of one sample in `take`."""
-        return sum(c.row_bytes for c in [*self._values[cut.position].table.columns, *self._beside.columns])
+        return sum(
+            c.row_bytes for c in [*self._values[cut.position].table.columns, *self._other_columns.columns]
+        )
 
     def add(
         self,
         cuts: Sequence[Cut],
-        rows: np.ndarray,
+        rows: Rows,
         new: np.ndarray,
         values: Sequence[tuple[Any, Any]],
-        sides: Mapping[int, Any],
-        others: Sequence[Any],
+        extra_inputs: Mapping[int, Any],
+        others: Columns,
     ) -> list[Any]:
         """Record what is new of a batch.
 
         Args:
-            cuts: The cuts, the one in force first; those behind it make room for it.
+            cuts: The cuts, the one in force first; those after it make room for it.
             rows: The row of each sample of the batch, as `index` gives them.
             new: Which of them are new.
             values: For each cut the value, and its mask or None.
-            sides: Inputs of the model by their numbers.
+            extra_inputs: Inputs of the model by their numbers.
             others: The leaves of targets and weights.
 
         Returns:
@@ -148,13 +151,13 @@ class Recording:
         Raises:
             StorageError: There is no room, or the batch is unlike those before it.
         """
-        if not len(self._beside):
-            self.sides = tuple(sides)
-        beside = [*(sides[n] for n in self.sides), *others]
-        check_rows([*beside, *(value for value, _ in values)], len(rows))
+        if not len(self._other_columns):
+            self.extra_inputs = tuple(extra_inputs)
+        columns = [*(extra_inputs[n] for n in self.extra_inputs), *others]
+        check_rows([*columns, *(value for value, _ in values)], len(rows))
         if new.any():
             first = np.flatnonzero(new)
-            self._append(self._beside, [_array(t)[first] for t in beside], cuts[1:])
+            self._append(self._other_columns, [_array(t)[first] for t in columns], cuts[1:])
         for cut, (value, mask) in zip(cuts, values, strict=True):
             if cut is cuts[0] or cut.position not in self._left_out:
                 try:
@@ -165,9 +168,9 @@ class Recording:
                     logger.info("Nothing is recorded for the coming cut at %s. %s", cut.name, error)
                     self._leave_out(cut)
         value, mask = values[0]
-        return [value, *([] if mask is None else [mask]), *beside]
+        return [value, *([] if mask is None else [mask]), *columns]
 
-    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: np.ndarray, value: Any, mask: Any) -> None:
+    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: Rows, value: Any, mask: Any) -> None:
         values = self._values.get(cut.position)
         if values is None:
             values = self._values[cut.position] = Values(self._store.table(), Weights(cut.weights))
@@ -209,32 +212,36 @@ class Recording:
             )
         return rounded
 
-    # --- kept records
+    # --- saved records
 
-    def to_keep(self, cut: Cut, passes: Passes) -> Kept | None:
-        """What is to be kept of a cut; None if it is not complete."""
+    def to_save(self, cut: Cut, detector: RepeatDetector) -> SavedRecord | None:
+        """Return the record at a cut for later runs; None if it is not complete."""
         if not self.has_all(cut):
             return None
         values = self._values[cut.position]
-        return Kept(
+        return SavedRecord(
             self.index,
             values.table,
-            self._beside,
+            self._other_columns,
             values.positions,
-            self.sides,
-            tuple(passes.log),
-            passes.count,
-            passes.order,
+            self.extra_inputs,
+            tuple(detector.log),
+            detector.epochs,
+            detector.order,
         )
 
-    def use(self, cut: Cut, found: Kept) -> None:
-        """Take over the values at a cut that were kept, and their samples if there are none yet."""
+    def use(self, cut: Cut, found: SavedRecord) -> None:
+        """Take over the saved values at a cut, and their samples if there are none yet."""
         if not len(self):
-            self.index, self._beside, self.sides = found.index, found.beside, found.sides
+            self.index, self._other_columns, self.extra_inputs = (
+                found.index,
+                found.other_columns,
+                found.extra_inputs,
+            )
         self._values[cut.position] = Values(found.values, Weights(cut.weights), found.positions)
 
-    def has_samples_of(self, found: Kept, fingerprints: Collection[int]) -> bool:
-        """Whether a kept record is of the same samples; of the given ones, if there are none yet."""
+    def has_samples_of(self, found: SavedRecord, fingerprints: Collection[int]) -> bool:
+        """Whether a saved record has the same samples; the given ones, if there are none yet."""
         if len(self):
             return np.array_equal(found.index.fingerprints(), self.index.fingerprints())
         return all(fingerprint in found.index for fingerprint in fingerprints)

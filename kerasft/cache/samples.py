@@ -1,19 +1,24 @@
-"""Batches in whatever structure, sample by sample."""
+"""Samples of a batch: their fingerprints, and whether they can be recorded one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasft.cache.cuts import leaves
 from kerasft.cache.records import StorageError
+from kerasft.typing import Columns
 
 
-def identities(tensors: Sequence[Any]) -> Any:
-    """A number for each sample that stands for all its data (FarmHash64), from tensors with a batch axis."""
+def sample_fingerprints(tensors: Columns) -> Any:
+    """Compute a number for each sample that stands for all its data (FarmHash64).
+
+    Args:
+        tensors: Everything that belongs to the samples, each with a batch axis.
+    """
     found = []
     for leaf in tensors:
         rows = tf.shape(leaf)[0]
@@ -39,7 +44,7 @@ def check_spec(spec: Any) -> None:
         raise StorageError("The targets are strings, which can't be recorded.")
 
 
-def check_rows(tensors: Sequence[Any], rows: int) -> None:
+def check_rows(tensors: Columns, rows: int) -> None:
     """Raise StorageError unless each tensor has one row for each sample."""
     for tensor in tensors:
         if tensor.shape[0] != rows:
@@ -47,3 +52,10 @@ def check_rows(tensors: Sequence[Any], rows: int) -> None:
                 f"A batch of {rows} samples has a tensor of shape {tuple(tensor.shape)}: samples can't be "
                 "told apart in it."
             )
+
+
+def are_close(a: Any, b: Any) -> bool:
+    """Whether two values are the same but for rounding."""
+    a, b = (np.asarray(tf.cast(v, tf.float32)) for v in (a, b))
+    scale = np.abs(a).max() if a.size else 0.0
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-2, atol=1e-2 * scale, equal_nan=True)

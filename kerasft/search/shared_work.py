@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.cache import (
-    Cut,
+    CutPlan,
     NoCutError,
     PrefixCache,
     find_cut,
     why_never,
 )
 from kerasft.files import lock, replacing, write_text
-from kerasft.freezing import BatchNormPolicy, Flags, set_depth
+from kerasft.freezing import Flags, set_depth
 from kerasft.search.results import is_better
 from kerasft.search.trial import TrialContext
 from kerasft.stages import Stage, Stages
@@ -42,31 +42,6 @@ WORTH = 0.1  # the part of the forward pass that frozen layers must have for the
 PROBE_EPOCHS = 30  # at most, for the head
 PROBE_RATE = 1e-3
 PATIENCE = 5
-
-
-class _SharedCache(PrefixCache):
-    """A cache whose record stays, at depths where that saves much."""
-
-    def __init__(self, folder: Path, max_bytes: int | None, seed: int, trusted: bool) -> None:
-        super().__init__(folder, max_bytes, keep=True, seed=seed)
-        self._trusted, self._quiet = trusted, True
-
-    def _cuts(self, moving: Collection[int]) -> list[Cut]:
-        first, *coming = super()._cuts(moving)
-        if first.share < WORTH:
-            raise NoCutError(f"What lies before {first.name!r} is {first.share:.1%} of the model's work.")
-        return [first, *(cut for cut in coming if cut.share >= WORTH)]
-
-
-class _Recorder(_SharedCache):
-    """One that records at further depths in the same pass; the lowest give way if there is no room."""
-
-    def __init__(self, folder: Path, max_bytes: int | None, stages: Stages, depths: Sequence[int]) -> None:
-        super().__init__(folder, max_bytes, seed=0, trusted=False)
-        self._stages, self._depths = stages, sorted(depths, reverse=True)
-
-    def _coming_depths(self) -> list[tuple[Stages, BatchNormPolicy | None, int]]:
-        return [(self._stages, None, depth) for depth in self._depths]
 
 
 class _BestHead(keras.callbacks.Callback):
@@ -201,7 +176,8 @@ class Sharing:
 
     def cache(self, folder: Path, seed: int) -> PrefixCache:
         """A cache for a trial of a model that was prepared."""
-        return _SharedCache(folder / "records", self._cap(folder), seed, trusted=True)
+        plan = CutPlan(least_share=WORTH, trusts_data=True, quiet=True)
+        return PrefixCache(folder / "records", self._cap(folder), keep=True, seed=seed, cut_plan=plan)
 
     def _probe(
         self,
@@ -215,7 +191,9 @@ class Sharing:
         """Train the head alone, and record; or, if that was done, read the data once and compare."""
         model, summary = stages.model, place.with_suffix(".json")
         done = place.exists() and summary.exists()
-        cache = _Recorder(records, self._cap(records), stages, [] if done else depths)
+        recorded = [] if done else sorted(depths, reverse=True)  # the lowest give way if there is no room
+        plan = CutPlan(least_share=WORTH, stages=stages, depths=recorded, quiet=True)
+        cache = PrefixCache(records, self._cap(records), keep=True, seed=0, cut_plan=plan)
         epochs = 1 if done else PROBE_EPOCHS if self.warm_start else 3  # the third begins from the record
         left_out = ("callbacks", "epochs", "initial_epoch", "verbose")
         given = {name: value for name, value in arguments.items() if name not in left_out}

@@ -6,9 +6,9 @@ import pytest
 
 from kerasft import _keras
 from kerasft.cache.cuts.find import find_cut
-from kerasft.cache.later_cut import BATCH, bridge
-from kerasft.cache.records.record_files import Kept
-from kerasft.cache.records.sample_index import Index
+from kerasft.cache.later_cut import BATCH, record_at_later_cut
+from kerasft.cache.records.record_files import SavedRecord
+from kerasft.cache.records.sample_index import SampleIndex
 from kerasft.cache.records.storage import Storage
 
 COUNT = BATCH + 7  # a whole piece, and a rest
@@ -24,18 +24,18 @@ def cuts_of(model, *frozen):
     return found
 
 
-def record_at(cut, inputs, store, dtype=np.float32, sides=None):
+def record_at(cut, inputs, store, dtype=np.float32, extra_inputs=None):
     """What is kept after a run on `inputs`; values lie in another order than samples."""
-    sides = cut.sides if sides is None else sides
-    values, beside, index = store.table(), store.table(), Index()
+    extra_inputs = cut.extra_inputs if extra_inputs is None else extra_inputs
+    values, others, index = store.table(), store.table(), SampleIndex()
     positions = np.random.default_rng(0).permutation(COUNT)
     value = cut.prefix(inputs if len(inputs) > 1 else inputs[0], training=False)
     mask = _keras.mask_of(value)
     columns = [np.asarray(value).astype(dtype), *([] if mask is None else [np.asarray(mask)])]
     values.append([column[np.argsort(positions)] for column in columns])
-    beside.append([*(inputs[side] for side in sides), np.arange(COUNT)])
+    others.append([*(inputs[side] for side in extra_inputs), np.arange(COUNT)])
     index.find(np.arange(1, COUNT + 1, dtype=np.uint64))
-    return Kept(index, values, beside, positions, tuple(sides), (), 1, None)
+    return SavedRecord(index, values, others, positions, tuple(extra_inputs), (), 1, None)
 
 
 @pytest.fixture
@@ -61,18 +61,18 @@ def test_it_gives_what_the_whole_prefix_gives(model, tmp_path, folder):
     store = Storage(tmp_path if folder else None, 10**6, spill=folder)
     lower, upper = cuts_of(model, 1, 3)
     x = data(4)
-    made = bridge(lower, upper, record_at(lower, [x], store), store, "float32")
+    made = record_at_later_cut(lower, upper, record_at(lower, [x], store), store, "float32")
     expected = upper.prefix(x, training=False).numpy()
     rows = np.arange(COUNT)
     np.testing.assert_allclose(made.values.take(made.positions[rows])[0], expected, atol=1e-6)
-    np.testing.assert_array_equal(made.beside.take(rows)[0], rows)
+    np.testing.assert_array_equal(made.other_columns.take(rows)[0], rows)
     assert made.index.fingerprints().tolist() == list(range(1, COUNT + 1))
 
 
 def test_halved_floats_stay_halved(model):
     store = Storage(None, 10**6, spill=False)
     lower, upper = cuts_of(model, 1, 3)
-    made = bridge(lower, upper, record_at(lower, [data(4)], store, np.float16), store, "float16")
+    made = record_at_later_cut(lower, upper, record_at(lower, [data(4)], store, np.float16), store, "float16")
     values = made.values.take(made.positions)[0]
     assert values.dtype == np.float16
     np.testing.assert_allclose(values, upper.prefix(data(4), training=False), atol=1e-2)
@@ -84,7 +84,7 @@ def test_a_mask_goes_along():
     store = Storage(None, 10**6, spill=False)
     lower, upper = cuts_of(model, 1, 3)
     x = np.random.default_rng(0).integers(0, 4, (COUNT, 5))
-    made = bridge(lower, upper, record_at(lower, [x], store), store, "float32")
+    made = record_at_later_cut(lower, upper, record_at(lower, [x], store), store, "float32")
     expected = upper.prefix(x, training=False).numpy()
     np.testing.assert_allclose(made.values.take(made.positions)[0], expected, atol=1e-6)
     unmasked = keras.Sequential(model.layers[1:3])(model.layers[0].call(x)).numpy()
@@ -101,9 +101,12 @@ def test_an_input_that_the_record_lacks_can_not_be_made_up():
     lower = find_cut(program)
     above.trainable = both.trainable = False
     upper = find_cut(program)
-    assert lower.sides == (1,) and upper.sides == ()
+    assert lower.extra_inputs == (1,) and upper.extra_inputs == ()
     store, inputs = Storage(None, 10**6, spill=False), [data(4), data(3)]
-    made = bridge(lower, upper, record_at(lower, inputs, store), store, "float32")
+    made = record_at_later_cut(lower, upper, record_at(lower, inputs, store), store, "float32")
     expected = upper.prefix(inputs, training=False)
     np.testing.assert_allclose(made.values.take(made.positions)[0], expected, atol=1e-6)
-    assert bridge(lower, upper, record_at(lower, inputs, store, sides=()), store, "float32") is None
+    assert (
+        record_at_later_cut(lower, upper, record_at(lower, inputs, store, extra_inputs=()), store, "float32")
+        is None
+    )

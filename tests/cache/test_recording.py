@@ -7,9 +7,8 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.cuts.find import find_cut
-from kerasft.cache.frozen_weights import Weights
 from kerasft.cache.recording import Recording, Values
-from kerasft.cache.records.repeat_detector import Passes
+from kerasft.cache.records.repeat_detector import RepeatDetector
 from kerasft.cache.records.storage import Storage
 from kerasft.cache.records.table import StorageError
 
@@ -22,48 +21,6 @@ def test_what_is_recorded_and_what_is_missing():
     assert not values.is_complete(3)
     values.positions[[1, 3]] = [2, 3]
     assert values.is_complete(4) and not values.is_complete(5)
-
-
-# --- weights
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32"])
-def test_a_change_of_a_weight_is_seen_and_the_same_values_are_none(dtype):
-    variables = [keras.Variable(np.zeros(shape), dtype=dtype) for shape in ((), (3,), (2, 0))]
-    weights = Weights(variables)
-    assert weights.are_unchanged()
-    variables[1].assign(np.zeros(3))
-    assert weights.are_unchanged()
-    variables[1].assign([0, 0, 1])
-    assert not weights.are_unchanged()
-    variables[1].assign([0, 0, 0])
-    assert weights.are_unchanged()
-    variables[0].assign(1)
-    assert not weights.are_unchanged()
-
-
-def test_a_weight_that_is_written_in_place_is_seen():
-    variable = keras.Variable(np.zeros((4, 2), "float32"))
-    raw = variable.value
-
-    def apply():
-        tf.raw_ops.ResourceApplyGradientDescent(var=raw.handle, alpha=0.1, delta=tf.ones((4, 2)))
-
-    def scatter():
-        raw.scatter_add(tf.IndexedSlices(tf.ones((1, 2)), tf.constant([2])))
-
-    for write in (lambda: raw.assign_add(tf.ones((4, 2))), apply, scatter, tf.function(apply)):
-        weights = Weights([variable])
-        assert weights.are_unchanged()
-        write()
-        assert not weights.are_unchanged()
-
-
-def test_not_a_number_is_equal_to_itself():
-    variable = keras.Variable([np.nan])
-    weights = Weights([variable])
-    variable.assign([np.nan])
-    assert weights.are_unchanged()
 
 
 # --- batches
@@ -86,7 +43,11 @@ def batch(rows, cuts):
     """Values at cuts that name the rows, no masks, and a target."""
     names = np.array(rows, "float32")
     values = [(tf.constant(np.repeat(names[:, None], cut.tensor.shape[-1], 1)), None) for cut in cuts]
-    return {"values": values, "sides": {0: tf.constant(names[:, None])}, "others": [tf.constant(names)]}
+    return {
+        "values": values,
+        "extra_inputs": {0: tf.constant(names[:, None])},
+        "others": [tf.constant(names)],
+    }
 
 
 def add(recording, cuts, rows):
@@ -107,7 +68,7 @@ def test_rows_come_back_at_each_cut():
         assert value.tolist() == [[n] * width for n in (9, 7, 5)]
         assert side.tolist() == [[9], [7], [5]] and target.tolist() == [9, 7, 5]
         assert recording.row_bytes(cut) == 4 * (width + 2) and recording.has_all(cut)
-    assert recording.sides == (0,) and recording.has_sides_for([deep])
+    assert recording.extra_inputs == (0,) and recording.has_inputs_for([deep])
     recording.forget_all_but([low])
     assert not recording.has_all(deep) and recording.has_all(low)
 
@@ -160,13 +121,13 @@ def test_a_batch_with_a_tensor_for_all_samples():
 def test_a_kept_record_is_taken_over():
     (deep, low), _ = cuts()
     store = Storage(None, 10**6, spill=False)
-    recording, passes = Recording(store, "float32"), Passes(True, 1, 0)
+    recording, detector = Recording(store, "float32"), RepeatDetector(True, 1, 0)
     add(recording, [deep, low], [7, 5])
-    kept = recording.to_keep(low, passes)
+    kept = recording.to_save(low, detector)
     other = Recording(store, "float32")
     assert other.has_samples_of(kept, [5]) and not other.has_samples_of(kept, [5, 6])
     other.use(low, kept)
     assert other.take(low, np.array([1]))[0][0, 0] == 5 and not other.has_all(deep)
-    assert other.to_keep(deep, passes) is None
+    assert other.to_save(deep, detector) is None
     add(recording, [deep, low], [6])
-    assert not Recording(store, "float32").has_samples_of(recording.to_keep(low, passes), [1])
+    assert not Recording(store, "float32").has_samples_of(recording.to_save(low, detector), [1])

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from kerasft.cache.cuts.batches import leaves, packed, without_optionals
 from kerasft.cache.records.table import StorageError
-from kerasft.cache.samples import check_rows, check_spec, identities
+from kerasft.cache.samples import check_rows, check_spec, sample_fingerprints
 
 
 def ids(*arrays):
-    return identities([tf.convert_to_tensor(a) for a in arrays]).numpy()
+    return sample_fingerprints([tf.convert_to_tensor(a) for a in arrays]).numpy()
 
 
 def test_a_sample_is_the_same_wherever_it_stands():

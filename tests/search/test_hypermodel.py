@@ -17,7 +17,7 @@ from small_searches import FIXED, build_model, data, grid, searched
 
 import kerasft
 from kerasft import FreezeDepthSearch
-from kerasft.cache import step_function
+from kerasft.cache.callback import PrefixCache
 from kerasft.search.results import folder as search_folder
 from kerasft.search.results.ranking import ranked
 from kerasft.unfreezing.recipes import RECIPES
@@ -76,11 +76,16 @@ def test_sharing_changes_no_score(tmp_path):
 
 
 def test_the_frozen_layers_run_once_in_a_whole_search(tmp_path, monkeypatch):
-    traced = []
-    trace = step_function.trace_prefix
-    monkeypatch.setattr(step_function, "trace_prefix", lambda *given: traced.append(1) or trace(*given))
+    traced, end = [], PrefixCache.on_train_end
+
+    def note(self, logs=None):
+        traced.append(self.report.traced_prefixes)
+        end(self)
+
+    monkeypatch.setattr(PrefixCache, "on_train_end", note)
     records = scores(tmp_path, True, warm_start=True)
-    assert len(records) == 7 and len(traced) == 2  # for training and for validation, before the first trial
+    assert len(records) == 7
+    assert traced[0] == sum(traced) == 2  # for training and for validation, before the first trial
     assert all(r.replayed == r.epochs for r in records)
 
 

@@ -1,7 +1,7 @@
 """Where a model can be divided, and both halves as traced functions.
 
 A cut is a tensor. Nothing before it trains or draws at random, so its value is the same whenever a sample
-comes again; after it comes all that the outputs need beside it, computed from the model's inputs.
+comes again; after it comes all else that the outputs need, computed from the model's inputs.
 """
 
 from kerasft.cache.cuts.batches import (

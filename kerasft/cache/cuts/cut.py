@@ -22,17 +22,18 @@ class Cut:
 
     Attributes:
         program: The whole model, call by call.
-        position: Index of the last call of the prefix.
+        position: SampleIndex of the last call of the prefix.
         before: The calls of the prefix.
         after: The calls of the suffix.
-        sides: Numbers of the model's inputs that the suffix reads beside the cut (token masks, say).
+        extra_inputs: Numbers of the model's inputs that the suffix reads besides the cut (token
+            masks, say).
     """
 
     program: _keras.Program
     position: int
     before: tuple[_keras.Operation, ...]
     after: tuple[_keras.Operation, ...]
-    sides: tuple[int, ...]
+    extra_inputs: tuple[int, ...]
 
     @property
     def name(self) -> str:
@@ -93,9 +94,9 @@ class Cut:
         self.program.run(self.before, values, training)
         return values[self.value]
 
-    def suffix(self, value: Any, sides: Mapping[int, Any], training: bool) -> Any:
+    def suffix(self, value: Any, extra_inputs: Mapping[int, Any], training: bool) -> Any:
         """The model's outputs from the value at the cut and the inputs that it reads, by their numbers."""
-        values = {self.value: value, **sides}
+        values = {self.value: value, **extra_inputs}
         self.program.run(self.after, values, training)
         return self.program.leave(values)
 
@@ -113,12 +114,12 @@ def _cost(operation: _keras.Operation) -> float:
 def _settings(layer: Any) -> Any:
     """A layer's configuration, without what does not matter for what it computes when it is frozen."""
     if not isinstance(layer, keras.Layer):  # one of keras.ops, or the conversion of a nested model's inputs
-        said = vars(layer) if layer is not None else {}
-        plain = {k: repr(v) for k, v in said.items() if k != "name" and not k.startswith("_")}
+        attributes = vars(layer) if layer is not None else {}
+        plain = {k: repr(v) for k, v in attributes.items() if k != "name" and not k.startswith("_")}
         return [type(layer).__name__, plain]
     try:
         return [type(layer).__name__, _without_names(layer.get_config())]
-    except NotImplementedError:  # Keras's answer for a layer that does not say its settings
+    except NotImplementedError:  # Keras's answer for a layer without a configuration
         return [type(layer).__name__]
 
 

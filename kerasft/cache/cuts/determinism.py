@@ -11,7 +11,7 @@ from kerasft import _keras
 from kerasft.stages import StageLayer
 
 
-def _why_moving(layer: Any, trained: Collection[int]) -> str | None:
+def _why_nondeterministic(layer: Any, trained: Collection[int]) -> str | None:
     """Why what a layer gives may differ when a sample comes again; None if nothing is known against it."""
     if not isinstance(layer, keras.Layer):
         return None

@@ -1,7 +1,7 @@
 """Where a model can be divided: a frozen, deterministic prefix, one tensor, and the rest that trains.
 
 A cut is a tensor. Before it nothing trains and nothing is drawn at random, so its value is the same whenever
-a sample comes again. Behind it is all that the outputs need beside it, computed from the model's inputs.
+a sample comes again. After it comes all else that the outputs need, computed from the model's inputs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import networkx
 
 from kerasft import _keras
 from kerasft.cache.cuts.cut import Cut, NoCutError, _cost
-from kerasft.cache.cuts.determinism import _why_moving
+from kerasft.cache.cuts.determinism import _why_nondeterministic
 from kerasft.stages import cut_points
 
 
-def find_cut(program: _keras.Program, moving: Collection[int] = ()) -> Cut:
+def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) -> Cut:
     """The cut that saves most; before it all is frozen and deterministic, by the flags as they are.
 
     Args:
         program: The model.
-        moving: Indices of calls that are known not to be deterministic.
+        nondeterministic: Indices of calls that are known not to be deterministic.
 
     Raises:
         NoCutError: There is none.
@@ -36,11 +36,11 @@ def find_cut(program: _keras.Program, moving: Collection[int] = ()) -> Cut:
     for i, operation in enumerate(operations):
         parents = {producer[n] for n in operation.reads if n in producer}
         ancestors.append({i}.union(*(ancestors[p] for p in parents)))
-        if i in moving:
+        if i in nondeterministic:
             reasons[i] = (
                 f"the layer {_name(operation)!r} draws random numbers, writes variables or adds a loss"
             )
-        elif reason := _why_moving(operation.layer, trained):
+        elif reason := _why_nondeterministic(operation.layer, trained):
             reasons[i] = f"the layer {_name(operation)!r} {reason}"
         if ancestors[i] & reasons.keys():
             frontier |= parents
@@ -58,27 +58,27 @@ def find_cut(program: _keras.Program, moving: Collection[int] = ()) -> Cut:
     best: tuple[float, int, int] | None = None
     for i in sorted(candidates):
         if len(operations[i].writes) == 1 and operations[i].layer is not None:
-            needed, sides = _needed(program, i, producer)
+            needed, extra_inputs = _needed(program, i, producer)
             saved = sum(costs[k] for k in ancestors[i] - needed)
-            if saved and (best is None or (saved, -len(sides), i) > best):
-                best = saved, -len(sides), i
+            if saved and (best is None or (saved, -len(extra_inputs), i) > best):
+                best = saved, -len(extra_inputs), i
     if best is None:
         raise NoCutError(
             "No single tensor lies between the frozen layers and those that are not, or none saves work: "
             f"{first}."
         )
     position = best[2]
-    needed, sides = _needed(program, position, producer)
+    needed, extra_inputs = _needed(program, position, producer)
     before = tuple(operations[i] for i in sorted(ancestors[position]))
-    return Cut(program, position, before, tuple(operations[i] for i in sorted(needed)), sides)
+    return Cut(program, position, before, tuple(operations[i] for i in sorted(needed)), extra_inputs)
 
 
 def _needed(
     program: _keras.Program, position: int, producer: dict[int, int]
 ) -> tuple[set[int], tuple[int, ...]]:
-    """The calls behind a cut, and the model's inputs that they read beside it."""
+    """Find the calls after a cut, and the extra inputs of the model that they read."""
     needed: set[int] = set()
-    sides: set[int] = set()
+    extra_inputs: set[int] = set()
     stack = [*program.outputs]
     cut = program.operations[position].writes[0]
     while stack:
@@ -86,11 +86,11 @@ def _needed(
         if number == cut:
             continue
         if number not in producer:
-            sides.add(number)
+            extra_inputs.add(number)
         elif producer[number] not in needed:
             needed.add(producer[number])
             stack.extend(program.operations[producer[number]].reads)
-    return needed, tuple(sorted(sides))
+    return needed, tuple(sorted(extra_inputs))
 
 
 def _name(operation: _keras.Operation) -> str:

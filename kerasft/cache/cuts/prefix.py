@@ -30,9 +30,9 @@ class Prefix:
     function: Any
 
     @property
-    def sides(self) -> tuple[int, ...]:
+    def extra_inputs(self) -> tuple[int, ...]:
         """Numbers of the inputs that any of the suffixes reads."""
-        return tuple(sorted({side for cut in self.cuts for side in cut.sides}))
+        return tuple(sorted({side for cut in self.cuts for side in cut.extra_inputs}))
 
     def serves(self, cuts: Sequence[Cut], signature: Any) -> bool:
         """Whether it is the same for other steps, those that test in place of those that train, say."""
@@ -65,7 +65,7 @@ class Prefix:
         return tf.function(both, input_signature=signature, autograph=False).get_concrete_function()
 
     def __call__(self, x: Any) -> Any:
-        """For data `x`: the value at each cut, its mask (or None), and the inputs in `sides`."""
+        """Compute the value at each cut for data `x`, its mask (or None), and the inputs `extra_inputs`."""
         given = leaves(x)
         fixed = any(spec.shape[0] is not None for spec in self.function.structured_input_signature[0])
         return (self.function if fixed or len(given[0]) < 8 else self.halves)(*given)
@@ -75,7 +75,7 @@ def trace_prefix(
     plan: Callable[[Collection[int]], Sequence[Cut]],
     signature: Any,
     training: bool,
-    moving: set[int],
+    nondeterministic: set[int],
     traced: list[Prefix] | None = None,
 ) -> Prefix:
     """Trace what comes before cuts, and prove that nothing in it writes, draws or leaves TensorFlow.
@@ -84,15 +84,15 @@ def trace_prefix(
         plan: Finds the cuts when some calls are known not to be deterministic, by their indices.
         signature: `tf.TensorSpec`s of the model's inputs, in the structure of its data.
         training: Whether the model trains.
-        moving: Indices known so far; those that the trace finds are added.
-        traced: Those that were traced before; one that serves as well or computes the same is used again,
+        nondeterministic: Indices known so far; those that the trace finds are added.
+        traced: Prefixes that were traced before; one that serves as well or computes the same is used again,
             which saves the time that tracing takes, or that TensorFlow takes to prepare a function.
 
     Raises:
         NoCutError: There is no cut.
     """
     while True:
-        cuts = tuple(plan(moving))
+        cuts = tuple(plan(nondeterministic))
         program = cuts[0].program
         if all(spec.shape[0] is None for spec in leaves(program.signature)):
             signature = keras.tree.map_structure(_of_any_size, signature)
@@ -108,12 +108,12 @@ def trace_prefix(
         except _keras.NotDivisibleError as error:
             raise NoCutError(f"The model can't be run in parts: {error}.") from None
         except Exception as error:  # of a user's layer, say: the whole model may train all the same
-            said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-            raise NoCutError(f"The frozen layers can't be traced by themselves. {said}") from error
+            message = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+            raise NoCutError(f"The frozen layers can't be traced by themselves. {message}") from error
         if adding := [i for i in indices if _keras.has_losses(program.operations[i].layer)]:
-            moving.update(adding)
+            nondeterministic.update(adding)
         elif _keras.impure_operations(concrete.graph):
-            moving.add(indices[_first_impure(compute, signature, len(indices))])
+            nondeterministic.add(indices[_first_impure(compute, signature, len(indices))])
         else:
             found = Prefix(cuts, concrete)
             for other in traced or []:
@@ -151,15 +151,15 @@ def _compute(
     *given: Any,
     count: int | None = None,
 ) -> Any:
-    """What a `Prefix` returns; nothing, after the first `count` calls alone, if there is a count."""
+    """Compute what a `Prefix` returns; or only run the first `count` calls, and return nothing."""
     program = cuts[0].program
     values = program.enter(packed(signature, given))
     program.run([program.operations[i] for i in indices[:count]], values, training)
     if count is not None:
         return []
     found = [values[cut.value] for cut in cuts]
-    sides = sorted({side for cut in cuts for side in cut.sides})
-    return found, [_keras.mask_of(v) for v in found], [values[n] for n in sides]
+    extra_inputs = sorted({side for cut in cuts for side in cut.extra_inputs})
+    return found, [_keras.mask_of(v) for v in found], [values[n] for n in extra_inputs]
 
 
 def _first_impure(compute: Callable[..., Any], signature: Any, count: int) -> int:

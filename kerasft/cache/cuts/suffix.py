@@ -1,4 +1,4 @@
-"""The part of a model behind a cut, trained or tested by Keras's own steps."""
+"""The part of a model after a cut, trained or tested by Keras's own steps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kerasft.cache.cuts.cut import Cut
 class Suffix:
     """Takes steps from the value at a cut on.
 
-    A step gets columns: the value, its mask if it has one, inputs of the model that are recorded beside it,
+    A step gets columns: the value, its mask if it has one, extra inputs of the model,
     the leaves of the targets and of the samples' weights.
 
     Args:
         model: The whole compiled model.
         cut: Where it is divided.
         spec: `tf.TensorSpec`s of the data, None for those that are left out.
-        sides: Numbers of the inputs among the columns.
+        extra_inputs: Numbers of the inputs among the columns.
         columns: Arrays or tensors like those that the steps will get; any batch size that `spec` allows.
         training: Whether steps train.
     """
@@ -35,30 +35,30 @@ class Suffix:
         model: keras.Model,
         cut: Cut,
         spec: Any,
-        sides: Sequence[int],
+        extra_inputs: Sequence[int],
         columns: Sequence[Any],
         training: bool,
     ) -> None:
         _, y, weight = keras.utils.unpack_x_y_sample_weight(spec)
         size = next(iter(leaves(spec))).shape[0]
-        masked = len(columns) - 1 - len(leaves((y, weight))) - len(sides)
+        masked = len(columns) - 1 - len(leaves((y, weight))) - len(extra_inputs)
         dtypes = [tf.as_dtype(cut.tensor.dtype), *(tf.as_dtype(c.dtype) for c in columns[1:])]
         self._signature = [
             tf.TensorSpec((size, *c.shape[1:]), d) for c, d in zip(columns, dtypes, strict=True)
         ]
 
         def forward(x: Any, training: bool) -> Any:
-            beside = dict(zip(sides, x["sides"], strict=True))
-            return cut.suffix(_keras.with_mask(x["cut"], x.get("mask")), beside, training)
+            inputs = dict(zip(extra_inputs, x["inputs"], strict=True))
+            return cut.suffix(_keras.with_mask(x["cut"], x.get("mask")), inputs, training)
 
         keras_step = _keras.step_with(model, forward, training)
 
         def step(*given: Any) -> Any:
-            beside = given[1 + masked :]
-            x = {"cut": given[0], "sides": list(beside[: len(sides)])}
+            others = given[1 + masked :]
+            x = {"cut": given[0], "inputs": list(others[: len(extra_inputs)])}
             if masked:
                 x["mask"] = given[1]
-            return keras_step((x, *packed((y, weight), beside[len(sides) :])))
+            return keras_step((x, *packed((y, weight), others[len(extra_inputs) :])))
 
         self._one = tf.function(
             step, input_signature=self._signature, jit_compile=model.jit_compile, autograph=False

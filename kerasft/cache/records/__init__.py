@@ -4,15 +4,18 @@ Numpy and files alone; nothing here knows Keras.
 """
 
 from kerasft.cache.records.record_files import (
-    Kept,
-    keep,
-    kept,
+    SavedRecord,
+    read_records,
+    write_record,
 )
 from kerasft.cache.records.repeat_detector import (
-    Passes,
+    RepeatDetector,
+)
+from kerasft.cache.records.replay_order import (
+    ReplayOrder,
 )
 from kerasft.cache.records.sample_index import (
-    Index,
+    SampleIndex,
 )
 from kerasft.cache.records.storage import (
     Storage,
@@ -24,13 +27,14 @@ from kerasft.cache.records.table import (
 )
 
 __all__ = [
-    "Index",
-    "Kept",
-    "Passes",
+    "SampleIndex",
+    "SavedRecord",
+    "RepeatDetector",
+    "ReplayOrder",
     "Storage",
     "StorageError",
     "Table",
     "free_memory",
-    "keep",
-    "kept",
+    "read_records",
+    "write_record",
 ]

@@ -1,4 +1,7 @@
-"""Records that stay on disk for later runs: each is whole, or it is not used."""
+"""Records that stay on disk for later runs: each is whole, or it is not used.
+
+The names in a manifest ("sides", "beside", "passes") are those of earlier versions, whose files are read too.
+"""
 
 from __future__ import annotations
 
@@ -14,38 +17,39 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasft.cache.records.replay_order import Order
-from kerasft.cache.records.sample_index import Index
+from kerasft.cache.records.replay_order import ReplayOrder
+from kerasft.cache.records.sample_index import SampleIndex
 from kerasft.cache.records.storage import partial_prefix
 from kerasft.cache.records.table import StorageError, Table
+from kerasft.typing import Rows
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """A record, and how far the run had come that made it.
+class SavedRecord:
+    """A record, and where the run stood that made it.
 
     Attributes:
         index: The samples.
         values: The values at a cut.
-        beside: What a step needs beside them, row by row.
+        other_columns: What a step needs besides them, row by row: inputs, targets, weights of samples.
         positions: The row of `values` of each sample.
-        sides: Numbers of the model's inputs among the columns of `beside`.
+        extra_inputs: Numbers of the model's inputs among the columns of `other_columns`.
         log: The rows of each batch that the source has given.
-        passes: In how many epochs.
+        epochs: How many epochs `log` covers.
         order: How later epochs go on; None if that had not been settled.
     """
 
-    index: Index
+    index: SampleIndex
     values: Table
-    beside: Table
-    positions: np.ndarray
-    sides: tuple[int, ...]
-    log: tuple[np.ndarray, ...]
-    passes: int
-    order: Order | None
+    other_columns: Table
+    positions: Rows
+    extra_inputs: tuple[int, ...]
+    log: tuple[Rows, ...]
+    epochs: int
+    order: ReplayOrder | None
 
 
-def keep(folder: Path, record: Kept) -> Path:
+def write_record(folder: Path, record: SavedRecord) -> Path:
     """Write a record where a later run finds it: whole, or not at all.
 
     Args:
@@ -62,7 +66,7 @@ def keep(folder: Path, record: Kept) -> Path:
     rows.append([record.index.fingerprints(), record.positions])
     try:
         described = {}
-        for name, table in {"rows": rows, "values": record.values, "beside": record.beside}.items():
+        for name, table in {"rows": rows, "values": record.values, "beside": record.other_columns}.items():
             copy = partial / name
             copy.mkdir()
             for i, column in enumerate(table.columns):
@@ -76,14 +80,14 @@ def keep(folder: Path, record: Kept) -> Path:
             {
                 "rows": len(record.index),
                 "tables": described,
-                "sides": record.sides,
+                "sides": record.extra_inputs,
                 "log": [batch.tolist() for batch in record.log],
-                "passes": record.passes,
+                "passes": record.epochs,
                 "order": None if record.order is None else record.order.to_dict(),
             }
         )
         (partial / "manifest.txt").write_text(f"{digest_of_text(content)}\n{content}")
-        _replace(partial, target)
+        _take_name(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -97,8 +101,12 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _replace(partial: Path, target: Path) -> None:
-    """Give a folder its name; the one that had it goes."""
+def _take_name(partial: Path, target: Path) -> None:
+    """Give a folder its name; the one that had it goes.
+
+    `kerasft.files.replacing` does not fit: it raises if another process takes the name between its two
+    renames, and it takes files that another machine is writing for those of a process that was killed.
+    """
     old = partial.with_name(f"{partial.name}-old")
     with contextlib.suppress(FileNotFoundError):
         target.rename(old)
@@ -109,38 +117,38 @@ def _replace(partial: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def kept(folder: Path) -> Iterator[tuple[Path, Kept]]:
-    """The records in a folder that are whole, with their folders, newest first; others are passed over."""
-    manifests = [p for p in folder.glob("*/manifest.txt") if not p.parent.name.startswith(".")]
-    for manifest in sorted(manifests, key=lambda p: p.stat().st_mtime, reverse=True):
+def read_records(folder: Path) -> Iterator[tuple[Path, SavedRecord]]:
+    """Read the records in a folder that are whole, with their folders, newest first; skip others."""
+    files = [p for p in folder.glob("*/manifest.txt") if not p.parent.name.startswith(".")]
+    for file in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, StorageError):
-            digest, _, content = manifest.read_text().partition("\n")
+            digest, _, content = file.read_text().partition("\n")
             if digest != digest_of_text(content):
                 continue
-            said = json.loads(content)
-            count = said["rows"]
+            manifest = json.loads(content)
+            count = manifest["rows"]
             tables = {
-                name: Table.open(manifest.parent / name, description, count)
-                for name, description in said["tables"].items()
+                name: Table.open(file.parent / name, description, count)
+                for name, description in manifest["tables"].items()
             }
             fingerprints, positions = tables["rows"].take(np.arange(count))
-            index = Index()
+            index = SampleIndex()
             index.find(fingerprints)
             yield (
-                manifest.parent,
-                Kept(
+                file.parent,
+                SavedRecord(
                     index,
                     tables["values"],
                     tables["beside"],
                     positions,
-                    tuple(said["sides"]),
-                    tuple(np.array(batch, np.int64) for batch in said["log"]),
-                    said["passes"],
-                    None if said["order"] is None else Order.from_dict(said["order"]),
+                    tuple(manifest["sides"]),
+                    tuple(np.array(batch, np.int64) for batch in manifest["log"]),
+                    manifest["passes"],
+                    None if manifest["order"] is None else ReplayOrder.from_dict(manifest["order"]),
                 ),
             )
 
 
 def digest_of_text(text: str) -> str:
-    """A checksum of a text."""
+    """Compute a checksum of a text."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

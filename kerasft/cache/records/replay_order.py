@@ -1,4 +1,4 @@
-"""Which samples there are, and in which order they come."""
+"""In which order recorded samples come, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from kerasft.typing import Rows
+
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class ReplayOrder:
     """In which order recorded rows come, epoch after epoch.
 
     Attributes:
@@ -20,16 +22,17 @@ class Order:
             first window where the one before it has ended.
         first_epoch: The first epoch that comes from the record.
         start: Batches of the first window that were taken before that epoch, if the order is kept.
+        cycle: The sizes of the batches after which the source begins again, if the order is kept.
     """
 
-    windows: tuple[np.ndarray, ...]
+    windows: tuple[Rows, ...]
     sizes: tuple[int, ...]
     seed: int | None
     first_epoch: int
     start: int = 0
     cycle: tuple[int, ...] = ()
 
-    def epoch(self, epoch: int) -> list[np.ndarray]:
+    def epoch(self, epoch: int) -> list[Rows]:
         """The rows of each batch of an epoch."""
         if self.seed is None:
             bounds = np.cumsum([0, *self.cycle])
@@ -41,22 +44,22 @@ class Order:
         return np.split(shuffled[: sum(self.sizes)], np.cumsum(self.sizes)[:-1])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Write it as plain values, for JSON."""
         return {**vars(self), "windows": [w.tolist() for w in self.windows]}
 
     @classmethod
-    def from_dict(cls, said: dict[str, Any]) -> Order:
-        """What `to_dict` returned."""
-        windows = tuple(np.array(w, np.int64) for w in said["windows"])
+    def from_dict(cls, stored: dict[str, Any]) -> ReplayOrder:
+        """Read what `to_dict` returned."""
+        windows = tuple(np.array(w, np.int64) for w in stored["windows"])
         return cls(
-            **{**said, "windows": windows, "sizes": tuple(said["sizes"]), "cycle": tuple(said["cycle"])}
+            **{**stored, "windows": windows, "sizes": tuple(stored["sizes"]), "cycle": tuple(stored["cycle"])}
         )
 
 
-def order_of(
-    log: Sequence[np.ndarray], window: int, rows: int, seed: int, first_epoch: int, views: int = 1
-) -> Order:
-    """How a source goes on whose batches so far were `log`.
+def infer_order(
+    log: Sequence[Rows], window: int, rows: int, seed: int, first_epoch: int, views: int = 1
+) -> ReplayOrder:
+    """Infer in which order a source goes on whose batches so far were `log`.
 
     If they came in cycles, the order is kept; otherwise each epoch is a fresh permutation of what was seen.
 
@@ -71,11 +74,13 @@ def order_of(
     sizes = tuple(len(batch) for batch in log[-window:])
     if views > 1:
         windows = [np.concatenate(log[i * window : (i + 1) * window]) for i in range(views)]
-        return Order(tuple(windows), sizes, seed, first_epoch)
+        return ReplayOrder(tuple(windows), sizes, seed, first_epoch)
     for period in range(1, len(log) - (window + 1) // 2 + 1):  # half an epoch must have come again
         if all(np.array_equal(a, b) for a, b in zip(log, log[period:], strict=False)):
             cycle = tuple(len(batch) for batch in log[:period])
-            return Order((np.concatenate(log[:period]),), sizes, None, first_epoch, len(log) % period, cycle)
+            return ReplayOrder(
+                (np.concatenate(log[:period]),), sizes, None, first_epoch, len(log) % period, cycle
+            )
     seen = np.concatenate(log[-window:])
     others = np.setdiff1d(np.arange(rows), seen)
-    return Order((np.concatenate([seen, others]),), sizes, seed, first_epoch)
+    return ReplayOrder((np.concatenate([seen, others]),), sizes, seed, first_epoch)

@@ -6,8 +6,10 @@ import hashlib
 
 import numpy as np
 
+from kerasft.typing import Rows
 
-class Index:
+
+class SampleIndex:
     """Rows by the fingerprints of their samples."""
 
     def __init__(self) -> None:
@@ -19,7 +21,7 @@ class Index:
     def __contains__(self, fingerprint: int) -> bool:
         return int(fingerprint) in self._rows
 
-    def find(self, fingerprints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, fingerprints: np.ndarray) -> tuple[Rows, np.ndarray]:
         """The row of each sample, new ones numbered on; and which are new (a repeated one is new once)."""
         rows, new = np.empty(len(fingerprints), np.int64), np.zeros(len(fingerprints), bool)
         for i, fingerprint in enumerate(fingerprints.tolist()):
@@ -31,7 +33,7 @@ class Index:
         return rows, new
 
     def fingerprints(self) -> np.ndarray:
-        """Those of all rows, in order."""
+        """The fingerprints of all rows, in order."""
         return np.fromiter(self._rows, np.uint64, len(self._rows))
 
     def digest(self) -> str:

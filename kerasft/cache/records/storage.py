@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from kerasft.cache.records.table import StorageError, Table
 
@@ -95,7 +96,7 @@ class Storage:
 
 
 def partial_prefix() -> str:
-    """How names of folders begin that this process has not finished."""
+    """How the names of folders begin that this process has not finished."""
     return f".recording-{socket.gethostname()}-{os.getpid()}-"
 
 
@@ -103,11 +104,8 @@ def _sweep(folder: Path) -> None:
     """Delete what processes of this machine that are gone were recording."""
     for path in folder.glob(f".recording-{socket.gethostname()}-*"):
         pid = path.name.rsplit("-", 2)[1]
-        with contextlib.suppress(ValueError, PermissionError):
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:
-                shutil.rmtree(path, ignore_errors=True)
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def free_memory() -> int:

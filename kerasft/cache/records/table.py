@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasft.typing import Rows
+
 
 class StorageError(Exception):
     """A record can't be stored; the message says why, as a sentence."""
@@ -39,10 +41,10 @@ class Column:
             self._map = None
         self._rows += len(block)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def take(self, rows: Rows) -> np.ndarray:
         """The given rows, in the given order."""
         if self.path is not None:
-            return self._mapped()[rows]
+            return self._mapped(self.path)[rows]
         found = np.empty((len(rows), *self.shape), self.dtype)
         block = np.searchsorted(self._starts, rows, side="right") - 1
         for index in np.unique(block):
@@ -51,20 +53,19 @@ class Column:
         return found
 
     def move_to(self, path: Path) -> None:
-        """Go from memory to a file."""
+        """Move from memory to a file."""
         with open(path, "wb") as file:
             for block in self._blocks:
                 file.write(np.ascontiguousarray(block).view(np.uint8).data)
         self.path, self._blocks, self._starts = path, [], []
 
-    def _mapped(self) -> np.ndarray:
+    def _mapped(self, path: Path) -> np.ndarray:
         if self._map is None:
             shape = (self._rows, *self.shape)
             if not self._rows or not self.row_bytes:
                 self._map = np.empty(shape, self.dtype)
             else:
-                assert self.path is not None
-                self._map = np.memmap(self.path, self.dtype, "r", 0, shape)
+                self._map = np.memmap(path, self.dtype, "r", 0, shape)
         return self._map
 
     @classmethod
@@ -72,12 +73,14 @@ class Column:
         """A column that a file holds already; it stays what it is if another file takes the name later."""
         column = cls(shape, dtype, path)
         column._rows = rows
-        column._mapped()
+        column._mapped(path)
         return column
 
     def digest(self) -> str:
-        """A checksum of all rows."""
-        rows = np.ascontiguousarray(self.take(np.arange(self._rows)) if self.path is None else self._mapped())
+        """Compute a checksum of all rows."""
+        rows = np.ascontiguousarray(
+            self.take(np.arange(self._rows)) if self.path is None else self._mapped(self.path)
+        )
         return hashlib.blake2b(rows.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()
 
 
@@ -123,19 +126,19 @@ class Table:
         for column, array in zip(self.columns, arrays, strict=True):
             column.append(array)
 
-    def take(self, rows: np.ndarray) -> list[np.ndarray]:
+    def take(self, rows: Rows) -> list[np.ndarray]:
         """The given rows of each column, in the given order."""
         return [column.take(rows) for column in self.columns]
 
     def move_to(self, folder: Path) -> None:
-        """Go from memory to files in a folder."""
+        """Move from memory to files in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for i, column in enumerate(self.columns):
             column.move_to(folder / f"{i}.bin")
         self.folder = folder
 
     def describe(self) -> list[dict[str, Any]]:
-        """What each column holds, with its checksum."""
+        """Describe what each column holds, with its checksum."""
         return [
             {
                 "dtype": c.dtype.name,
@@ -148,20 +151,20 @@ class Table:
 
     @classmethod
     def open(cls, folder: Path, description: Sequence[dict[str, Any]], rows: int) -> Table:
-        """A table that `describe` described.
+        """Open a table that `describe` described.
 
         Raises:
             StorageError: A file is missing, cut short or altered.
         """
         table = cls(folder)
-        for i, said in enumerate(description):
+        for i, described in enumerate(description):
             path = folder / f"{i}.bin"
-            if said["bytes"] == 0:
+            if described["bytes"] == 0:
                 path.touch()
-            if not path.is_file() or path.stat().st_size != said["bytes"]:
+            if not path.is_file() or path.stat().st_size != described["bytes"]:
                 raise StorageError(f"{path} was cut short")
-            column = Column.of_file(path, tuple(said["shape"]), np.dtype(said["dtype"]), rows)
-            if column.digest() != said["blake2b"]:
+            column = Column.of_file(path, tuple(described["shape"]), np.dtype(described["dtype"]), rows)
+            if column.digest() != described["blake2b"]:
                 raise StorageError(f"{path} was altered")
             table.columns.append(column)
         return table

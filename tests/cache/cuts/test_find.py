@@ -13,8 +13,8 @@ from kerasft.cache.cuts.find import find_cut
 from kerasft.cache.cuts.prefix import trace_prefix
 
 
-def cut_of(model, moving=()):
-    return find_cut(_keras.program(model), moving)
+def cut_of(model, nondeterministic=()):
+    return find_cut(_keras.program(model), nondeterministic)
 
 
 def spec_of(model):
@@ -24,10 +24,10 @@ def spec_of(model):
 def parts(model, x, training=False):
     """Outputs by way of the traced prefix and the suffix."""
     program = _keras.program(model)
-    prefix = trace_prefix(lambda moving: [find_cut(program, moving)], spec_of(model), training, set())
-    (value,), (mask,), sides = prefix(keras.tree.map_structure(tf.convert_to_tensor, x))
-    beside = dict(zip(prefix.sides, sides, strict=True))
-    return prefix.cuts[0].suffix(_keras.with_mask(value, mask), beside, training)
+    prefix = trace_prefix(lambda known: [find_cut(program, known)], spec_of(model), training, set())
+    (value,), (mask,), extra_inputs = prefix(keras.tree.map_structure(tf.convert_to_tensor, x))
+    inputs = dict(zip(prefix.extra_inputs, extra_inputs, strict=True))
+    return prefix.cuts[0].suffix(_keras.with_mask(value, mask), inputs, training)
 
 
 def freeze(model, *names):
@@ -106,7 +106,7 @@ def test_recurrent_layers_have_random_generators_that_they_do_not_use():
         x = keras.layers.LSTM(3, trainable=False, recurrent_dropout=rate, name="lstm")(x)
         model = keras.Model(inputs, keras.layers.Dense(2)(x))
         program = _keras.program(model)
-        prefix = trace_prefix(lambda moving, p=program: [find_cut(p, moving)], spec_of(model), True, set())
+        prefix = trace_prefix(lambda known, p=program: [find_cut(p, known)], spec_of(model), True, set())
         assert prefix.cuts[0].name == name
 
 
@@ -117,7 +117,7 @@ def test_shared_layers_and_inputs_beside_the_cut():
     joined = keras.layers.Concatenate()([x, keras.layers.Dense(2)(keras.layers.Rescaling(2.0)(b))])
     model = keras.Model({"a": a, "b": b}, {"out": keras.layers.Dense(2)(joined)})
     cut = cut_of(model)
-    assert cut.name == "sum" and len(cut.sides) == 1
+    assert cut.name == "sum" and len(cut.extra_inputs) == 1
     x = {"a": np.ones((2, 4), "float32"), "b": np.ones((2, 2), "float32")}
     np.testing.assert_array_equal(parts(model, x)["out"], model(x)["out"])
 
@@ -139,7 +139,7 @@ def test_of_two_frozen_branches_the_costlier_one_is_recorded():
     x = keras.layers.Concatenate()([keras.layers.Dense(2)(x), keras.layers.Dense(2)(y)])
     model = keras.Model([a, b], keras.layers.Dense(2)(x))
     cut = cut_of(model)
-    assert cut.name.startswith("flatten") and len(cut.sides) == 1
+    assert cut.name.startswith("flatten") and len(cut.extra_inputs) == 1
     assert {operation.layer.name for operation in cut.after} >= {"table"}
     x = [np.ones((2, 9, 9, 1), "float32"), np.zeros((2, 3), "float32")]
     np.testing.assert_array_equal(parts(model, x), model(x))
@@ -175,14 +175,14 @@ def test_tracing_finds_what_flags_do_not_tell():
     x = keras.layers.Dense(3, trainable=False, name="a")(inputs)
     x = keras.layers.Dense(3, trainable=False, name="b")(Surprise()(x))
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
-    program, moving = _keras.program(model), set()
+    program, nondeterministic = _keras.program(model), set()
 
-    def plan(moving):
-        return [find_cut(program, moving)]
+    def plan(nondeterministic):
+        return [find_cut(program, nondeterministic)]
 
-    assert plan(moving)[0].name == "b"
-    assert trace_prefix(plan, spec_of(model), True, moving).cuts[0].name == "a"
-    assert [program.operations[i].layer.name for i in moving] == ["surprise"]
+    assert plan(nondeterministic)[0].name == "b"
+    assert trace_prefix(plan, spec_of(model), True, nondeterministic).cuts[0].name == "a"
+    assert [program.operations[i].layer.name for i in nondeterministic] == ["surprise"]
     assert trace_prefix(plan, spec_of(model), False, set()).cuts[0].name == "b"
 
 
@@ -240,8 +240,8 @@ def test_a_prefix_serves_tests_as_well_if_training_makes_no_difference(layer, sh
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     program, traced = _keras.program(model), []
 
-    def plan(moving):
-        return [find_cut(program, moving)]
+    def plan(nondeterministic):
+        return [find_cut(program, nondeterministic)]
 
     prefixes = [trace_prefix(plan, spec_of(model), mode, set(), traced) for mode in (True, False)]
     assert (prefixes[0] is prefixes[1]) == shared and len(traces) == (1 if shared else 2)

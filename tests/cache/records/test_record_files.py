@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerasft.cache.records.record_files import Kept, keep, kept
-from kerasft.cache.records.replay_order import order_of
-from kerasft.cache.records.sample_index import Index
+from kerasft.cache.records.record_files import SavedRecord, read_records, write_record
+from kerasft.cache.records.replay_order import infer_order
+from kerasft.cache.records.sample_index import SampleIndex
 from kerasft.cache.records.table import Table
 
 
@@ -29,58 +29,58 @@ def epoch(order, number):
 
 
 def record(fingerprints=(5, 6, 7), order=True, folder=None):
-    index, values, beside = Index(), Table(folder), Table()
+    index, values, others = SampleIndex(), Table(folder), Table()
     count = len(fingerprints)
     index.find(np.array(fingerprints, np.uint64))
     values.append(arrays(count)[:1])
-    beside.append(arrays(count)[1:])
+    others.append(arrays(count)[1:])
     log = batches(list(range(count)))
-    settled = order_of(log * 2, 1, count, 0, 1) if order else None
-    return Kept(index, values, beside, np.arange(count)[::-1], (3, 4), tuple(log), 1, settled)
+    settled = infer_order(log * 2, 1, count, 0, 1) if order else None
+    return SavedRecord(index, values, others, np.arange(count)[::-1], (3, 4), tuple(log), 1, settled)
 
 
 def write(target, *given, **options):
-    return keep(target, record(*given, **options))
+    return write_record(target, record(*given, **options))
 
 
 def test_a_kept_record_is_found_again(tmp_path):
     write(tmp_path)
-    ((path, found),) = kept(tmp_path)
+    ((path, found),) = read_records(tmp_path)
     assert found.index.fingerprints().tolist() == [5, 6, 7]
     assert found.values.take(np.array([2, 0]))[0].tolist() == [[2, -2], [0, 0]]
-    assert found.beside.take(np.array([2, 0]))[0].tolist() == [2, 0]
-    assert found.positions.tolist() == [2, 1, 0] and found.sides == (3, 4) and found.passes == 1
+    assert found.other_columns.take(np.array([2, 0]))[0].tolist() == [2, 0]
+    assert found.positions.tolist() == [2, 1, 0] and found.extra_inputs == (3, 4) and found.epochs == 1
     assert [b.tolist() for b in found.log] == [[0, 1, 2]]
     assert epoch(found.order, 1) == [[0, 1, 2]]
-    assert write(tmp_path) == path and len(list(kept(tmp_path))) == 1
+    assert write(tmp_path) == path and len(list(read_records(tmp_path))) == 1
     write(tmp_path, (5, 6, 8))
-    assert len(list(kept(tmp_path))) == 2
+    assert len(list(read_records(tmp_path))) == 2
     assert not list(tmp_path.glob(".recording*"))
 
 
 def test_an_order_that_is_not_settled(tmp_path):
     write(tmp_path, order=False)
-    ((_, found),) = kept(tmp_path)
+    ((_, found),) = read_records(tmp_path)
     assert found.order is None
 
 
 def test_a_table_on_disk_is_kept_too(tmp_path):
     (tmp_path / "table").mkdir()
-    keep(tmp_path / "kept", record(folder=tmp_path / "table"))
-    ((_, found),) = kept(tmp_path / "kept")
+    write_record(tmp_path / "kept", record(folder=tmp_path / "table"))
+    ((_, found),) = read_records(tmp_path / "kept")
     assert found.values.take(np.array([1]))[0].tolist() == [[1, -1]]
 
 
 def test_two_processes_may_write_the_same_record(tmp_path):
     script = (
         "import sys; sys.path[:0] = [sys.argv[2]]\n"
-        "from pathlib import Path\nfrom test_kept import write\n"
+        "from pathlib import Path\nfrom test_record_files import write\n"
         "for _ in range(30): write(Path(sys.argv[1]))"
     )
-    here = str(Path(__file__).parent.parent.parent)
+    here = str(Path(__file__).parent)
     running = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), here]) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]
-    ((_, found),) = kept(tmp_path)
+    ((_, found),) = read_records(tmp_path)
     assert len(found.index) == 3
     assert [p.name for p in tmp_path.iterdir()] == [found.index.digest()]
 
@@ -103,20 +103,22 @@ def test_a_record_that_is_not_whole_is_passed_over(tmp_path, harm):
         manifest.write_text(manifest.read_text().replace("[[0, 1, 2]]", "[[0, 1, 1]]"))
     else:
         manifest.unlink()
-    assert list(kept(tmp_path)) == []
+    assert list(read_records(tmp_path)) == []
     write(tmp_path)  # and can be written anew
-    assert len(list(kept(tmp_path))) == 1
+    assert len(list(read_records(tmp_path))) == 1
 
 
 def test_a_record_stays_what_it_is_while_another_process_writes_it_anew(tmp_path):
     write(tmp_path)
-    ((_, found),) = kept(tmp_path)
+    ((_, found),) = read_records(tmp_path)
     values = Table()
     values.append([np.full((3, 2), 9, "float32")])
-    keep(tmp_path, dataclasses.replace(record((7, 6, 5)), values=values))  # the same samples, otherwise
+    write_record(
+        tmp_path, dataclasses.replace(record((7, 6, 5)), values=values)
+    )  # the same samples, otherwise
     assert found.values.take(np.array([0, 2]))[0].tolist() == [[0, 0], [2, -2]]
     assert found.index.fingerprints().tolist() == [5, 6, 7]
-    ((_, other),) = kept(tmp_path)
+    ((_, other),) = read_records(tmp_path)
     assert other.index.fingerprints().tolist() == [7, 6, 5]
 
 
@@ -124,7 +126,7 @@ def test_bfloat16_comes_back(tmp_path):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     given, values = record(), Table()
     values.append([np.arange(3).astype(ml_dtypes.bfloat16)])
-    keep(tmp_path, dataclasses.replace(given, values=values))
-    ((_, found),) = kept(tmp_path)
+    write_record(tmp_path, dataclasses.replace(given, values=values))
+    ((_, found),) = read_records(tmp_path)
     (rows,) = found.values.take(np.array([2, 1]))
     assert rows.dtype == ml_dtypes.bfloat16 and rows.tolist() == [2, 1]

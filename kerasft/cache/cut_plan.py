@@ -1,0 +1,121 @@
+"""Where a model is divided while a fit runs: now, at coming depths, and at lower ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+
+from kerasft.cache.cuts import Cut, NoCutError, Prefix, find_cut
+from kerasft.cache.inspection import divisible_program
+from kerasft.cache.other_callbacks import depth_schedule
+from kerasft.freezing import BatchNormPolicy, Flags, freeze_depth, set_depth
+from kerasft.stages import Stages, find_stages
+
+
+@dataclass(frozen=True)
+class CutPlan:
+    """Which cuts are worth recording, and how a search uses what was recorded.
+
+    Attributes:
+        least_share: The least part of the model's work before a cut for which the cut is recorded.
+        stages: The stages that `depths` count.
+        depths: Freeze depths that are recorded in the same pass as the cut in force, in place of those that
+            a schedule reaches; the last ones are left out first if there is no room. None asks the schedule.
+        trusts_data: Whether the data are known to be those of saved records, so that training begins with the
+            record at once.
+        quiet: Whether the user is told elsewhere that the cache is off, so that no warning is needed.
+    """
+
+    least_share: float = 0.0
+    stages: Stages | None = None
+    depths: Sequence[int] | None = None
+    trusts_data: bool = False
+    quiet: bool = False
+
+
+class FitCuts:
+    """Finds the cuts of a model while a fit runs, by the flags as they are.
+
+    Args:
+        plan: Which cuts are worth recording.
+        model: A built model.
+        callbacks: The callbacks of the fit; one of them may know coming depths.
+
+    Attributes:
+        nondeterministic: Indices of the calls that tracing has found not to be deterministic.
+        traced: The prefixes that were traced.
+
+    Raises:
+        NoCutError: The model can't be divided, whatever is frozen.
+    """
+
+    def __init__(
+        self, plan: CutPlan, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> None:
+        self._plan, self._model, self._callbacks = plan, model, callbacks
+        self._program = divisible_program(model)
+        self.nondeterministic: set[int] = set()
+        self.traced: list[Prefix] = []
+
+    def find(self, nondeterministic: Collection[int]) -> list[Cut]:
+        """Find the cut in force, then the cuts of coming depths that can be recorded now.
+
+        Args:
+            nondeterministic: Indices of calls that are known not to be deterministic.
+
+        Raises:
+            NoCutError: There is no cut, or too little work lies before it.
+        """
+        least = self._plan.least_share
+        cut = find_cut(self._program, nondeterministic)
+        if cut.share < least:
+            raise NoCutError(f"What lies before {cut.name!r} is {cut.share:.1%} of the model's work.")
+        cuts = {cut.position: cut}
+        for stages, batch_norm, depth in self._coming_depths():
+            coming = self._cut_at(stages, depth, batch_norm, nondeterministic)
+            if coming is not None and coming.share >= least:
+                cuts.setdefault(coming.position, coming)
+        return list(cuts.values())
+
+    def earlier(self) -> Iterator[Cut]:
+        """Find the cuts at lower depths than the one in force, the last one first."""
+        schedule = depth_schedule(self._callbacks)
+        try:
+            stages = schedule.stages if schedule and schedule.stages else find_stages(self._model)
+        except ValueError:  # it has no stages, though it has a cut
+            return
+        seen = {self.find(self.nondeterministic)[0].position}
+        for depth in range(freeze_depth(stages) - 1, 0, -1):
+            cut = self._cut_at(stages, depth, None, self.nondeterministic)
+            if cut is not None and cut.position not in seen:
+                seen.add(cut.position)
+                yield cut
+
+    def _coming_depths(self) -> list[tuple[Stages, BatchNormPolicy | None, int]]:
+        """List the depths that later epochs reach while all layers below them have stayed frozen."""
+        if self._plan.stages is not None and self._plan.depths is not None:
+            return [(self._plan.stages, None, depth) for depth in self._plan.depths]
+        schedule = depth_schedule(self._callbacks)
+        if schedule is None or schedule.stages is None:
+            return []
+        depths, stages, batch_norm = schedule.coming_depths, schedule.stages, schedule.batch_norm
+        return [(stages, batch_norm, d) for i, d in enumerate(depths) if i and d < min(depths[:i])]
+
+    def _cut_at(
+        self,
+        stages: Stages,
+        depth: int,
+        batch_norm: BatchNormPolicy | None,
+        nondeterministic: Collection[int],
+    ) -> Cut | None:
+        """Find the cut at another depth, if there is one."""
+        flags = Flags(self._model)
+        set_depth(stages, depth, batch_norm)
+        try:
+            return find_cut(self._program, nondeterministic)
+        except NoCutError:
+            return None
+        finally:
+            flags.restore()
