@@ -29,6 +29,7 @@ def test_help_names_every_command_and_loads_no_tensorflow():
         assert name in output
 
 
+@pytest.mark.process
 def test_finetune_from_a_folder(tmp_path):
     import tensorflow as tf
 
@@ -52,6 +53,7 @@ def test_finetune_from_a_folder(tmp_path):
     assert status == 1 and "--overwrite" in output
 
 
+@pytest.mark.training
 def test_search_prints_the_best_trials(tmp_path):
     inputs = x = keras.Input((None, None, 3))
     for i in range(2):
