@@ -17,7 +17,7 @@ import pytest
 
 STARTERS = {
     "subprocess", "forked", "ray", "search_on_ray",
-    "converter", "ladder", "to_tflite",  # TFLite's converter, in a process of its own
+    "Draft", "Variants", "converter", "ladder", "to_tflite",  # TFLite's converter in a process of its own
     "TFLiteConverter",  # and in this one, where it takes as long
 }  # fmt: skip
 TRAINERS = {"fit", "search", "train_on_batch", "evaluate"}
