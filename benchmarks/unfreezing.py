@@ -4,7 +4,7 @@
 
 First: updates of a weight that is thawed at step 5,000 under Adam, divided by those of a fresh optimizer,
 for a constant gradient. Then: the first step of each phase of a gradual schedule on MobileNetV2, which
-traces the training step anew, against the first step of plain Keras compiled anew at the same depth.
+traces the training step again, against the first step of plain Keras compiled again at the same depth.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def phase_change(size: int, batch: int, rounds: int) -> None:
-    """Print what the first step of a phase costs, here and in plain Keras compiled anew."""
+    """Print what the first step of a phase costs, here and in plain Keras compiled again."""
     images = np.random.default_rng(0).uniform(-1, 1, (4 * batch, size, size, 3)).astype("float32")
     labels = np.zeros(len(images), "int32")
     stages = kerasft.find_stages(build(size))
@@ -108,7 +108,7 @@ def phase_change(size: int, batch: int, rounds: int) -> None:
         print(f"plain {[round(s, 2) for s in plain.first]} s")
     medians = [statistics.median(column) for column in zip(*ratios, strict=True)]
     print(f"traces: {traces / rounds:.0f} in {len(depths)} phases")
-    print(f"first step of a phase, kerasft / plain Keras compiled anew: {[round(m, 3) for m in medians]}")
+    print(f"first step of a phase, kerasft / plain Keras compiled again: {[round(m, 3) for m in medians]}")
 
 
 def main() -> None:

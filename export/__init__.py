@@ -9,40 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .browser import to_web
-    from .contract import ExportError, Parity, Quality, Report, Speed, TensorInfo
-    from .delegates import Readiness, Refusal, readiness
-    from .metadata import ScoreCalibration, add_metadata
-    from .pack import to_pack
-    from .precision import IO, PRECISIONS
-    from .precision_ladder import Ladder, ladder
+    from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
+    from .conversion import IO, PRECISIONS
+    from .errors import ExportError
+    from .ladder_choice import Ladder
+    from .parity import Parity
+    from .precision_ladder import ladder
+    from .report import Quality, Report, Speed, TensorInfo
     from .saved_model import to_saved_model
     from .tflite import to_tflite
-    from .verify import PackError, Verification, verify_pack
+    from .tflite_file import Readiness, Refusal, readiness
 
 _HOMES = {
-    "ExportError": "contract",
-    "IO": "precision",
-    "Ladder": "precision_ladder",
-    "PRECISIONS": "precision",
-    "PackError": "verify",
-    "Parity": "contract",
-    "Quality": "contract",
-    "Readiness": "delegates",
-    "Refusal": "delegates",
-    "Report": "contract",
-    "ScoreCalibration": "metadata",
-    "Speed": "contract",
-    "TensorInfo": "contract",
-    "Verification": "verify",
-    "add_metadata": "metadata",
+    "ExportError": "errors",
+    "IO": "conversion",
+    "Ladder": "ladder_choice",
+    "PRECISIONS": "conversion",
+    "PackError": "clients",
+    "Parity": "parity",
+    "Quality": "report",
+    "Readiness": "tflite_file",
+    "Refusal": "tflite_file",
+    "Report": "report",
+    "ScoreCalibration": "clients",
+    "Speed": "report",
+    "TensorInfo": "report",
+    "Verification": "clients",
+    "add_metadata": "clients",
     "ladder": "precision_ladder",
-    "readiness": "delegates",
-    "to_pack": "pack",
+    "readiness": "tflite_file",
+    "to_pack": "clients",
     "to_saved_model": "saved_model",
     "to_tflite": "tflite",
-    "to_web": "browser",
-    "verify_pack": "verify",
+    "to_web": "clients",
+    "verify_pack": "clients",
 }
 
 __all__ = [

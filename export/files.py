@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
+# Names that this process writes at the moment, so that its threads do not clear up after each other.
+_in_use: set[str] = set()
+_numbers = itertools.count()
+
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, overwrite: bool, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name when the block ends without an error.
 
     A process that is killed inside the block leaves the old file, and a partial one named
-    `.NAME.PID.partial` which the next call clears away. A folder can't be replaced in one step: killed
-    between two renames, the old one is left as `.NAME.PID.old`, and the next call gives it its name again.
+    `.NAME.HOST-PID-N.partial`, with the suffixes of `path` after it, which the next call on that host clears
+    away. A folder can't be replaced in one step: killed between two renames, the old one is left under such a
+    name with `old` in it, and the next call gives it its name again.
 
     Args:
         path: The file or folder to be made.
         overwrite: Whether an existing one may be replaced; it stays until the new one is whole.
+        durable: Whether it has to survive a power cut: its contents reach the disk before it gets its name,
+            and its name before the block is left.
 
     Yields:
         A path that does not exist yet, in the same folder.
@@ -34,10 +45,14 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
     """
     target = Path(path)
     check_target(target, overwrite=overwrite)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    owner = f".{target.name}.{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+    partial, old = (target.with_name(f"{owner}.{kind}{_suffixes(target)}") for kind in ("partial", "old"))
+    _in_use.update((partial.name, old.name))
     try:
         yield partial
+        _check_kind(partial, target)
+        if durable:
+            _sync(partial)
         if target.is_dir():  # a folder can't be replaced in one step
             target.replace(old)
             try:
@@ -48,13 +63,30 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path
             _remove(old)
         else:
             partial.replace(target)
+        if durable:
+            _sync_entry(target.parent)
     except OSError as error:
-        said = _advice(error, target)
-        if said is None:
+        advice = _advice(error, target)
+        if advice is None:
             raise
-        raise OSError(error.errno, said, str(target)) from error
+        raise OSError(error.errno, advice, str(target)) from error
     finally:
         _remove(partial)
+        _in_use.difference_update((partial.name, old.name))
+
+
+def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:
+    """Write a text file in UTF-8 as `replacing` does, in place of an older one."""
+    with replacing(path, overwrite=True, durable=durable) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _check_kind(partial: Path, target: Path) -> None:
+    """Raise unless a file replaces a file, and a folder a folder, which may hold files of the user's."""
+    if target.is_dir() and not partial.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "It is a folder, and a file was to be written", str(target))
+    if target.exists() and partial.is_dir() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "It is a file, and a folder was to be written", str(target))
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -67,32 +99,52 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def _clear(target: Path) -> None:
-    """Remove what processes that no longer run left of `target`; an old folder gets its name back."""
-    ours = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(partial|old)")
-    left = [(p, match) for p in target.parent.iterdir() if (match := ours.fullmatch(p.name))]
-    for path, match in left:
-        if _runs(int(match[1])):
+    """Remove what processes of this host that no longer run left of `target`.
+
+    An old folder gets its name back. Names without a host are those of earlier versions.
+    """
+    name, suffixes = re.escape(target.name), re.escape(_suffixes(target))
+    host = re.escape(socket.gethostname())
+    ours = re.compile(rf"\.{name}\.(?:{host}-(\d+)-\d+\.(partial|old){suffixes}|(\d+)\.(partial|old))")
+    for path in list(target.parent.iterdir()):
+        match = ours.fullmatch(path.name)
+        if match is None or path.name in _in_use or _runs_elsewhere(int(match[1] or match[3])):
             continue
         with contextlib.suppress(OSError):  # another process may be clearing up as well
-            if match[2] == "old" and not target.exists():
+            if "old" in (match[2], match[4]) and not target.exists():
                 path.replace(target)
             else:
                 _remove(path)
 
 
-def _runs(pid: int) -> bool:
-    """Whether another process has this number; this one leaves nothing that it still needs."""
-    if pid == os.getpid():
-        return False
-    if os.name == "nt":  # os.kill would end it
-        return True
+def _suffixes(target: Path) -> str:
+    return "".join(target.suffixes)
+
+
+def _runs_elsewhere(pid: int) -> bool:
+    """Whether another process of this host has this number."""
+    return pid != os.getpid() and pid < 2**31 and psutil.pid_exists(pid)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder with all that is in it, to the disk."""
+    for inner in (*path.rglob("*"), path):
+        if inner.is_file():
+            with inner.open("rb+") as file:
+                os.fsync(file)
+        else:
+            _sync_entry(inner)
+
+
+def _sync_entry(folder: Path) -> None:
+    """Bring a folder's list of names to the disk, where the platform can."""
+    if os.name == "nt":
+        return
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _advice(error: OSError, target: Path) -> str | None:
@@ -104,7 +156,7 @@ def _advice(error: OSError, target: Path) -> str | None:
     if isinstance(error, PermissionError) and target.name in str(error.filename or target):
         return (
             f"{target} can't be written ({error.strerror}). Nothing was changed: close what has it open, "
-            "see to it that you may write into its folder, or choose another path"
+            "check that you may write into its folder, or choose another path"
         )
     return None
 

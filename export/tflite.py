@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy.typing as npt
 
-from .census import census, read_operations
-from .client import client_normalization
-from .contract import Parity, Quality, Report, Speed, compare, require
-from .convert import converter, saved
+from .clients import ScoreCalibration
+from .conversion import IO, PRECISIONS, converter_process
+from .draft import Draft, check_drop, finisher, variants_of
 from .files import check_target, replacing
-from .metadata import ScoreCalibration, add_metadata
-from .precision import IO, PRECISIONS, QUANTIZER, Variants
-from .runtime import LiteRTModel
-from .subject import Subject
-
-# For floats the largest difference by the largest value; for integers, by root mean squares.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "dynamic": 0.3, "weight_only": 0.2, "int8": 0.4}
+from .model import Subject
+from .report import Report
 
 
 def to_tflite(
@@ -38,7 +29,7 @@ def to_tflite(
     max_drop: float | None = None,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
-    normalization: tuple[Any, Any] | None = None,
+    normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     metadata: bool = False,
     score_calibration: ScoreCalibration | None = None,
     batch: int | None = 1,
@@ -105,14 +96,13 @@ def to_tflite(
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
     check_target(target, overwrite=overwrite)
-    converter()  # it begins while the model is looked at
+    converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data,
     )  # fmt: skip
     finish = finisher(subject, metadata, score_calibration)
-    with saved(subject.model, batch) as folder:
-        variants = Variants(folder, subject.calibration, subject.samples[0], strict=strict)
+    with variants_of(subject, strict=strict) as variants:
         content, maker = variants.make(precision, io)
     with replacing(target, overwrite=overwrite) as partial:
         draft = Draft.checked(finish(content), precision, io, maker, subject, partial, tolerance)
@@ -136,102 +126,4 @@ def check_choice(precision: str, io: str, representative_data: Any) -> None:
         raise ValueError(
             "int8 needs representative_data: about a hundred training samples of all classes, as the model "
             'takes them, on which the ranges of activations are measured. precision="weight_only" needs none.'
-        )
-
-
-def check_drop(quality: Quality | None, max_drop: float) -> None:
-    """Raise unless a file's accuracy is close enough to the model's."""
-    if quality is None:
-        raise ValueError("max_drop needs a classifier with one output, and a holdout with integer labels.")
-    low, high = (100 * bound for bound in quality.interval)
-    require(
-        quality.drop, max_drop, f"the loss of accuracy on {quality.samples:,} samples",
-        f"Its 95 % confidence interval is {low:.1f} to {high:.1f} points. Try precision=\"weight_only\", or "
-        "more representative data; networks with SiLU or squeeze-and-excitation lose most in int8.",
-    )  # fmt: skip
-
-
-def finisher(subject: Subject, metadata: bool, score_calibration: ScoreCalibration | None) -> Any:
-    """A function that adds metadata to a file's bytes, or nothing."""
-    if not metadata:
-        if score_calibration is not None:
-            raise ValueError("score_calibration is part of the metadata: pass metadata=True as well.")
-        return lambda content: content
-    if subject.labels is None:
-        raise ValueError("metadata=True needs labels: MediaPipe names the classes by them.")
-    mean, std = client_normalization(
-        input_range=subject.input_range,
-        normalization=subject.normalization,
-        in_graph=subject.preprocessing.startswith("in the graph"),
-    )
-    return lambda content: add_metadata(
-        content, labels=subject.labels, mean=mean, std=std, score_calibration=score_calibration
-    )
-
-
-@dataclass
-class Draft:
-    """A file beside its final name that has kept its contract."""
-
-    precision: str
-    io: str
-    made_by: str
-    content: bytes
-    artifact: LiteRTModel
-    parity: Parity
-    speed: Speed
-
-    @classmethod
-    def checked(
-        cls, content: bytes, precision: str, io: str, maker: str, subject: Subject, path: Path,
-        tolerance: float | None,
-    ) -> Draft:  # fmt: skip
-        """Write a file, load it in LiteRT, and hold it against the model.
-
-        Raises:
-            ExportError: It does not load, or differs by more than is allowed.
-        """
-        path.write_bytes(content)
-        artifact = LiteRTModel(str(path))
-        parity = compare(artifact, subject.samples, subject.expected)
-        limit = TOLERANCES[precision] if tolerance is None else tolerance
-        for found in (parity, *(compare(artifact, [x], [y]) for x, y in subject.larger())):
-            if precision in ("float32", "float16"):
-                what = f"the largest difference of an output ({found.max_abs:.3g}) by its largest value"
-                require(found.max_relative, limit, what, "Please report this, with the model.")
-            else:
-                what = "the root mean square of the difference by that of the output"
-                require(found.rms_relative, limit, what, 'Try precision="weight_only" or "float16".')
-        sample = subject.samples[0]
-        ms = {str(n): LiteRTModel(str(path), n).latency_ms(sample) for n in (1, 2)}
-        return cls(precision, io, maker, content, artifact, parity, Speed(ms, *artifact.partitions))
-
-    def report(self, path: Path, subject: Subject, quality: Quality | None, metadata: bool) -> Report:
-        """What was written and measured."""
-        operations = read_operations(self.content)
-        tensors = {t.name: t.dtype for o in operations for t in o.inputs + o.outputs}
-        kinds = list(tensors.values())
-        names = ["keras", "tensorflow", "ai-edge-litert"]
-        names += [QUANTIZER] if self.made_by == QUANTIZER else []
-        known = {"keras": keras.__version__, "tensorflow": tf.__version__}
-        return Report(
-            path=str(path),
-            precision=self.precision,
-            io=self.io,
-            made_by=self.made_by,
-            size_bytes=len(self.content),
-            sha256=hashlib.sha256(self.content).hexdigest(),
-            inputs=self.artifact.inputs,
-            outputs=self.artifact.outputs,
-            operations=census(operations),
-            dtypes={kind: kinds.count(kind) for kind in sorted(set(kinds))},
-            labels=subject.labels,
-            input_range=subject.input_range,
-            normalization=subject.normalization,
-            preprocessing=subject.preprocessing,
-            metadata=metadata,
-            parity=self.parity,
-            quality=quality,
-            speed=self.speed,
-            versions={n.replace("-", "_"): known.get(n) or importlib.metadata.version(n) for n in names},
         )

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 
 from kerasft import _keras
+from kerasft.files import replacing
+from kerasft.identity import as_stored, require_same
 from kerasft.typing import Logs
 
 logger = logging.getLogger(__name__)
@@ -26,17 +28,17 @@ class BackupAndRestore(keras.callbacks.Callback):
     optimizer is refused. The data of the epochs that are over are read again, without training, so that a
     seeded shuffle goes on in the same order.
 
-    Put it behind `GradualUnfreezing`. The program that is started again must build the same model and the
+    Put it after `GradualUnfreezing`. The program that is started again must build the same model and the
     same data with the same seeds (`keras.utils.set_random_seed`).
 
     Args:
         backup_dir: Folder for the backups: the last two are kept.
-        delete_checkpoint: Whether to delete them when `fit` has come to its end.
+        delete_checkpoint: Whether to delete them when `fit` ends.
         replay_data: Whether to read the data of past epochs again. Without it, resuming takes no time, and
             the order of shuffled data differs from that of the run that was not killed.
 
     Raises:
-        ValueError: `backup_dir` is empty. When `fit` begins: the backup is that of another model or
+        ValueError: `backup_dir` is empty. When `fit` begins: the backup is of another model or
             optimizer, or none of the backups is whole.
 
     Example:
@@ -71,7 +73,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             return
         if manifests:
             raise ValueError(
-                f"None of the {len(manifests)} backups in {self.backup_dir} is whole. To begin anew, delete "
+                f"None of the {len(manifests)} backups in {self.backup_dir} is whole. To begin again, delete "
                 "that folder or name another one."
             )
 
@@ -83,24 +85,18 @@ class BackupAndRestore(keras.callbacks.Callback):
         """Save."""
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{epoch + 1:05d}"
-        weights = self.backup_dir / f"{name}.weights.h5"
-        partial = self.backup_dir / f".{name}.{os.getpid()}.weights.h5"
-        self.model.save_weights(partial)
-        content = {
-            "epoch": epoch + 1,
-            "bytes": partial.stat().st_size,
-            "sha256": _sha256(partial),
-            "identity": self._identity(),
-            "random": _keras.random_state(self.model),
-        }
-        _flush(partial)
-        partial.replace(weights)
+        with replacing(self.backup_dir / f"{name}.weights.h5", overwrite=True, durable=True) as partial:
+            self.model.save_weights(partial)
+            content = {
+                "epoch": epoch + 1,
+                "bytes": partial.stat().st_size,
+                "sha256": _sha256(partial),
+                "identity": self._identity(),
+                "random": _keras.random_state(self.model),
+            }
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk
-        manifest = self.backup_dir / f"{name}.json"
-        partial = manifest.with_name(f".{name}.{os.getpid()}.json")
-        partial.write_text(json.dumps(content, indent=1, default=str))
-        _flush(partial)
-        partial.replace(manifest)
+        with replacing(self.backup_dir / f"{name}.json", overwrite=True, durable=True) as partial:
+            partial.write_text(json.dumps(content, indent=1, default=str))
         kept = {path.stem for path in sorted(self.backup_dir.glob("epoch-*.json"))[-2:]}
         self._delete(keep=kept)
 
@@ -135,28 +131,24 @@ class BackupAndRestore(keras.callbacks.Callback):
         }
 
     def _check_identity(self, then: dict[str, Any]) -> None:
-        now = json.loads(json.dumps(self._identity(), default=str))
+        now = as_stored(self._identity())
+        begun = f"The backup in {self.backup_dir} was written"
         if now["model"] != then["model"]:
             different = [str(a[0]) for a in then["model"] if a not in now["model"]][:3]
             different += [str(a[0]) for a in now["model"] if a not in then["model"]][:3]
             raise ValueError(
-                f"The backup in {self.backup_dir} is that of another model: the weights {different} are in "
-                "one alone, or differ in shape. Use the model that was saved, or another folder."
+                f"{begun} with another model: the weights {different} are in one alone, or differ in shape. "
+                "Use the model that was saved, or another folder."
             )
-        names = now["optimizer"].keys() | then["optimizer"].keys()
-        other = sorted(n for n in names if now["optimizer"].get(n) != then["optimizer"].get(n))
-        if "class" in other:
-            other = ["class"]
-        if other:
-            had, has = ({n: said["optimizer"].get(n) for n in other} for said in (then, now))
-            raise ValueError(
-                f"The backup in {self.backup_dir} was trained by another optimizer: it had {had}, and the "
-                f"model is compiled with {has}. Use the optimizer that was saved, or another folder."
-            )
+        had, has = then["optimizer"], now["optimizer"]
+        if had["class"] != has["class"]:  # whose settings have other names
+            had, has = {"class": had["class"]}, {"class": has["class"]}
+        had, has = ({"optimizer": {n: v for n, v in o.items() if v is not None}} for o in (had, has))
+        require_same(had, has, begun, "Use the optimizer that was saved, or another folder.")
 
 
 def _whole(manifest: Path) -> dict[str, Any] | None:
-    """What a manifest says, if its weights are as it says they are."""
+    """The content of a manifest; None unless its weights are as it says they are."""
     weights = manifest.with_name(f"{manifest.stem}.weights.h5")
     try:
         content = json.loads(manifest.read_text())
@@ -169,8 +161,3 @@ def _whole(manifest: Path) -> dict[str, Any] | None:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import filelock
 
+from kerasft.export import files
 from kerasft.export.files import replacing
 
 __all__ = ["lock", "replacing", "write_text"]
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:
     """Write a text file beside its name and rename it; folders that are missing are made.
 
     Args:
         path: The file; one that exists is replaced.
         text: Its content, stored as UTF-8.
+        durable: Whether it has to survive a power cut.
 
     Raises:
         OSError: It can't be written; then the old file is untouched, and no part of the new one stays.
@@ -33,8 +35,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target, overwrite=True) as partial:
-        partial.write_text(text, encoding="utf-8")
+    files.write_text(target, text, durable=durable)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ def _difference(then: Any, now: Any) -> str:
     """What differs between two values, as short as can be."""
     if not (isinstance(then, dict) and isinstance(now, dict)):
         return f"it was {_short(then)} and is {_short(now)}"
+    then, now = _members(then), _members(now)
     parts = []
     for name in {**then, **now}:
         if name not in now:
@@ -64,6 +65,17 @@ def _difference(then: Any, now: Any) -> str:
         elif then[name] != now[name]:
             parts.append(f"{name} was {_short(then[name])} and is {_short(now[name])}")
     return "; ".join(parts)
+
+
+def _members(value: Any, path: str = "") -> dict[str, Any]:
+    """The values inside nested dicts and lists of dicts, by the path to each."""
+    if isinstance(value, dict) and value:
+        inner = {f"{path}.{name}" if path else str(name): part for name, part in value.items()}
+    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        inner = {f"{path}[{index}]": part for index, part in enumerate(value)}
+    else:
+        return {path: value}
+    return {name: v for start, part in inner.items() for name, v in _members(part, start).items()}
 
 
 def _short(value: Any) -> str:

@@ -221,8 +221,8 @@ def other_model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"make": other_optimizer}, "had {'class': 'AdamW'}.*with {'class': 'SGD'}"),
-        ({"make": other_settings}, r"had {.*'weight_decay': 0\.01}.*with {.*'weight_decay': 0\.5}"),
+        ({"make": other_optimizer}, r'another optimizer: class was "AdamW" and is "SGD"\. Use'),
+        ({"make": other_settings}, r"another optimizer: .*weight_decay was 0\.01 and is 0\.5"),
         ({"make": other_model}, "another model.*low_dense/kernel"),
         ({"schedule": UnfreezingSchedule([Phase("top", 2), Phase(0)])}, "another schedule.*val_accuracy"),
     ],

@@ -28,3 +28,14 @@ def test_a_long_value_is_cut():
     with pytest.raises(ValueError) as caught:
         require_same({"list": list(range(500))}, {"list": []}, "It was begun", "")
     assert len(str(caught.value)) < 200 and "..." in str(caught.value)
+
+
+def test_parts_of_a_list_of_objects_are_compared_one_by_one():
+    then = {"schedule": {"phases": [{"depth": 2, "epochs": 1}, {"depth": 0}]}}
+    now = {"schedule": {"phases": [{"depth": 2, "epochs": 4}]}}
+    with pytest.raises(ValueError) as caught:
+        require_same(then, now, "It was begun", "Stop.")
+    assert str(caught.value) == (
+        "It was begun with another schedule: phases[0].epochs was 1 and is 4; "
+        "phases[1].depth is gone (it was 0). Stop."
+    )

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from kerasft.tables import columns_of_text, plain_text
+from kerasft.tables import plain_table, plain_text
 
 
 def test_a_table_has_no_colors_and_no_blanks_at_the_end_of_lines():
@@ -14,5 +14,5 @@ def test_a_table_has_no_colors_and_no_blanks_at_the_end_of_lines():
 
 
 def test_columns_are_aligned_and_markup_is_text():
-    text = columns_of_text(["phase", "from"], [["0", "[head]"], ["10", ""]])
+    text = plain_table(["phase", "from"], [["0", "[head]"], ["10", ""]])
     assert text == "phase  from\n0      [head]\n10"

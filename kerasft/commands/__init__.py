@@ -3,4 +3,6 @@
 Commands import TensorFlow only inside their functions, so that `kerasft --help` is quick.
 """
 
-__all__ = []
+from kerasft.commands.main import app
+
+__all__ = ["app"]

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 from rich.progress import Progress
 
+from kerasft.commands.settings import TrainingSettings
 from kerasft.data import ImageData
+from kerasft.hub import load_backbone
+
+
+def load_classifier(settings: TrainingSettings, classes: int) -> keras.Model:
+    """A classifier over the backbone of a run, not compiled."""
+    size = settings.image_size
+    backbone = load_backbone(
+        settings.handle,
+        input_shape=(size, size, 3),
+        batch_norm=settings.batch_norm,
+        trust=settings.trust,
+    )
+    return build_classifier(backbone, classes, size, settings.input_range)
 
 
 def build_classifier(
@@ -28,28 +43,31 @@ def build_classifier(
 
 
 def train_head_alone(model: keras.Model, data: ImageData, epochs: int, display: Progress) -> float:
-    """Test accuracy of the frozen backbone with a head trained as long: what fine-tuning has to beat.
+    """Return the test accuracy of the frozen backbone with a head trained as long, the one to beat.
 
     The backbone runs once over the images; the head then trains on its features.
     """
     features = keras.Model(model.input, model.get_layer("dropout").input)
-    rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     task = display.add_task("features of the frozen backbone", total=None)
-    for name, part in (("train", data.train), ("test", data.test)):
-        pairs = []
-        for images, labels in part:
-            pairs.append((features.predict_on_batch(images), labels.numpy()))
+
+    def rows(part: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        found, labels = [], []
+        for images, label in part:
+            found.append(features.predict_on_batch(images))
+            labels.append(label.numpy())
             display.advance(task)
-        rows[name] = tuple(np.concatenate(column) for column in zip(*pairs, strict=True))  # type: ignore
+        return np.concatenate(found), np.concatenate(labels)
+
+    train, test = rows(data.train), rows(data.test)
     display.remove_task(task)
     scores = model.get_layer("scores")
     head = keras.Sequential(
         [
-            keras.Input(rows["train"][0].shape[1:]),
+            keras.Input(train[0].shape[1:]),
             keras.layers.Dropout(0.2),
             keras.layers.Dense(scores.units, activation="softmax"),
         ]
     )
     head.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    head.fit(*rows["train"], batch_size=32, epochs=epochs, verbose=0)
-    return float(head.evaluate(*rows["test"], verbose=0, return_dict=True)["accuracy"])
+    head.fit(*train, batch_size=32, epochs=epochs, verbose=0)
+    return float(head.evaluate(*test, verbose=0, return_dict=True)["accuracy"])

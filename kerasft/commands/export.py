@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kerasft.commands import options
 from kerasft.commands.terminal import (
-    Overwrite,
-    Seed,
-    Trust,
     errors,
     load_images,
     load_libraries,
     load_model,
-    numbers,
+    pair,
     say,
 )
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from kerasft.export import Report
 
 ALL = "all"
 
@@ -40,8 +45,8 @@ def export(
             "on the test images."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Use that many images only.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")] = None,
+    limit: options.Limit = None,
+    data_dir: options.DataDir = None,
     max_drop: Annotated[
         float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
     ] = None,
@@ -60,59 +65,90 @@ def export(
         Path | None, typer.Option(help="Also a .zip with golden inputs, for `kerasft verify` elsewhere.")
     ] = None,
     web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
-    overwrite: Overwrite = False,
-    seed: Seed = 0,
+    overwrite: options.Overwrite = False,
+    seed: options.Seed = 0,
 ) -> None:
     """Export a Keras model to .tflite files that were verified in LiteRT, or to a SavedModel."""
     with errors():
-        if not model.is_file():
-            raise FileNotFoundError(f"There is no file {model}.")
-        is_file = out.suffix == ".tflite"
-        if precision == ALL and is_file:
-            raise ValueError(f"--precision all writes several files: --out is a folder, not {out}.")
-        if not is_file and precision not in (None, ALL):
-            raise ValueError(
-                f"--precision {precision} goes with an --out that ends in .tflite; received {out}."
-            )
-        if precision != ALL and (max_bytes is not None or max_ms is not None):
-            raise ValueError("--max-bytes and --max-ms choose among the files of --precision all.")
-        if (pack or web) and not is_file:
-            raise ValueError("--pack and --web go with an --out that ends in .tflite.")
+        _check_choice(model, out, precision, max_bytes, max_ms, pack or web)
         load_libraries()
-        from kerasft import export as exporting
+        from kerasft.export import to_saved_model, to_tflite
 
         loaded = load_model(model)
-        if precision is None and not is_file:
-            path = exporting.to_saved_model(loaded, out, overwrite=overwrite)
+        if precision is None and out.suffix != ".tflite":
+            path = to_saved_model(loaded, out, overwrite=overwrite)
             say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
             return
-        options: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
-        if input_range is not None:
-            options["input_range"] = tuple(numbers(input_range, float, "--input-range", 2))
+        choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
         if data is not None:
             images = load_images(data, _side(loaded), 32, seed, limit, False, data_dir)
-            options = {"input_range": (0.0, 255.0), "labels": list(images.class_names), **options}
-            options |= {"holdout": images.test, "representative_data": images.train}
+            choice |= {"input_range": (0.0, 255.0), "labels": list(images.class_names)}
+            choice |= {"holdout": images.test, "representative_data": images.train}
+        if input_range is not None:
+            choice["input_range"] = pair(input_range, "--input-range")
         if labels is not None:
-            options["labels"] = labels.read_text().splitlines()
+            choice["labels"] = labels.read_text().splitlines()
+        if max_drop is not None:
+            choice["max_drop"] = max_drop
         if precision == ALL:
-            limits = {"max_drop": max_drop, "max_bytes": max_bytes, "max_ms": max_ms}
-            options |= {name: value for name, value in limits.items() if value is not None}
-            found = exporting.ladder(loaded, out, **options)
-            say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
-            if found.choice is None:
-                raise typer.Exit(1)
+            _export_all(loaded, out, max_bytes, max_ms, choice)
             return
-        report = exporting.to_tflite(
-            loaded, out, precision=precision or "float32", io=io, max_drop=max_drop, **options
-        )
+        report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
         say(report.to_json())
-        if pack is not None:
-            golden = _golden(options.get("holdout"), report)
-            say(str(exporting.to_pack(report, pack, golden=golden, overwrite=overwrite)))
-        if web is not None:
-            folder = exporting.to_web(report, web, overwrite=overwrite)
-            say(f"{folder}: a page; python -m http.server --directory {folder} shows it on port 8000")
+        _add_clients(report, choice.get("holdout"), pack, web, overwrite)
+
+
+def _check_choice(
+    model: Path,
+    out: Path,
+    precision: str | None,
+    max_bytes: int | None,
+    max_ms: float | None,
+    client: Path | None,
+) -> None:
+    """Raise if options contradict each other; `client` is the file or folder of a client, if any."""
+    is_file = out.suffix == ".tflite"
+    if not model.is_file():
+        raise FileNotFoundError(f"There is no file {model}.")
+    if precision == ALL and is_file:
+        raise ValueError(f"--precision all writes several files: --out is a folder, not {out}.")
+    if not is_file and precision not in (None, ALL):
+        raise ValueError(f"--precision {precision} goes with an --out that ends in .tflite; received {out}.")
+    if precision != ALL and (max_bytes is not None or max_ms is not None):
+        raise ValueError("--max-bytes and --max-ms choose among the files of --precision all.")
+    if client is not None and not is_file:
+        raise ValueError("--pack and --web go with an --out that ends in .tflite.")
+
+
+def _export_all(
+    model: keras.Model, out: Path, max_bytes: int | None, max_ms: float | None, choice: dict[str, Any]
+) -> None:
+    """Export all precisions to a folder, and say which is the choice."""
+    from kerasft.export import ladder
+
+    limits = {"max_bytes": max_bytes, "max_ms": max_ms}
+    given = {name: value for name, value in limits.items() if value is not None}
+    found = ladder(model, out, **choice, **given)
+    say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    if found.choice is None:
+        raise typer.Exit(1)
+
+
+def _add_clients(
+    report: Report,
+    holdout: tf.data.Dataset | None,
+    pack: Path | None,
+    web: Path | None,
+    overwrite: bool,
+) -> None:
+    """Write a golden pack and a web page for an exported file, as far as they are asked for."""
+    from kerasft.export import to_pack, to_web
+
+    if pack is not None:
+        say(str(to_pack(report, pack, golden=_golden(holdout, report), overwrite=overwrite)))
+    if web is not None:
+        folder = to_web(report, web, overwrite=overwrite)
+        say(f"{folder}: a page; python -m http.server --directory {folder} shows it on port 8000")
 
 
 def verify(
@@ -131,7 +167,7 @@ def verify(
 def inspect(
     source: Annotated[str, typer.Argument(help="A backbone's handle or folder, a .keras or a .tflite file.")],
     at: Annotated[list[str] | None, typer.Option(help="A layer that begins a stage; repeatable.")] = None,
-    trust: Trust = False,
+    trust: options.Trust = False,
 ) -> None:
     """Show the stages of a backbone or a Keras model, or what accelerators refuse of a .tflite file."""
     with errors():
@@ -153,7 +189,7 @@ def inspect(
         Console().print(find_stages(model, at=at))
 
 
-def _side(model: Any) -> int:
+def _side(model: keras.Model) -> int:
     """The side of the images that a model takes."""
     shape = tuple(model.inputs[0].shape)
     if len(model.inputs) != 1 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or not shape[1]:
@@ -165,7 +201,7 @@ def _side(model: Any) -> int:
     return int(shape[1])
 
 
-def _golden(holdout: Any, report: Any) -> Any:
+def _golden(holdout: tf.data.Dataset | None, report: Report) -> np.ndarray | dict[str, np.ndarray]:
     """Golden inputs of a pack: the first images to test, or random numbers in the model's range."""
     import numpy as np
 

@@ -12,15 +12,11 @@ from rich.live import Live
 from rich.text import Text
 
 from kerasft.commands.settings import SearchSettings
-from kerasft.search import (
-    FreezeDepthSearch,
-    TrialRecord,
-    table,
-)
+from kerasft.search import FreezeDepthSearch, TrialRecord, table
 from kerasft.typing import Logs
 
 
-class _LiveTable:
+class LiveTable:
     """The trials so far, the best first, and what the running one does."""
 
     def __init__(
@@ -35,7 +31,7 @@ class _LiveTable:
         self.progress = _Progress(self._show_progress)
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> _LiveTable:
+    def __enter__(self) -> LiveTable:
         self.records = self.search.results(self.tuner)
         self.search.on_trial_end = self._show_trial
         self._live.start()
@@ -65,7 +61,7 @@ class _LiveTable:
 
 
 class _Progress(keras.callbacks.Callback):
-    """Says which epoch begins; all of keras-tuner's copies are the same."""
+    """Shows which epoch begins; all of keras-tuner's copies are the same."""
 
     display_only = True
 

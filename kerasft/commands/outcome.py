@@ -1,4 +1,4 @@
-"""What the commands that train have made."""
+"""The outcome of fine-tuning and of a search: as data, as JSON, and on the terminal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import typer
+from rich.console import Console
+from rich.table import Table
+
 from kerasft.cache import CacheReport
-from kerasft.search import (
-    TrialRecord,
-    ranked,
-)
+from kerasft.export import Report
+from kerasft.search import TrialRecord, ranked, table
 from kerasft.stages import Stages
 from kerasft.unfreezing import UnfreezingSchedule
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job made.
+    """The outcome of fine-tuning.
 
     Attributes:
         phases: For each phase: depth, epochs, trained parameters, last validation accuracy.
@@ -32,13 +34,13 @@ class Outcome:
         seconds: Whole time, from the loaded data to the verified files.
         out: The folder.
         files: Names of the files in it.
-        cache: What was recorded; None if nothing was to be.
+        cache: Report of the cache; None if the cache was off.
     """
 
     phases: list[dict[str, Any]]
     head_accuracy: float
     accuracy: float
-    reports: dict[str, Any]
+    reports: dict[str, Report]
     failures: dict[str, str]
     frozen_checked: int
     seconds: float
@@ -47,9 +49,10 @@ class Outcome:
     cache: CacheReport | None = None
 
 
-def _phases(
+def phase_rows(
     schedule: UnfreezingSchedule, stages: Stages, history: dict[str, list[float]]
 ) -> list[dict[str, Any]]:
+    """A row on each phase of a schedule of epochs, from the logs of all epochs."""
     rows = []
     for phase, start in zip(schedule, schedule.starts, strict=True):
         end = (start or 0) + (phase.epochs or 0) - 1
@@ -66,7 +69,12 @@ def _phases(
     return rows
 
 
-def _to_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
+def report_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
+    """The outcome and the logs of all epochs as JSON; files are named within the folder."""
+    exports = {
+        name: {**json.loads(report.to_json()), "path": Path(report.path).name}
+        for name, report in outcome.reports.items()
+    }
     content = {
         "phases": outcome.phases,
         "head_accuracy": outcome.head_accuracy,
@@ -74,17 +82,15 @@ def _to_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
         "seconds": round(outcome.seconds, 1),
         "cache": None if outcome.cache is None else dataclasses.asdict(outcome.cache),
         "not_exported": outcome.failures,
-        "exports": {name: json.loads(report.to_json()) for name, report in outcome.reports.items()},
+        "exports": exports,
         "history": history,
     }
-    for name, report in content["exports"].items():  # type: ignore[attr-defined]
-        report["path"] = Path(outcome.reports[name].path).name
     return json.dumps(content, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """What a search made.
+    """The outcome of a search.
 
     Attributes:
         records: All trials.
@@ -106,3 +112,84 @@ class SearchOutcome:
     def best(self) -> TrialRecord:
         """The best trial."""
         return ranked(self.records, "max")[0]
+
+
+def show(outcome: Outcome) -> None:
+    """Print the closing tables, and how to load what was made.
+
+    Raises:
+        typer.Exit: Nothing was exported.
+    """
+    console = Console()
+    console.print(_phases(outcome))
+    console.print(_results(outcome))
+    console.print(
+        f"Frozen weights compared after each epoch: {outcome.frozen_checked:,}, all equal to the bit.",
+        highlight=False,
+    )
+    if outcome.cache is not None:
+        console.print(f"Frozen work: {outcome.cache}", highlight=False)
+    for precision, reason in outcome.failures.items():
+        console.print(f"{precision} was not exported: {reason}", style="red", markup=False)
+    model = outcome.out / "model.keras"
+    if not outcome.reports:
+        console.print(f"The trained model is in {model}.")
+        raise typer.Exit(1)
+    files = ", ".join(sorted(outcome.files))
+    console.print(f"{outcome.seconds:.0f} s. In {outcome.out}: {files}", highlight=False)
+    report = next(iter(outcome.reports.values()))
+    image = report.inputs[0]
+    typer.echo(f"""
+In Python:
+    import keras, kerasft.hub
+    model = keras.models.load_model("{model}")
+
+    from ai_edge_litert.interpreter import Interpreter
+    classify = Interpreter("{outcome.out / Path(report.path).name}").get_signature_runner()
+    scores = classify({image.name}=image)  # float32 {tuple(image.shape)}, 0..255
+""")
+
+
+def _phases(outcome: Outcome) -> Table:
+    rows = Table("phase", "depth", "trains from", "epochs", "parameters", "accuracy", "val.")
+    for number, row in enumerate(outcome.phases, 1):
+        rows.add_row(
+            str(number),
+            str(row["depth"]),
+            str(row["from"]),
+            str(row["epochs"]),
+            f"{row['trained']:,}",
+            f"{row['accuracy']:.4f}",
+            f"{row['val_accuracy']:.4f}",
+        )
+    return rows
+
+
+def _results(outcome: Outcome) -> Table:
+    rows = Table("result", "test accuracy", "size", "differs from Keras by")
+    rows.add_row("frozen, trained head", f"{outcome.head_accuracy:.4f}", "", "")
+    rows.add_row("fine-tuned, Keras", f"{outcome.accuracy:.4f}", "", "")
+    for precision, report in outcome.reports.items():
+        name = Path(report.path).name + ("" if precision in report.path else f" ({precision})")
+        size = f"{report.size_bytes / 1e6:.2f} MB"
+        rows.add_row(name, f"{report.accuracy_file:.4f}", size, f"{report.parity.max_abs:.1e}")
+    return rows
+
+
+def show_search(outcome: SearchOutcome) -> None:
+    """Print the best trials, and how to export what was made."""
+    console = Console()
+    counts = {s: sum(r.status == s for r in outcome.records) for s in ("completed", "stopped", "failed")}
+    found = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.print(table(outcome.records, "max", f"{len(outcome.records)} trials: {found}", most=5))
+    best = outcome.best
+    console.print(
+        f"Best: trial {best.trial}, {best.recipe.replace('_', ' ')}, trains from {best.trains_from}; "
+        f"{outcome.objective} {best.score:.4f}, test accuracy {outcome.accuracy:.4f}.",
+        highlight=False,
+    )
+    console.print(f"{outcome.seconds:.0f} s. In {outcome.out}: {', '.join(outcome.files)}", highlight=False)
+    typer.echo(f"""
+    kerasft export {outcome.out / "model.keras"} --out model.tflite --labels {outcome.out / "labels.txt"}
+    tensorboard --logdir {outcome.out / "tensorboard"}
+""")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import keras
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from kerasft.stages import Stages
 from kerasft.typing import Logs
 
 
-class _Bar(keras.callbacks.Callback):
+class EpochBar(keras.callbacks.Callback):
     """One bar over all epochs."""
 
     display_only = True
@@ -22,7 +21,7 @@ class _Bar(keras.callbacks.Callback):
         super().__init__()
         self.display = display
         self.stages = stages
-        self.task: Any = None
+        self.task: TaskID | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         first = next(stage.name for stage in self.stages if stage.trainable)
@@ -34,11 +33,13 @@ class _Bar(keras.callbacks.Callback):
         self.display.update(self.task, description=text)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self.display.advance(self.task)
+        if self.task is not None:
+            self.display.advance(self.task)
 
 
 @contextlib.contextmanager
-def _display(progress: Progress | None) -> Iterator[Progress]:
+def progress_display(progress: Progress | None) -> Iterator[Progress]:
+    """`progress` itself, or a display of its own that ends with the block."""
     if progress is not None:
         yield progress
         return

@@ -1,4 +1,4 @@
-"""The job behind `kerasft search`: images in, the best model and a report on all trials out."""
+"""The job of `kerasft search`: images in, the best model and a report on all trials out."""
 
 from __future__ import annotations
 
@@ -13,19 +13,13 @@ import keras
 import keras_tuner
 from rich.console import Console
 
-from kerasft.commands.classifier import build_classifier
-from kerasft.commands.live_table import _LiveTable
+from kerasft.commands.classifier import load_classifier
+from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
-from kerasft.commands.settings import TUNERS, SearchSettings, identity_of
+from kerasft.commands.settings import TUNERS, SearchSettings
 from kerasft.commands.workspace import workspace
 from kerasft.data import ImageData
-from kerasft.hub import load_backbone
-from kerasft.search import (
-    ExportedAccuracy,
-    FreezeDepthSearch,
-    ranked,
-    repair_search,
-)
+from kerasft.search import ExportedAccuracy, FreezeDepthSearch, ranked, repair_search
 
 
 def run(data: ImageData, settings: SearchSettings, console: Console | None = None) -> SearchOutcome:
@@ -45,9 +39,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
     if settings.tuner not in TUNERS:
         raise ValueError(f"There is no tuner {settings.tuner!r}. There are {list(TUNERS)}.")
     begin = time.perf_counter()
-    identity = identity_of(settings, data)
-    for limit in ("trials", "budget"):  # a search that is resumed may have more of them
-        identity.pop(limit)
+    identity = settings.identity(data)
     with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
         search = FreezeDepthSearch(
             lambda: _build(settings, len(data.class_names)),
@@ -55,14 +47,14 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             settings.recipes,
             settings.learning_rate,
             budget=settings.budget,
-            batch_norm=settings.batch_norm,  # type: ignore[arg-type]
+            batch_norm=settings.batch_norm,
             seed=settings.seed,
         )
         project = work.state / "search"
         if project.exists():
             repair_search(project)
         tuner = _tuner(search, settings, work.state)
-        with _LiveTable(search, tuner, settings, console or Console()) as shown:
+        with LiveTable(search, tuner, settings, console or Console()) as shown:
             tuner.search(
                 data.train,
                 validation_data=data.validation,
@@ -85,23 +77,22 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
 
 
 def _build(settings: SearchSettings, classes: int) -> keras.Model:
-    backbone = load_backbone(
-        settings.handle,
-        input_shape=(settings.image_size, settings.image_size, 3),
-        batch_norm=settings.batch_norm,  # type: ignore[arg-type]
-        trust=settings.trust,
-    )
-    model = build_classifier(backbone, classes, settings.image_size, settings.input_range)
+    model = load_classifier(settings, classes)
     model.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
 def _tuner(search: FreezeDepthSearch, settings: SearchSettings, folder: Path) -> keras_tuner.Tuner:
-    objective: Any = "val_accuracy"
+    objective: str | ExportedAccuracy = "val_accuracy"
     if any(value is not None for value in (settings.precision, settings.max_bytes, settings.max_ms)):
         objective = ExportedAccuracy(settings.precision or "float32", settings.max_bytes, settings.max_ms)
-    common = {"objective": objective, "directory": folder, "project_name": "search", "seed": settings.seed}
-    with contextlib.redirect_stdout(io.StringIO()):  # it says that it reloads
+    common: dict[str, Any] = {
+        "objective": objective,
+        "directory": folder,
+        "project_name": "search",
+        "seed": settings.seed,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # keras-tuner prints that it reloads
         if settings.tuner == "hyperband":
             return keras_tuner.Hyperband(search, max_epochs=settings.epochs, **common)
         tuners = {

@@ -1,4 +1,4 @@
-"""What the commands that train need beside their data."""
+"""The settings of the commands that train, beside their data."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from kerasft.data import ImageData
+from kerasft.freezing import BatchNormPolicy
 from kerasft.unfreezing import Recipe
+
+TUNERS = ("bayesian", "random", "grid", "hyperband")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a job needs beside its data.
+class TrainingSettings:
+    """The settings that fine-tuning and a search share.
 
     Attributes:
         handle: The backbone: what `kerasft.hub.load_backbone` takes.
@@ -21,15 +24,10 @@ class Settings:
         image_size: Side of the square images in pixels.
         input_range: Range of pixel values that the backbone expects; images are scaled from 0..255 to it
             inside the model.
-        epochs: Epochs in each phase: the head, then equal parts of the backbone from its upper end down.
-        learning_rate: Base learning rate of AdamW; the last phase has a third of it.
-        decay: Layer-wise learning-rate decay from one stage to the one below it.
         batch_norm: As in `load_backbone`.
-        precisions: What to export, each to a file of its own.
         overwrite: Whether `out` may be replaced, and an unfinished run of it discarded.
         resume: Whether to go on with an unfinished run of `out`.
-        cache: Whether frozen work is recorded and done once (`kerasft.PrefixCache`).
-        seed: For weights and shuffling.
+        seed: For weights, shuffling and the tuner.
         trust: As in `load_backbone`.
     """
 
@@ -37,64 +35,60 @@ class Settings:
     out: Path
     image_size: int = 224
     input_range: tuple[float, float] = (0.0, 1.0)
-    epochs: tuple[int, ...] = (3, 3, 4, 4)
-    learning_rate: float = 1e-3
-    decay: float = 0.8
-    batch_norm: str = "inference"
-    precisions: tuple[str, ...] = ("float32", "float16")
+    batch_norm: BatchNormPolicy = "inference"
     overwrite: bool = False
     resume: bool = False
-    cache: bool = True
     seed: int = 0
     trust: bool = False
 
-
-def identity_of(settings: Any, data: ImageData) -> dict[str, Any]:
-    """What a run that is resumed must have in common with the one that was killed."""
-    said = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("out", "overwrite", "resume")}
-    sizes = {"train": data.train_size, "validation": data.validation_size, "test": data.test_size}
-    return {
-        **said,
-        "data": data.name,
-        "classes": data.class_names,
-        "images": sizes,
-        "batches": len(data.train),
-    }
-
-
-TUNERS = ("bayesian", "random", "grid", "hyperband")
+    def identity(self, data: ImageData) -> dict[str, Any]:
+        """The identity of a run with these settings: one that is resumed must have the same."""
+        free = ("out", "overwrite", "resume")
+        return {
+            **{name: value for name, value in dataclasses.asdict(self).items() if name not in free},
+            "data": data.name,
+            "classes": data.class_names,
+            "images": {"train": data.train_size, "validation": data.validation_size, "test": data.test_size},
+            "batches": len(data.train),
+        }
 
 
 @dataclass(frozen=True)
-class SearchSettings:
-    """What a search needs beside its data.
+class FinetuneSettings(TrainingSettings):
+    """The settings of fine-tuning; the others are those of `TrainingSettings`.
 
     Attributes:
-        handle: The backbone: what `kerasft.hub.load_backbone` takes.
-        out: The folder that is made.
-        image_size: Side of the square images in pixels.
-        input_range: Range of pixel values that the backbone expects.
-        tuner: Which of keras-tuner's: "bayesian", "random", "grid" or "hyperband".
-        trials: How many trials at the most; Hyperband has its own number.
-        epochs: Of a trial; for Hyperband the most.
-        depths: Freeze depths or names of stages to choose from; None: all.
-        recipes: Names of recipes to choose from; None: all.
-        learning_rate: Range of base learning rates.
-        precision: Of the .tflite file whose accuracy is the score; None: the score is Keras's own.
-        max_bytes: The largest such file; None for any.
-        max_ms: Its longest latency here, in milliseconds; None for any.
-        budget: Seconds behind which no further trial begins; None for no limit.
-        batch_norm: As in `load_backbone`.
-        overwrite: Whether `out` may be replaced, and an unfinished search of it discarded.
-        resume: Whether to go on with an unfinished search of `out`.
-        seed: For weights, order and the tuner.
-        trust: As in `load_backbone`.
+        epochs: Epochs in each phase: the head, then equal parts of the backbone from its upper end down.
+        learning_rate: Base learning rate of AdamW; the last phase has a third of it.
+        decay: Layer-wise learning-rate decay from one stage to the one below it.
+        precisions: The precisions to export, each to a file of its own.
+        cache: Whether frozen work is recorded and done once (`kerasft.PrefixCache`).
     """
 
-    handle: str
-    out: Path
-    image_size: int = 224
-    input_range: tuple[float, float] = (0.0, 1.0)
+    epochs: tuple[int, ...] = (3, 3, 4, 4)
+    learning_rate: float = 1e-3
+    decay: float = 0.8
+    precisions: tuple[str, ...] = ("float32", "float16")
+    cache: bool = True
+
+
+@dataclass(frozen=True)
+class SearchSettings(TrainingSettings):
+    """The settings of a search; the others are those of `TrainingSettings`.
+
+    Attributes:
+        tuner: Which of keras-tuner's: "bayesian", "random", "grid" or "hyperband".
+        trials: How many trials at most; Hyperband has its own number.
+        epochs: Epochs of a trial; for Hyperband the most.
+        depths: Freeze depths or names of stages to choose from; None for all.
+        recipes: Names of recipes to choose from; None for all.
+        learning_rate: Range of base learning rates.
+        precision: Precision of the .tflite file whose accuracy is the score; None: the score is Keras's own.
+        max_bytes: The largest such file; None for any.
+        max_ms: Its longest latency here, in milliseconds; None for any.
+        budget: Seconds after which no new trial starts; None for no limit.
+    """
+
     tuner: str = "bayesian"
     trials: int = 20
     epochs: int = 5
@@ -105,8 +99,8 @@ class SearchSettings:
     max_bytes: int | None = None
     max_ms: float | None = None
     budget: float | None = None
-    batch_norm: str = "inference"
-    overwrite: bool = False
-    resume: bool = False
-    seed: int = 0
-    trust: bool = False
+
+    def identity(self, data: ImageData) -> dict[str, Any]:
+        """The identity of a search: one that is resumed may have more trials and more time."""
+        whole = super().identity(data)
+        return {name: value for name, value in whole.items() if name not in ("trials", "budget")}

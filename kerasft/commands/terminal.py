@@ -1,42 +1,47 @@
-"""What the commands of `kerasft` share: the application, its options, and how it speaks."""
+"""How the commands of `kerasft` read text, load what they need, and speak."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-app = typer.Typer(
-    help="Fine-tune a TF Hub backbone with Keras, and export it to the edge.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+if TYPE_CHECKING:
+    import keras
 
-Out = Annotated[Path, typer.Option(help="Folder for the results; made by the command.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Seed = Annotated[int, typer.Option(help="Seed of weights and shuffling.")]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Allow a backbone's operations to touch files or run code.")
-]
+    from kerasft.data import ImageData
+
+Number = TypeVar("Number", int, float)
 
 
-def numbers(text: str, kind: type, option: str, count: int | None = None) -> list[Any]:
+def numbers(text: str, kind: Callable[[str], Number], option: str, count: int | None = None) -> list[Number]:
+    """Read numbers separated by commas.
+
+    Raises:
+        ValueError: It is something else, or there are not `count` of them; names the option.
+    """
     try:
-        numbers = [kind(part) for part in text.split(",")]
+        found = [kind(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"{option} takes numbers separated by commas; received {text!r}.") from None
-    if count is not None and len(numbers) != count:
+    if count is not None and len(found) != count:
         raise ValueError(f"{option} takes {count} numbers; received {text!r}.")
-    return numbers
+    return found
+
+
+def pair(text: str, option: str) -> tuple[float, float]:
+    """Read two numbers separated by a comma."""
+    low, high = numbers(text, float, option, 2)
+    return low, high
 
 
 def words(text: str) -> list[str]:
+    """Read words separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
@@ -48,8 +53,8 @@ def load_images(
     limit: int | None,
     skip_corrupt: bool,
     data_dir: Path | None,
-) -> Any:
-    """The images, and a line on what they are."""
+) -> ImageData:
+    """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
     from kerasft.data import load_dataset
 
     images = load_dataset(
@@ -70,7 +75,8 @@ def load_images(
     return images
 
 
-def load_model(path: Path) -> Any:
+def load_model(path: Path) -> keras.Model:
+    """Load a Keras model for inference."""
     import keras
 
     return keras.models.load_model(path, compile=False)
@@ -79,7 +85,7 @@ def load_model(path: Path) -> Any:
 def load_libraries() -> None:
     """Import TensorFlow without the start-up notes that it writes to the terminal by itself."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from kerasft.export.runtime import quiet
+    from kerasft.export.tflite_file import quiet
 
     sys.stderr.flush()
     with quiet():
@@ -109,4 +115,5 @@ def errors() -> Iterator[None]:
 
 
 def say(text: str) -> None:
+    """Write a line to the terminal."""
     typer.echo(text)

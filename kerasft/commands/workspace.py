@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+from kerasft.files import lock, write_text
+from kerasft.identity import as_stored, require_same
 
 
 @dataclass(frozen=True)
@@ -60,32 +57,39 @@ def workspace(
     """
     check_free(out, overwrite, resume)
     work = unfinished(out)
-    with _lock(work):
-        if not resume:
-            for path in work.iterdir():
-                if path.name != "lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        description = work / "job.json"
-        now = json.loads(json.dumps(identity, default=str))
-        if resume:
-            _check_same(out, json.loads(description.read_text()), now)
-        results, state, scratch = work / "results", work / "state", work / "scratch"
-        shutil.rmtree(results, ignore_errors=True)
-        results.mkdir()
-        state.mkdir(exist_ok=True)
-        scratch.mkdir(exist_ok=True)
-        description.write_text(json.dumps(now, indent=1))
-        try:
-            yield Workspace(results, state, scratch, resume)
-            old = work / "old"
-            if out.exists():
-                out.replace(old)
-            results.replace(out)
-        except BaseException:
-            if not _worth_keeping(work):
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work, ignore_errors=True)
+    try:
+        with lock(work, wait=False):
+            _begin(out, work, identity, resume)
+            try:
+                yield Workspace(work / "results", work / "state", work / "scratch", resume)
+                if out.exists():
+                    out.replace(work / "old")
+                (work / "results").replace(out)
+            except BaseException:
+                if not _worth_keeping(work):
+                    shutil.rmtree(work, ignore_errors=True)
+                raise
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):  # where the lock, being held, could not be deleted with the rest
+            work.rmdir()
+
+
+def _begin(out: Path, work: Path, identity: Mapping[str, Any], resume: bool) -> None:
+    """Make the folders of a job, with what an unfinished one has saved if it is resumed."""
+    description = work / "job.json"
+    if resume:
+        begun = f"The unfinished run of {out} was begun"
+        advice = "Give what it had to resume it, or begin again with --overwrite and without --resume."
+        require_same(json.loads(description.read_text()), identity, begun, advice)
+    else:
+        for path in work.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(work / "results", ignore_errors=True)
+    for name in ("results", "state", "scratch"):
+        (work / name).mkdir(exist_ok=True)
+    write_text(description, json.dumps(as_stored(identity), indent=1))
 
 
 def unfinished(out: Path) -> Path:
@@ -115,28 +119,3 @@ def check_free(out: Path, overwrite: bool, resume: bool = False) -> None:
 
 def _worth_keeping(work: Path) -> bool:
     return (work / "job.json").exists() and any((work / "state").glob("*/*"))
-
-
-def _check_same(out: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    other = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    if other:
-        had = ", ".join(f"{name}={then.get(name)!r}" for name in other)
-        has = ", ".join(f"{name}={now.get(name)!r}" for name in other)
-        raise ValueError(
-            f"The unfinished run of {out} had {had}; now there is {has}. Give what it had to resume it, or "
-            "begin anew with --overwrite and without --resume."
-        )
-
-
-@contextlib.contextmanager
-def _lock(work: Path) -> Iterator[None]:
-    """Hold the folder for this process alone; a killed one lets go by itself."""
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "w") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(f"Another process is working in {work}. Wait for it, or end it.") from None
-        file.write(str(os.getpid()))
-        yield

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from kerasft.data.split import _Source
+from kerasft.data.split import LabelledSource
 
 
-def _digits() -> _Source:
+def read_digits() -> LabelledSource:
+    """Read the 1,797 digits, with pixels from 0 to 255."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -16,4 +17,4 @@ def _digits() -> _Source:
     images = np.rint(digits.images[..., None] * (255 / 16)).astype("uint8")
     names = tuple(str(n) for n in digits.target_names)
     labels = digits.target.astype("int32")
-    return _Source(images, labels, lambda image: image, names, np.zeros(len(labels), int))
+    return LabelledSource(images, labels, lambda image: image, names, np.zeros(len(labels), int))

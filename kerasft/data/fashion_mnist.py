@@ -9,21 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasft.data.split import _Source
+from kerasft.data.split import LabelledSource
 
 logger = logging.getLogger(__name__)
 
-_FASHION = (
+_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
-_FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-
-
-def _raw_fashion_mnist(data_dir: str | os.PathLike[str] | None) -> _Source | None:
-    """Fashion-MNIST from its four original files, in `data_dir` or from Debian's package; None without."""
-    for folder in (Path(data_dir) if data_dir is not None else None, _FASHION_FOLDER):
+def read_fashion_mnist(data_dir: str | os.PathLike[str] | None) -> LabelledSource | None:
+    """Read its four original files in `data_dir` or of Debian's package; None if they are in neither."""
+    for folder in (Path(data_dir) if data_dir is not None else None, DEBIAN_FOLDER):
         files = [
             None if folder is None else folder / f"{split}-{kind}-ubyte.gz"
             for split in ("train", "t10k")
@@ -32,15 +30,15 @@ def _raw_fashion_mnist(data_dir: str | os.PathLike[str] | None) -> _Source | Non
         if not all(file is not None and file.is_file() for file in files):
             continue
         logger.info("Fashion-MNIST is read from %s.", folder)
-        arrays = [_idx(file) for file in files if file is not None]
+        arrays = [read_idx(file) for file in files if file is not None]
         images = np.concatenate([arrays[0], arrays[2]])[..., None]
         labels = np.concatenate([arrays[1], arrays[3]]).astype("int32")
         parts = np.repeat([0, 2], [len(arrays[0]), len(arrays[2])])
-        return _Source(images, labels, lambda image: image, _FASHION, parts)
+        return LabelledSource(images, labels, lambda image: image, _CLASSES, parts)
     return None
 
 
-def _idx(path: Path) -> np.ndarray:
+def read_idx(path: Path) -> np.ndarray:
     """An array of bytes in the IDX format: two zeros, the type, the number of axes, their lengths."""
     content = gzip.decompress(path.read_bytes())
     axes = content[3]

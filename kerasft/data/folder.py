@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasft.data.split import _Source
+from kerasft.data.split import LabelledSource
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
@@ -21,7 +21,8 @@ def _decode(path: tf.Tensor) -> tf.Tensor:
     return image
 
 
-def _folder(root: Path, skip_corrupt: bool) -> _Source:
+def read_folder(root: Path, skip_corrupt: bool) -> LabelledSource:
+    """Find the images of a folder of class folders, and check that each can be decoded."""
     if not root.is_dir():
         raise FileNotFoundError(
             f'There is no folder {root}. Give a folder with a folder of images for each class, "tfds:NAME", '
@@ -61,7 +62,7 @@ def _folder(root: Path, skip_corrupt: bool) -> _Source:
             f"skip_corrupt=True (--skip-corrupt):\n{shown}"
         )
     keep = [i for i in range(len(paths)) if i not in bad]
-    return _Source(
+    return LabelledSource(
         np.array([str(paths[i]) for i in keep]),
         np.array([labels[i] for i in keep], "int32"),
         _decode,

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasft.data.digits import _digits
-from kerasft.data.folder import _folder
-from kerasft.data.split import _divide, _limited
-from kerasft.data.tfds import _tfds
+from kerasft.arguments import check_number
+from kerasft.data.digits import read_digits
+from kerasft.data.folder import read_folder
+from kerasft.data.split import LabelledSource, divide, limited
+from kerasft.data.tfds import read_tfds
 
 _CACHE_BYTES = 1_000_000_000
 
@@ -67,7 +68,7 @@ def load_dataset(
         seed: Seed of the division and of the order in training.
         validation_fraction: Share of the images that are not test images.
         test_fraction: Share of all images, if the source has no test images of its own.
-        limit: Use about that many images, of all classes alike.
+        limit: Use about this many images, the same number of each class.
         skip_corrupt: Leave out images that can't be decoded instead of raising.
         data_dir: Where tensorflow-datasets keeps its files; for `tfds:fashion_mnist` also a folder with the
             four original files.
@@ -87,46 +88,52 @@ def load_dataset(
         >>> data.train_size, data.validation_size, data.test_size
         (1294, 144, 359)
     """
-    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-        if not 0 < fraction < 1:
-            raise ValueError(f"{name} lies between 0 and 1; received {fraction!r}.")
+    check_number("validation_fraction", validation_fraction, above=0, below=1)
+    check_number("test_fraction", test_fraction, above=0, below=1)
     text = os.fspath(source)
-    if text == "digits":
-        found = _digits()
-    elif text.startswith("tfds:"):
-        found = _tfds(text.removeprefix("tfds:"), data_dir)
-    else:
-        found = _folder(Path(text), skip_corrupt)
+    found = _read(text, skip_corrupt, data_dir)
     if len(found.class_names) < 2:
         raise ValueError(f"{text} has one class only ({found.class_names[0]!r}); a classifier needs two.")
     rng = np.random.default_rng(seed)
-    found = _limited(found, limit, rng)
-    parts = _divide(found, validation_fraction, test_fraction, rng)
+    found = limited(found, limit, rng)
+    parts = divide(found, validation_fraction, test_fraction, rng)
 
-    def pipeline(part: int) -> tf.data.Dataset:
-        rows = np.flatnonzero(parts == part)
-        data = tf.data.Dataset.from_tensor_slices((found.images[rows], found.labels[rows]))
-        data = data.map(
-            lambda image, label: (_resize(found.read(image), image_size), label),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        if len(rows) * image_size * image_size * 12 < _CACHE_BYTES:
-            data = data.cache()
-        if part == 0:
-            data = data.shuffle(min(len(rows), 10_000), seed=seed, reshuffle_each_iteration=True)
-        return data.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
+    train, validation, test = (np.flatnonzero(parts == part) for part in range(3))
     return ImageData(
-        train=pipeline(0),
-        validation=pipeline(1),
-        test=pipeline(2),
+        train=_pipeline(found, train, image_size, batch_size, seed),
+        validation=_pipeline(found, validation, image_size, batch_size),
+        test=_pipeline(found, test, image_size, batch_size),
         class_names=found.class_names,
         name=text,
-        train_size=int(np.sum(parts == 0)),
-        validation_size=int(np.sum(parts == 1)),
-        test_size=int(np.sum(parts == 2)),
+        train_size=len(train),
+        validation_size=len(validation),
+        test_size=len(test),
         skipped=found.skipped,
     )
+
+
+def _read(source: str, skip_corrupt: bool, data_dir: str | os.PathLike[str] | None) -> LabelledSource:
+    if source == "digits":
+        return read_digits()
+    if source.startswith("tfds:"):
+        return read_tfds(source.removeprefix("tfds:"), data_dir)
+    return read_folder(Path(source), skip_corrupt)
+
+
+def _pipeline(
+    source: LabelledSource, rows: np.ndarray, image_size: int, batch_size: int, seed: int | None = None
+) -> tf.data.Dataset:
+    """Batches of the images in some rows, in a new order in each pass if there is a seed."""
+    data = tf.data.Dataset.from_tensor_slices((source.images[rows], source.labels[rows]))
+    data = data.map(
+        lambda image, label: (_resize(source.read(image), image_size), label),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    if len(rows) * image_size * image_size * 12 < _CACHE_BYTES:
+        data = data.cache()
+    if seed is not None:
+        data = data.shuffle(min(len(rows), 10_000), seed=seed, reshuffle_each_iteration=True)
+    return data.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:

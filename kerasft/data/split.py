@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 @dataclass(frozen=True)
-class _Source:
+class LabelledSource:
     """Images still to be read, their labels, and the part of each: 0 train, 1 validation, 2 test."""
 
     images: np.ndarray
@@ -23,32 +23,33 @@ class _Source:
     skipped: tuple[Path, ...] = ()
 
 
-def _limited(found: _Source, limit: int | None, rng: np.random.Generator) -> _Source:
-    if limit is None or limit >= len(found.labels):
-        return found
-    if limit < 2 * len(found.class_names):
-        raise ValueError(f"limit={limit} is too few for {len(found.class_names)} classes.")
-    rows = rng.permutation(len(found.labels))
+def limited(source: LabelledSource, limit: int | None, rng: np.random.Generator) -> LabelledSource:
+    """Keep about `limit` images, the same number of each class in a part; None keeps all."""
+    if limit is None or limit >= len(source.labels):
+        return source
+    if limit < 2 * len(source.class_names):
+        raise ValueError(f"limit={limit} is too few for {len(source.class_names)} classes.")
+    rows = rng.permutation(len(source.labels))
     keep: list[int] = []
-    for part in np.unique(found.parts):
-        share = max(1, round(limit * float(np.mean(found.parts == part))))
+    for part in np.unique(source.parts):
+        share = max(1, round(limit * float(np.mean(source.parts == part))))
         by_class = [
-            rows[(found.labels[rows] == c) & (found.parts[rows] == part)]
-            for c in range(len(found.class_names))
+            rows[(source.labels[rows] == c) & (source.parts[rows] == part)]
+            for c in range(len(source.class_names))
         ]
         each = max(1, share // len(by_class))
         keep += [int(i) for group in by_class for i in group[:each]]
     chosen = np.sort(np.array(keep))
     return dataclasses.replace(
-        found, images=found.images[chosen], labels=found.labels[chosen], parts=found.parts[chosen]
+        source, images=source.images[chosen], labels=source.labels[chosen], parts=source.parts[chosen]
     )
 
 
-def _divide(
-    found: _Source, validation_fraction: float, test_fraction: float, rng: np.random.Generator
+def divide(
+    source: LabelledSource, validation_fraction: float, test_fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """0 for training, 1 for validation, 2 for test; what the source has not divided (-1, 0) by class."""
-    parts = found.parts.copy()
+    """Divide by class what the source has not divided: 0 for training, 1 for validation, 2 for test."""
+    parts = source.parts.copy()
     for wanted, fraction, missing in (
         (2, test_fraction, not np.any(parts == 2)),
         (1, validation_fraction, not np.any(parts == 1)),
@@ -57,8 +58,8 @@ def _divide(
             continue
         pool = np.flatnonzero(parts == 0)
         total = round(len(pool) * fraction)
-        groups = [pool[found.labels[pool] == c] for c in range(len(found.class_names))]
-        few = [found.class_names[c] for c, group in enumerate(groups) if len(group) < 2]
+        groups = [pool[source.labels[pool] == c] for c in range(len(source.class_names))]
+        few = [source.class_names[c] for c, group in enumerate(groups) if len(group) < 2]
         if few:
             raise ValueError(
                 f"Too few images to divide them: the classes {few} have fewer than two for training and "

@@ -8,12 +8,13 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kerasft.data.fashion_mnist import _raw_fashion_mnist
-from kerasft.data.split import _Source
+from kerasft.data.fashion_mnist import read_fashion_mnist
+from kerasft.data.split import LabelledSource
 
 
-def _tfds(name: str, data_dir: str | os.PathLike[str] | None) -> _Source:
-    raw = _raw_fashion_mnist(data_dir) if name == "fashion_mnist" else None
+def read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> LabelledSource:
+    """Read the splits train, validation and test of a data set of images with a class label."""
+    raw = read_fashion_mnist(data_dir) if name == "fashion_mnist" else None
     if raw is not None:
         return raw
     import tensorflow_datasets as tfds
@@ -48,4 +49,4 @@ def _tfds(name: str, data_dir: str | os.PathLike[str] | None) -> _Source:
         return tf.io.decode_png(image, channels=3)
 
     names = tuple(features["label"].names)
-    return _Source(np.array(images, object), np.array(labels, "int32"), read, names, np.array(parts))
+    return LabelledSource(np.array(images, object), np.array(labels, "int32"), read, names, np.array(parts))

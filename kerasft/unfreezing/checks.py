@@ -1,25 +1,16 @@
-"""What is checked of a schedule before and while it runs."""
+"""Checks before and during a run: of monitors, rates, flags, stages and the other callbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
+
+from kerasft import _keras
+from kerasft.freezing import Flags
+from kerasft.stages import Stages
 from kerasft.unfreezing.phase import Phase
-
-
-def missing_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> list[str]:
-    """The monitors that an epoch has not logged, each once, in alphabetical order.
-
-    Args:
-        schedule: A schedule, or some phases.
-        logs: What an epoch logged, by name.
-
-    Example:
-        >>> missing_monitors([Phase(1, monitor="val_loss"), Phase(0, monitor="loss")], {"loss": 0.5})
-        ['val_loss']
-    """
-    return sorted({p.monitor for p in schedule if p.monitor is not None and p.monitor not in logs})
 
 
 def check_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> None:
@@ -30,9 +21,9 @@ def check_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> None:
         logs: What an epoch logged, by name.
 
     Raises:
-        ValueError: Names the monitors that are missing, and those that exist.
+        ValueError: Names the monitors that are missing, each once, and those that exist.
     """
-    missing = missing_monitors(schedule, logs)
+    missing = sorted({p.monitor for p in schedule if p.monitor is not None and p.monitor not in logs})
     if not missing:
         return
     hint = " Watch one of those, or give `compile` the metric."
@@ -43,3 +34,51 @@ def check_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> None:
     raise ValueError(
         f"The schedule watches {missing}, which the epoch has not logged. It logged {sorted(logs)}.{hint}"
     )
+
+
+def check_rates(schedule: Iterable[Phase], optimizer: keras.optimizers.Optimizer) -> None:
+    """Raise if phases set a learning rate that the optimizer takes from a schedule of its own."""
+    rates = [phase.learning_rate for phase in schedule]
+    if any(rate is not None for rate in rates) and not _keras.learning_rate_is_settable(optimizer):
+        raise ValueError(
+            "The optimizer has a LearningRateSchedule, so phases can't set its learning rate. "
+            "Leave Phase.learning_rate out, or create the optimizer with a number."
+        )
+
+
+def check_stages(stages: Stages, model: keras.Model) -> None:
+    """Raise unless the stages given to the callback are those of the model that trains."""
+    if stages.model is not model:
+        raise ValueError(
+            f"The stages given to GradualUnfreezing are those of {stages.model.name!r}, "
+            f"but the model that trains is {model.name!r}."
+        )
+
+
+def check_callbacks(
+    callbacks: Sequence[keras.callbacks.Callback], own: keras.callbacks.Callback, kind: type
+) -> None:
+    """Raise if another callback of the fit unfreezes as well, or saves before `own` has seen the epoch.
+
+    Args:
+        callbacks: All of the fit, in order.
+        own: The callback that asks.
+        kind: The class of callbacks that unfreeze.
+    """
+    if sum(isinstance(callback, kind) for callback in callbacks) > 1:
+        raise ValueError(f"One fit has two {kind.__name__} callbacks. Join their phases in one schedule.")
+    before = callbacks[: callbacks.index(own)] if own in callbacks else []
+    if any(type(callback).__name__ == "BackupAndRestore" for callback in before):
+        raise ValueError(
+            f"BackupAndRestore stands before {kind.__name__} in the list of callbacks, so it would "
+            "save an epoch's weights before the schedule has seen the epoch. Put it after."
+        )
+
+
+def check_flags(flags: Flags | None, when: str) -> None:
+    """Raise if `trainable` flags are not what the phase has set, if any; `when` completes the message."""
+    if flags is not None and (changed := flags.changed()):
+        raise RuntimeError(
+            f"Someone else changed `trainable` {when}: {changed}. The running fit can't see that. "
+            "Express it in the schedule, or stop fit, change it, and fit again."
+        )

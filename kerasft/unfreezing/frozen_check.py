@@ -1,4 +1,4 @@
-"""Proof of what a phase did: which stages trained, at which rates, how far they moved, and what did not."""
+"""Proof of what a phase did: which stages trained, at which rates, how far they moved, and what stayed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from kerasft.stages import Stages
 from kerasft.unfreezing.phase_report import PhaseReport, StageReport
 
 
-class Audit:
-    """Watches a model from the beginning of a phase on.
+class FrozenCheck:
+    """Compares a model with what it was at the beginning of a phase.
 
     Args:
         stages: The model's stages, their flags set for the phase.
+
+    Attributes:
+        variables: The weights that must not change.
     """
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
-        self.frozen = [
+        self.variables = [
             v
             for stage in stages
             for layer in stage.layers
-            for v in (_still(layer) if stage.trainable else _keras.own_variables(layer))
+            for v in (_kept_still(layer) if stage.trainable else _keras.own_variables(layer))
         ]
-        self._digests = [_digest(v) for v in self.frozen]
-        frozen = {id(v) for v in self.frozen}
+        self._digests = [_digest(v) for v in self.variables]
+        frozen = {id(v) for v in self.variables}
         self._before = {id(v): v.numpy() for stage in stages for v in stage.weights if id(v) not in frozen}
 
     def check(self, when: str) -> None:
@@ -42,10 +45,10 @@ class Audit:
         Raises:
             RuntimeError: Names the weights.
         """
-        moved = [v.path for v, d in zip(self.frozen, self._digests, strict=True) if _digest(v) != d]
+        moved = [v.path for v, d in zip(self.variables, self._digests, strict=True) if _digest(v) != d]
         if moved:
             raise RuntimeError(
-                f"Frozen weights changed {when}: {moved}. Something beside the optimizer writes to them: "
+                f"Frozen weights changed {when}: {moved}. Something other than the optimizer writes to them: "
                 "a custom train_step, another callback, or a layer that updates itself. Weights that are "
                 "to change belong to a stage that trains."
             )
@@ -61,28 +64,28 @@ class Audit:
         """The report of a phase that is over."""
         rows = []
         for stage in self.stages:
-            moving = [v for v in stage.weights if id(v) in self._before]
-            changes = [np.abs(v.numpy().astype("float64") - self._before[id(v)]) for v in moving]
+            trained = [v for v in stage.weights if id(v) in self._before]
+            changes = [np.abs(v.numpy().astype("float64") - self._before[id(v)]) for v in trained]
             flat = np.concatenate([c.ravel() for c in changes]) if changes else np.zeros(1)
             variables = [v for layer in stage.layers for v in _keras.own_trainable_variables(layer)]
             known = [v for v in variables if optimizer.knows(v)]
-            trained = [v for v in known if stage.trainable and v.trainable]
+            stepped = [v for v in known if stage.trainable and v.trainable]
             rows.append(
                 StageReport(
                     stage.name,
                     stage.trainable,
-                    max((optimizer.rate_of(v) for v in trained), default=0.0),
-                    max((optimizer.decay_of(v) for v in trained), default=0.0),
+                    max((optimizer.rate_of(v) for v in stepped), default=0.0),
+                    max((optimizer.decay_of(v) for v in stepped), default=0.0),
                     float(flat.max(initial=0.0)),
                     float(flat.mean()) if flat.size else 0.0,
                     max((optimizer.steps_of(v) for v in known), default=0),
                 )
             )
-        return PhaseReport(index, depth, epochs, best, len(self.frozen), tuple(rows))
+        return PhaseReport(index, depth, epochs, best, len(self.variables), tuple(rows))
 
 
-def _still(layer: keras.Layer) -> Sequence[keras.Variable]:
-    """What does not move in a layer that belongs to a stage that trains."""
+def _kept_still(layer: keras.Layer) -> Sequence[keras.Variable]:
+    """The weights that stay as they are in a layer of a stage that trains."""
     trainable = _keras.own_trainable_variables(layer)
     still = [v for v in trainable if not v.trainable]
     if isinstance(layer, keras.layers.BatchNormalization) and not layer.trainable:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from kerasft.arguments import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Phase:
     counts and averages go back to it together.
 
     Attributes:
-        depth: Number of frozen stages, or a stage's name: freeze up to and without it.
+        depth: Number of frozen stages, or a stage's name: freeze up to, but not including, it.
         epochs: How many epochs the phase lasts; None, without `patience`, for the last phase only: until
             the end of `fit`.
         patience: Epochs without improvement of `monitor` after which the phase ends.
@@ -60,33 +61,29 @@ class Phase:
         if isinstance(self.depth, int) and self.depth < 0:
             raise ValueError(f"Phase.depth counts frozen stages and can't be negative: {self.depth}.")
         for name, lowest in (("epochs", 1), ("patience", 1), ("warmup_steps", 0)):
-            self._check_count(name, lowest)
+            value = getattr(self, name)
+            if value is not None or name == "warmup_steps":
+                check_integer(f"Phase.{name}", value, at_least=lowest)
+                object.__setattr__(self, name, int(value))  # numpy's numbers are no JSON
         self._check_monitor()
         if not isinstance(self.restore_best, bool):
             raise TypeError(f"Phase.restore_best is True or False, not {self.restore_best!r}.")
-        if self.learning_rate is not None:
-            _check_number("Phase.learning_rate", self.learning_rate)
-        _check_number("Phase.min_delta", self.min_delta)
-        if self.multipliers is not None and not isinstance(self.multipliers, Mapping):
+        for name in ("learning_rate", "min_delta"):
+            value = getattr(self, name)
+            if value is not None or name == "min_delta":
+                check_number(f"Phase.{name}", value, at_least=0)
+                object.__setattr__(self, name, float(value))
+        if self.multipliers is None:
+            return
+        if not isinstance(self.multipliers, Mapping):
             raise TypeError(f"Phase.multipliers maps names to factors; received {self.multipliers!r}.")
-        for name, factor in (self.multipliers or {}).items():
+        for name, factor in self.multipliers.items():
             if not isinstance(name, str):
                 raise TypeError(f"Phase.multipliers has names or globs of layers and stages, not {name!r}.")
-            _check_number(f"Phase.multipliers[{name!r}]", factor)
-        if self.multipliers is not None:  # a copy: what the caller does to theirs can't change the phase
-            object.__setattr__(self, "multipliers", dict(self.multipliers))
-
-    def _check_count(self, name: str, lowest: int) -> None:
-        value = getattr(self, name)
-        optional = name != "warmup_steps"
-        if value is None and optional:
-            return
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"Phase.{name} is an integer{' or None' if optional else ''}, not {value!r}.")
-        if value < lowest and name == "epochs":
-            raise ValueError(f"A phase of {value} epochs is empty. Give it at least one, or leave it out.")
-        if value < lowest:
-            raise ValueError(f"Phase.{name} is at least {lowest}; received {value}.")
+            check_number(f"Phase.multipliers[{name!r}]", factor, at_least=0)
+        # a copy: what the caller does to theirs can't change the phase
+        factors = {name: float(factor) for name, factor in self.multipliers.items()}
+        object.__setattr__(self, "multipliers", factors)
 
     def _check_monitor(self) -> None:
         if self.monitor is not None and not isinstance(self.monitor, str):
@@ -130,7 +127,7 @@ class Phase:
         return (" or " if self.ends == "first" else " and ").join(ends) or "to the end"
 
 
-# Words behind which no letter may follow: "top5acc" is meant, "vaccine" is not. Keras 3.15 asks each metric
+# Words that no letter may follow: "top5acc" is meant, "vaccine" is not. Keras 3.15 asks each metric
 # for its direction; these are its metrics that point up ("io_u" is how it writes IoU), and usual names.
 _LARGER_IS_BETTER = re.compile(
     r"(accuracy|acc|auc|auroc|precision|recall|iou|io_u|dice|similarity|correlation|sensitivity|specificity"
@@ -161,10 +158,3 @@ def direction(phase: Phase) -> Literal["min", "max"]:
     if re.search(r"(loss|error)(_\d+)?$", name):
         return "min"
     return "max" if _LARGER_IS_BETTER.search(name) else "min"
-
-
-def _check_number(what: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} is a number, not {value!r}.")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{what} is finite and not negative; received {value!r}.")

@@ -1,4 +1,4 @@
-"""Where a run stands in its schedule: the pure state machine behind GradualUnfreezing."""
+"""Where a run stands in its schedule: the pure state machine of GradualUnfreezing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kerasft.unfreezing.checks import check_monitors
-from kerasft.unfreezing.phase import Phase, direction
+from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 
@@ -46,21 +46,6 @@ class PhaseClock:
                 f"There is no phase {self.index}: the schedule has {len(self.schedule)}, from 0."
             )
 
-    @classmethod
-    def at(cls, schedule: UnfreezingSchedule, epoch: int) -> PhaseClock:
-        """A clock at the beginning of `epoch` (from 0), as if all epochs before it had been run.
-
-        Raises:
-            ValueError: The epoch is negative, or phases before it end by patience, so that it can't be told.
-
-        Example:
-            >>> PhaseClock.at(UnfreezingSchedule([Phase(1, epochs=2), Phase(0)]), epoch=3).to_dict()["index"]
-            1
-        """
-        clock = cls(schedule)
-        clock.move_to(epoch)
-        return clock
-
     @property
     def phase(self) -> Phase:
         """The phase that runs."""
@@ -72,7 +57,7 @@ class PhaseClock:
         return self.index == len(self.schedule) - 1
 
     def observe(self, epoch: int, logs: Mapping[str, Any]) -> bool:
-        """Take note that an epoch of this phase is over.
+        """Count an epoch of this phase that is over.
 
         Args:
             epoch: Its number, from 0.
@@ -91,17 +76,14 @@ class PhaseClock:
             check_monitors([phase], logs)
             value = float(logs[phase.monitor])
         self.epochs += 1
-        if math.isfinite(value) and (self.best is None or self._gain(value) > phase.min_delta):
+        sign = 1 if phase.direction == "max" else -1
+        better = self.best is None or sign * (value - self.best) > phase.min_delta
+        if math.isfinite(value) and better:
             self.best, self.best_epoch, self.wait = value, epoch, 0
             return True
         if phase.monitor is not None:
             self.wait += 1
         return False
-
-    def _gain(self, value: float) -> float:
-        """By how much `value` is better than the best one."""
-        assert self.best is not None
-        return value - self.best if direction(self.phase) == "max" else self.best - value
 
     @property
     def ended(self) -> bool:
@@ -129,7 +111,7 @@ class PhaseClock:
     def move_to(self, epoch: int) -> None:
         """Stand at the beginning of `epoch`, as if all epochs before it had been run.
 
-        What a monitor was in those epochs is not known: its best value, and patience, count from here on.
+        The values of a monitor in those epochs are unknown: its best value, and patience, count from here on.
 
         Raises:
             ValueError: The epoch is negative, or phases end by patience, so that it can't be told.

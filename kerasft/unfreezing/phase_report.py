@@ -1,13 +1,15 @@
-"""What a phase did: which stages trained, at which rates, and how far they moved."""
+"""The report on a phase: which stages trained, at which rates, and how far they moved."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kerasft.tables import plain_table
+
 
 @dataclass(frozen=True)
 class StageReport:
-    """What happened to one stage in one phase.
+    """The report on one stage in one phase.
 
     Attributes:
         name: The stage.
@@ -32,7 +34,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """What happened in one phase; `print` shows a table.
+    """The report on one phase; `print` shows a table.
 
     Attributes:
         index: The phase, from 0.
@@ -54,7 +56,8 @@ class PhaseReport:
         first, last = self.epochs
         back = "" if self.best_epoch is None else f", back to epoch {self.best_epoch}"
         title = f"Phase {self.index}, freeze depth {self.depth}, epochs {first} to {last}{back}"
-        rows = [("stage", "trained", "rate", "decay", "largest change", "mean change", "steps")]
+        header = ("stage", "trained", "rate", "decay", "largest change", "mean change", "steps")
+        rows = []
         for stage in self.stages:
             numbers = (
                 f"{stage.learning_rate:.2e}" if stage.trained else "",
@@ -64,6 +67,4 @@ class PhaseReport:
                 str(stage.steps),
             )
             rows.append((stage.name, "yes" if stage.trained else "no", *numbers))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        return "\n".join([title, *lines])
+        return f"{title}\n{plain_table(header, rows)}"

@@ -1,13 +1,22 @@
-"""What GradualUnfreezing saves with the optimizer: where a run stands, and what run it is."""
+"""A run as GradualUnfreezing saves it with the optimizer: where it stands, and which run it is."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import keras
 import numpy as np
+
+from kerasft import _keras
+from kerasft.identity import require_same
+from kerasft.stages import Stages
+from kerasft.unfreezing.schedule import UnfreezingSchedule
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class RunState:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays by name, the names without a slash."""
-        said = {name: value for name, value in asdict(self).items() if name != "best"}
-        text = np.frombuffer(json.dumps(said, default=str).encode(), "uint8")
+        fields = {name: value for name, value in asdict(self).items() if name != "best"}
+        text = np.frombuffer(json.dumps(fields, default=str).encode(), "uint8")
         return {"state": text, **{f"best.{name}": value for name, value in self.best.items()}}
 
     @classmethod
@@ -52,19 +61,51 @@ class RunState:
         Raises:
             ValueError: Names what is different, and how.
         """
-        now = json.loads(json.dumps(now, default=str))
-        for what, value in now.items():
-            then = self.identity.get(what)
-            if then != value:
-                raise ValueError(
-                    f"The run that was saved had another {what.replace('_', ' ')}, so it can't be resumed. "
-                    f"It had {_difference(then, value)}; now it is {_difference(value, then)}. Use what it "
-                    "had, or begin without the backup."
-                )
+        advice = "Use what it had, or begin without the backup."
+        require_same(self.identity, now, "The run that was saved can't be resumed: it was begun", advice)
 
 
-def _difference(one: Any, other: Any) -> str:
-    """`one`, or, of two dicts, what it has that `other` has not."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        one = {k: v for k, v in one.items() if k not in other or other[k] != v}
-    return json.dumps(one)
+def run_identity(
+    schedule: UnfreezingSchedule,
+    batch_norm: str | None,
+    stages: Stages,
+    optimizer: keras.optimizers.Optimizer,
+) -> dict[str, Any]:
+    """The identity of a run: a run that goes on with its state must have the same."""
+    return {
+        "schedule": schedule.to_dict(),
+        "batch_norm": batch_norm,
+        "stages": [stage.name for stage in stages],
+        "optimizer": _keras.description(optimizer),
+    }
+
+
+def resume(model: keras.Model, state: RunState, identity: Mapping[str, Any], epoch: int) -> None:
+    """Put random generators and data where they were when a run was saved.
+
+    Args:
+        model: The model, whose weights and optimizer were restored.
+        state: The state that came with them.
+        identity: The identity of the run that goes on.
+        epoch: The epoch with which `fit` begins.
+
+    Raises:
+        ValueError: The state is of another run, or of another epoch.
+    """
+    state.check_identity(identity)
+    if state.epoch != epoch:
+        raise ValueError(
+            f"The weights that were restored are those after {state.epoch} epochs, but fit begins at "
+            f"epoch {epoch}: the process was killed between writing the one and the other. Write "
+            f'{state.epoch} into the backup\'s "training_metadata.json", or use '
+            "kerasft.BackupAndRestore, which writes both at once."
+        )
+    if state.inside_epoch:
+        logger.warning(
+            "The backup was made inside epoch %d, which begins again: the run will differ a little from "
+            'one that was not interrupted. save_freq="epoch" avoids that.',
+            epoch,
+        )
+    _keras.set_random_state(model, state.random)
+    if not _keras.replay_epochs(model, epoch):
+        logger.warning("The order of the data could not be replayed; it differs from the killed run's.")

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasft.files import replacing
 from kerasft.stages import Stages
+from kerasft.tables import plain_table
+from kerasft.unfreezing import recipes
 from kerasft.unfreezing.phase import Phase
-from kerasft.unfreezing.schedule_json import _changed_fields, _phase_from
+from kerasft.unfreezing.recipes import Recipe
+from kerasft.unfreezing.schedule_json import changed_fields, phases_from
 
 
 @dataclass(frozen=True)
 class UnfreezingSchedule:
     """Phases in the order in which they run, the first one from epoch 0 on.
 
-    Depths may grow again: what was thawed is then frozen anew. The last phase goes on until the end of
+    Depths may grow again: what was thawed is then frozen again. The last phase goes on until the end of
     `fit`, whatever its `epochs` say; if it has patience, its end is the end of training.
 
     Raises:
@@ -59,16 +63,14 @@ class UnfreezingSchedule:
         return iter(self.phases)
 
     def __str__(self) -> str:
-        rows = [("phase", "from", "ends after", "learning rate", "warm-up")]
+        rows = []
         for index, phase in enumerate(self.phases):
             rate = "as before" if phase.learning_rate is None else f"{phase.learning_rate:g}"
             rate += "" if phase.multipliers is None else f" × {dict(phase.multipliers)}"
             last = index == len(self.phases) - 1 and phase.patience is None
             warmup = f"{phase.warmup_steps} steps" if phase.warmup_steps else ""
             rows.append((str(index), str(phase.depth), "to the end" if last else phase.text(), rate, warmup))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        return "\n".join(lines)
+        return plain_table(("phase", "from", "ends after", "learning rate", "warm-up"), rows)
 
     @property
     def starts(self) -> list[int | None]:
@@ -173,13 +175,12 @@ class UnfreezingSchedule:
             raise TypeError(
                 f"`depths` is a list of depths or names; received {depths!r}. Write [{depths!r}]."
             )
-        depths = list(depths)
-        return cls([*(Phase(depth, every) for depth in depths[:-1]), *(Phase(d) for d in depths[-1:])])
+        return cls(recipes.in_turn(depths, every))
 
     @classmethod
     def head_then_all(cls, stages: Stages, head_epochs: int = 1) -> UnfreezingSchedule:
         """Train the last stage alone for `head_epochs` epochs, then everything."""
-        return cls.from_depths([len(stages) - 1, 0] if len(stages) > 1 else [0], head_epochs)
+        return cls(recipes.head_then_all(stages, head_epochs))
 
     @classmethod
     def one_stage_at_a_time(cls, stages: Stages, every: int = 1) -> UnfreezingSchedule:
@@ -188,7 +189,7 @@ class UnfreezingSchedule:
         References:
             Howard & Ruder (2018), arXiv:1801.06146, section 3.3.
         """
-        return cls.from_depths(range(len(stages) - 1, -1, -1), every)
+        return cls(recipes.one_stage_at_a_time(stages, every))
 
     @classmethod
     def linear_probe_then_finetune(
@@ -221,22 +222,27 @@ class UnfreezingSchedule:
         References:
             Kumar et al. (2022), arXiv:2202.10054, section 4.
         """
-        probe = Phase(len(stages) - 1, probe_epochs, patience, monitor)
-        tune = Phase(0, learning_rate=learning_rate, warmup_steps=warmup_steps)
-        return cls([probe, tune] if len(stages) > 1 else [tune])
+        return cls(
+            recipes.linear_probe_then_finetune(
+                stages,
+                learning_rate=learning_rate,
+                warmup_steps=warmup_steps,
+                probe_epochs=probe_epochs,
+                patience=patience,
+                monitor=monitor,
+            )
+        )
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Plain lists, dicts and numbers; fields at their default are left out."""
-        return {"phases": [_changed_fields(phase) for phase in self.phases]}
+        return {"phases": [changed_fields(phase) for phase in self.phases]}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The schedule as JSON text, also written to `path` if one is given."""
         text = json.dumps(self.to_dict(), indent=2) + "\n"
         if path is not None:
-            target = Path(path)
-            partial = target.with_name(target.name + ".partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
+            with replacing(path, overwrite=True) as partial:
+                partial.write_text(text, encoding="utf-8")
         return text
 
     @classmethod
@@ -256,24 +262,7 @@ class UnfreezingSchedule:
         text = os.fspath(path_or_text)
         if not text.lstrip().startswith("{"):
             text = Path(text).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"The schedule is not valid JSON: {error}") from None
-        if not isinstance(content, dict) or not isinstance(content.get("phases"), list) or len(content) > 1:
-            found = list(content) if isinstance(content, dict) else type(content).__name__
-            raise ValueError(
-                f'A schedule in JSON is {{"phases": [...]}}, with an object for each phase; received {found}.'
-            )
-        phases, faults = [], []
-        for index, entry in enumerate(content["phases"]):
-            try:
-                phases.append(_phase_from(entry))
-            except (TypeError, ValueError) as error:
-                faults.append(f"Phase {index}: {error}")
-        if faults:
-            raise ValueError("\n".join(faults))
-        return cls(phases)
+        return cls(phases_from(text))
 
 
 def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSchedule:
@@ -283,3 +272,33 @@ def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSch
     if isinstance(schedule, Phase):
         raise TypeError("A schedule is a list of phases: write [Phase(...)] for one alone.")
     return UnfreezingSchedule(schedule)
+
+
+def schedule_of(
+    recipe: Recipe, stages: Stages, depth: int | str, epochs: int, learning_rate: float | None
+) -> UnfreezingSchedule:
+    """The schedule by which a recipe gets to a freeze depth.
+
+    Every phase begins within `epochs`, the last one goes on to the end of `fit`, however long that is. Where
+    there are more stages than epochs, several thaw at once; with a single epoch there is the last phase
+    alone.
+
+    Args:
+        recipe: "frozen_head" trains the last stage alone. "head_then_all" does so for one epoch, then trains
+            everything from `depth` on. "one_stage_at_a_time" thaws from the head down to `depth` in equal
+            steps. "linear_probe_then_finetune" trains the head for half of the epochs, and then everything
+            from `depth` on at a tenth of the learning rate.
+        stages: The model's stages.
+        depth: Where to end: a freeze depth or a stage's name.
+        epochs: How many epochs there are for it.
+        learning_rate: Base learning rate of the first phase; None leaves rates to the optimizer in all
+            phases.
+
+    Raises:
+        ValueError: There is no such recipe or depth, or the depth leaves nothing to train.
+
+    References:
+        Howard & Ruder (2018), arXiv:1801.06146, section 3.3; Kumar et al. (2022), arXiv:2202.10054, section
+        4.
+    """
+    return UnfreezingSchedule(recipes.recipe_phases(recipe, stages, depth, epochs, learning_rate))

@@ -8,17 +8,10 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import SIDE, kerasft_command
+from command_line import digits as load_digits
 
 from kerasft import export
-from kerasft.commands import main as cli
-
-SIDE = 16
-
-
-def kerasft_command(*words):
-    result = CliRunner().invoke(cli.app, [str(w) for w in words])
-    return result.exit_code, result.output
 
 
 @pytest.fixture
@@ -30,9 +23,7 @@ def model(tmp_path, dense_model):
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A classifier of scikit-learn's digits, trained for a moment, as a file."""
-    from kerasft.data.load import load_dataset
-
-    data = load_dataset("digits", image_size=SIDE, limit=600)
+    data = load_digits(600)
     keras.utils.set_random_seed(0)
     inputs = keras.Input((SIDE, SIDE, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
@@ -117,7 +108,7 @@ def test_limits_that_no_precision_keeps_give_a_status_and_keep_the_files(model, 
 
 
 @pytest.mark.process
-def test_golden_inputs_without_data_are_in_the_range_that_was_said(model, tmp_path):
+def test_golden_inputs_without_data_are_in_the_range_that_was_given(model, tmp_path):
     status, output = kerasft_command(
         "export",
         model,

@@ -1,36 +1,32 @@
-"""The job behind the command: everything is written, or nothing."""
+"""The job of `kerasft finetune`: everything is written, or nothing."""
 
 import json
 
 import keras
 import numpy as np
 import pytest
+from command_line import digits as load_digits
+from command_line import tiny_backbone
 
 import kerasft
 from kerasft import export
 from kerasft.commands import finetune_job as job
-from kerasft.data.load import load_dataset
+from kerasft.commands.progress import EpochBar
+from kerasft.commands.settings import FinetuneSettings
 
 
 @pytest.fixture(scope="module")
 def handle(tmp_path_factory):
-    """A tiny backbone with a block and BatchNormalization, as a SavedModel."""
-    keras.utils.set_random_seed(0)
-    inputs = x = keras.Input((16, 16, 3))
-    for i in range(3):
-        x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name=f"block_{i}_conv")(x)
-        x = keras.layers.BatchNormalization(name=f"block_{i}_bn")(x)
-        x = keras.layers.ReLU(6.0)(x)
-    return str(export.to_saved_model(keras.Model(inputs, x), tmp_path_factory.mktemp("hub") / "tiny"))
+    return tiny_backbone(tmp_path_factory.mktemp("hub"), normalized=True)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_dataset("digits", image_size=16, limit=300)
+    return load_digits(300)
 
 
 def settings(handle, out, **changes):
-    return job.Settings(**{"handle": handle, "out": out, "image_size": 16, "epochs": (1, 1, 1), **changes})
+    return FinetuneSettings(handle, out, 16, **{"epochs": (1, 1, 1), **changes})
 
 
 @pytest.mark.process
@@ -59,7 +55,7 @@ def test_an_export_that_fails_keeps_the_trained_model(handle, digits, tmp_path, 
     def fail(*args, **kwargs):
         raise export.ExportError("by so much")
 
-    monkeypatch.setattr(job.export, "to_tflite", fail, raising=False)
+    monkeypatch.setattr(job, "to_tflite", fail)
     outcome = job.run(digits, settings(handle, tmp_path / "out"))
     assert outcome.failures == {"float32": "by so much", "float16": "by so much"} and outcome.reports == {}
     assert (tmp_path / "out" / "model.keras").exists()
@@ -69,7 +65,7 @@ def test_a_job_that_breaks_off_leaves_nothing(handle, digits, tmp_path, monkeypa
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "_fit", stop)
+    monkeypatch.setattr(EpochBar, "on_epoch_begin", stop)
     with pytest.raises(KeyboardInterrupt):
         job.run(digits, settings(handle, tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
@@ -82,11 +78,8 @@ def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_pat
     """With the cache, epochs 0 and 1 read the data, and epochs 2 and 3 come from the record."""
     options = {"epochs": (2, 1, 1), "cache": cache}
 
-    def data():
-        return load_dataset("digits", image_size=16, limit=300)
-
-    whole = job.run(data(), settings(handle, tmp_path / "whole", **options))
-    original, batches = job._Bar.on_train_batch_end, []
+    whole = job.run(load_digits(300), settings(handle, tmp_path / "whole", **options))
+    original, batches = EpochBar.on_train_batch_end, []
 
     def stop(self, batch, logs=None):
         original(self, batch, logs)
@@ -94,16 +87,16 @@ def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_pat
         if batches.count(0) == epoch + 1 and batch == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(job._Bar, "on_train_batch_end", stop)
+    monkeypatch.setattr(EpochBar, "on_train_batch_end", stop)
     with pytest.raises(KeyboardInterrupt):
-        job.run(data(), settings(handle, tmp_path / "out", **options))
+        job.run(load_digits(300), settings(handle, tmp_path / "out", **options))
     monkeypatch.undo()
     assert (tmp_path / ".out.unfinished").is_dir() and not (tmp_path / "out").exists()
     with pytest.raises(FileExistsError, match="--resume"):
         job.run(digits, settings(handle, tmp_path / "out"))
-    with pytest.raises(ValueError, match=r"learning_rate=0\.001; now there is learning_rate=0\.1"):
+    with pytest.raises(ValueError, match=r"another learning rate: it was 0\.001 and is 0\.1"):
         job.run(digits, settings(handle, tmp_path / "out", resume=True, learning_rate=0.1, **options))
-    outcome = job.run(data(), settings(handle, tmp_path / "out", resume=True, **options))
+    outcome = job.run(load_digits(300), settings(handle, tmp_path / "out", resume=True, **options))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
     one, other = (keras.models.load_model(tmp_path / name / "model.keras") for name in ("whole", "out"))
     for a, b in zip(one.weights, other.weights, strict=True):
@@ -116,11 +109,3 @@ def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_pat
         assert outcome.cache.replayed == whole.cache.replayed[epoch:]
     with pytest.raises(FileNotFoundError, match="no unfinished run"):
         job.run(digits, settings(handle, tmp_path / "new", resume=True))
-
-
-def test_equal_parts_of_a_model(image_model):
-    stages = kerasft.find_stages(image_model)
-    schedule = job.equal_parts(stages, (2, 1, 1))
-    assert [(p.depth, p.epochs) for p in schedule] == [("head", 2), ("block_2", 1), ("block_1", 1)]
-    assert [p.depth for p in job.equal_parts(stages, (1,))] == ["head"]
-    assert [p.learning_rate for p in job.equal_parts(stages, (1, 1), 1e-4)] == [None, 1e-4]

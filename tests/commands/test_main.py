@@ -2,19 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-from kerasft import export
-from kerasft.commands import main as cli
-
-
-def kerasft_command(*words):
-    result = CliRunner().invoke(cli.app, [str(w) for w in words])
-    return result.exit_code, result.output
+from command_line import kerasft_command
 
 
 def test_help_names_every_command_and_loads_no_tensorflow():
@@ -22,53 +13,11 @@ def test_help_names_every_command_and_loads_no_tensorflow():
         "import sys, kerasft.commands.main; print(*(name in sys.modules for name in ('tensorflow', 'keras')))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[False, False]"
+    assert run.stdout.strip() == "False False"
     status, output = kerasft_command("--help")
     assert status == 0
     for name in ("quickstart", "finetune", "search", "export", "verify", "inspect"):
         assert name in output
-
-
-@pytest.mark.process
-def test_finetune_from_a_folder(tmp_path):
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-    for label, name in enumerate(("dark", "light")):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for i in range(12):
-            image = (rng.integers(0, 90, (16, 16, 3)) + 150 * label).astype("uint8")
-            (tmp_path / "data" / name / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
-    x = inputs = keras.Input((None, None, 3))
-    for i in range(2):
-        x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name=f"block_{i}")(x)
-    backbone = export.to_saved_model(keras.Model(inputs, x), tmp_path / "backbone")
-    words = ["finetune", tmp_path / "data", "--backbone", backbone, "--out", tmp_path / "out"]
-    words += ["--image-size", 16, "--epochs", "1,1"]
-    status, output = kerasft_command(*words)
-    assert status == 0, output
-    assert "block_1" in output and "model.tflite" in output and "load_model" in output
-    assert (tmp_path / "out" / "model.tflite").exists()
-    status, output = kerasft_command(*words)
-    assert status == 1 and "--overwrite" in output
-
-
-@pytest.mark.training
-def test_search_prints_the_best_trials(tmp_path):
-    inputs = x = keras.Input((None, None, 3))
-    for i in range(2):
-        x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name=f"block_{i}")(x)
-    backbone = export.to_saved_model(keras.Model(inputs, x), tmp_path / "backbone")
-    words = ["search", "digits", "--limit", 100, "--backbone", backbone, "--out", tmp_path / "out"]
-    words += ["--image-size", 16, "--epochs", 1, "--trials", 2, "--recipes", "frozen_head, head_then_all"]
-    status, output = kerasft_command(*words, "--depths", "block_1")
-    assert status == 0, output
-    assert (
-        "2 trials: 2 completed" in output and "test accuracy" in output and "tensorboard --logdir" in output
-    )
-    assert (tmp_path / "out" / "model.keras").exists() and (tmp_path / "out" / "trials.png").exists()
-    status, output = kerasft_command(*words)
-    assert status == 1 and "--overwrite" in output
 
 
 @pytest.mark.parametrize(
@@ -90,3 +39,43 @@ def test_mistakes_are_one_message(words, message, tmp_path, monkeypatch):
     assert status == 1
     assert message in " ".join(output.split()) and "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_option_keeps_its_name_and_its_default():
+    """The options of all commands, as they are documented."""
+    from typer.main import get_command
+
+    from kerasft.commands.main import app
+
+    shared = {"image_size": 224, "input_range": "0,1", "batch_size": 32, "batch_norm": "inference"}
+    shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
+    shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
+    expected = {
+        "quickstart": {
+            "out": Path("quickstart"), "quick": False, "image_size": 96, "overwrite": False, "seed": 0,
+        },
+        "finetune": {
+            **shared, "epochs": "3,3,4,4", "learning_rate": 1e-3, "decay": 0.8, "cache": True,
+        },
+        "search": {
+            **shared, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None, "recipes": None,
+            "learning_rate": "1e-4,1e-2", "precision": None, "max_bytes": None, "max_ms": None,
+            "minutes": None,
+        },
+        "export": {
+            "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,
+            "data_dir": None, "max_drop": None, "max_bytes": None, "max_ms": None, "labels": None,
+            "input_range": None, "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
+        },
+        "verify": {"pack": None},
+        "inspect": {"source": None, "at": None, "trust": False},
+    }  # fmt: skip
+    commands = get_command(app).commands
+    assert set(commands) == set(expected)
+    for name, command in commands.items():
+        found = {p.name: None if p.required else p.default for p in command.params}
+        assert found == expected[name], name
+        for parameter in command.params:
+            assert parameter.param_type_name == "argument" or f"--{parameter.name.replace('_', '-')}" in [
+                *parameter.opts
+            ]

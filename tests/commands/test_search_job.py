@@ -1,4 +1,4 @@
-"""The job behind `kerasft search`: the best model and a report, whole or not at all."""
+"""The job of `kerasft search`: the best model and a report, whole or not at all."""
 
 import csv
 import io
@@ -6,28 +6,22 @@ import json
 
 import keras
 import pytest
+from command_line import digits as load_digits
+from command_line import tiny_backbone
 from rich.console import Console
 
-from kerasft import export
 from kerasft.commands.search_job import run
 from kerasft.commands.settings import SearchSettings
-from kerasft.data.load import load_dataset
 
 
 @pytest.fixture(scope="module")
 def handle(tmp_path_factory):
-    """A tiny backbone of three blocks, as a SavedModel."""
-    keras.utils.set_random_seed(0)
-    inputs = x = keras.Input((16, 16, 3))
-    for i in range(3):
-        x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name=f"block_{i}_conv")(x)
-        x = keras.layers.ReLU(6.0)(x)
-    return str(export.to_saved_model(keras.Model(inputs, x), tmp_path_factory.mktemp("hub") / "tiny"))
+    return tiny_backbone(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_dataset("digits", image_size=16, limit=200)
+    return load_digits(200)
 
 
 def settings(handle, out, **changes):
@@ -85,7 +79,7 @@ def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [".out.unfinished"]
     with pytest.raises(FileExistsError, match="--resume goes on"):
         run(digits, settings(handle, tmp_path / "out", **options))
-    with pytest.raises(ValueError, match="had epochs=2; now there is epochs=3"):
+    with pytest.raises(ValueError, match="begun with another epochs: it was 2 and is 3"):
         run(digits, settings(handle, tmp_path / "out", **options | {"epochs": 3}, resume=True))
     more = settings(handle, tmp_path / "out", **options | {"trials": 3}, resume=True)
     outcome = run(digits, more, Console(file=io.StringIO()))

@@ -3,11 +3,12 @@
 import pytest
 import typer
 
-from kerasft.commands.terminal import errors, numbers, words
+from kerasft.commands.terminal import errors, numbers, pair, words
 
 
 def test_numbers_and_words():
     assert numbers("0,-1.5", float, "--range", 2) == [0.0, -1.5]
+    assert pair("0,255", "--range") == (0.0, 255.0)
     assert words("a, b,,c") == ["a", "b", "c"]
     for text, message in (("1,x", "separated by commas; received '1,x'"), ("1", "takes 2 numbers")):
         with pytest.raises(ValueError, match=message):

@@ -48,7 +48,7 @@ def test_an_unfinished_job_is_not_thrown_away_in_silence(tmp_path):
     begin(out, rate=1)
     with pytest.raises(FileExistsError, match="--resume goes on"):
         check_free(out, overwrite=False)
-    with pytest.raises(ValueError, match="had rate=1; now there is rate=2"):
+    with pytest.raises(ValueError, match="begun with another rate: it was 1 and is 2"):
         with workspace(out, {"rate": 2}, resume=True):
             pass
     assert (unfinished(out) / "state" / "backup").exists()

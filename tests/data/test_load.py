@@ -168,7 +168,7 @@ def test_fashion_mnist_from_its_original_files(tmp_path):
     loaded = load_dataset("tfds:fashion_mnist", image_size=28, data_dir=tmp_path)
     assert (loaded.train_size, loaded.validation_size, loaded.test_size) == (50, 10, 20)
     images, _ = rows(loaded.test)
-    expected = fashion_mnist._idx(tmp_path / "t10k-images-idx3-ubyte.gz")
+    expected = fashion_mnist.read_idx(tmp_path / "t10k-images-idx3-ubyte.gz")
     np.testing.assert_allclose(images[..., 0], expected, atol=1e-4)
     whole = gzip.decompress((tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes())
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(whole[:-5]))
@@ -177,7 +177,7 @@ def test_fashion_mnist_from_its_original_files(tmp_path):
 
 
 @pytest.mark.skipif(
-    not fashion_mnist._FASHION_FOLDER.is_dir(),
+    not fashion_mnist.DEBIAN_FOLDER.is_dir(),
     reason="Debian's package dataset-fashion-mnist is not installed",
 )
 def test_the_real_fashion_mnist():

@@ -1,18 +1,16 @@
-"""All precisions at once: files, table, figure and the choice."""
+"""All precisions at once: six files, one pass over the data."""
 
-import dataclasses
 import json
 import logging
-import re
 import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kerasft.export import precision_ladder, tflite
-from kerasft.export.contract import Parity, Quality, Report, Speed
-from kerasft.export.precision_ladder import VARIANTS, Ladder, choose, ladder
+from kerasft.export import draft, precision_ladder
+from kerasft.export.ladder_choice import VARIANTS, Ladder
+from kerasft.export.precision_ladder import ladder
 from small_models import classifier, fitted, images
 
 from kerasft import export
@@ -21,50 +19,6 @@ from kerasft import export
 @pytest.fixture(scope="module")
 def model():
     return fitted(classifier())
-
-
-def report(name, size, ms, drop):
-    return Report(
-        path=f"{name}.tflite", precision=name, io="int8" if name == "int8_io" else "float",
-        made_by="converter", size_bytes=size, sha256="", inputs=(), outputs=(), operations={}, dtypes={},
-        labels=None, input_range=None, normalization=None, preprocessing="none", metadata=False,
-        parity=Parity(0.0, 0.0, 0.0, 1), quality=Quality(100, 1.0, 0.9, 0.9 - drop, drop, (0.0, 0.0)),
-        speed=Speed({"1": ms, "2": ms}, 1, 0), versions={},
-    )  # fmt: skip
-
-
-REPORTS = {
-    name: report(name, *numbers)
-    for name, numbers in {
-        "float32": (1000, 10.0, 0.0),
-        "float16": (500, 10.0, 0.0),
-        "weight_only": (260, 10.0, 0.005),
-        "dynamic": (255, 15.0, 0.008),
-        "int8": (240, 4.0, 0.03),
-        "int8_io": (235, 3.0, 0.03),
-    }.items()
-}
-
-
-@pytest.mark.parametrize(
-    ("limits", "choice", "reason"),
-    [
-        ((0.05,), "int8", "the smallest within the limits"),
-        ((0.01,), "weight_only", "fastest of weight_only, dynamic.*int8 loses 3.0 points"),
-        ((0.001,), "float16", "weight_only loses 0.5 points"),
-        ((0.05, 239), "int8_io", "int8 has 240 bytes"),  # only where no other is left
-        ((0.05, None, 9.0), "int8", "float32 takes 10.0 ms"),
-        ((0.01, None, 9.0), None, "No variant keeps the limits: float32 takes 10.0 ms; .*int8 loses"),
-    ],
-)
-def test_the_choice_is_the_smallest_within_the_limits(limits, choice, reason):
-    found, why = choose(REPORTS, *limits)
-    assert found == choice and re.search(reason, why)
-
-
-def test_without_accuracies_size_and_time_decide():
-    bare = {name: dataclasses.replace(r, quality=None) for name, r in REPORTS.items()}
-    assert choose(bare, 0.0)[0] == "int8"
 
 
 def test_six_files_a_table_and_a_figure(model, tmp_path, monkeypatch):
@@ -126,7 +80,7 @@ def outlier(size):
 
 
 def test_where_int8_loses_too_much_it_falls_back_and_names_the_tensors(tmp_path, monkeypatch):
-    monkeypatch.setitem(tflite.TOLERANCES, "int8", 10.0)
+    monkeypatch.setitem(draft.TOLERANCES, "int8", 10.0)
     found = ladder(outlier(40.0), tmp_path / "out", holdout=images(200, 1), representative_data=images(300))
     assert found.reports["int8"].quality.drop > 0.1 and found.reports["weight_only"].quality.drop <= 0.01
     assert found.choice in ("weight_only", "dynamic")

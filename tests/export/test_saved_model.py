@@ -118,21 +118,6 @@ def test_keras_2_hub_layer_fine_tunes_it(trained, image_data, tmp_path):
             np.testing.assert_array_equal(found[f"frozen/{name}"], weights[name])
 
 
-def test_several_inputs_and_outputs_by_name(tmp_path):
-    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
-    total = keras.layers.Dense(2, name="total")(keras.layers.Add()([a, b]))
-    model = keras.Model({"b": b, "a": a}, {"sum": total, "first": keras.layers.Dense(1, name="first")(a)})
-    path = export.to_saved_model(model, tmp_path / "model")
-    x = {"a": np.ones((2, 3), "float32"), "b": 2 * np.ones((2, 3), "float32")}
-    served = tf.saved_model.load(str(path)).signatures["serving_default"](
-        **{k: tf.constant(v) for k, v in x.items()}
-    )
-    expected = model(x, training=False)
-    assert set(served) == {"sum", "first"}
-    for name, value in expected.items():
-        np.testing.assert_allclose(served[name], value, rtol=1e-6)
-
-
 def test_bad_models_and_paths(trained, tmp_path):
     class Own(keras.Model):
         def __init__(self):

@@ -1,14 +1,11 @@
 """TFLite files: they compute what the model computes, or they are not written."""
 
-import errno
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from kerasft.export.subject import Subject
+from kerasft.export.model.subject import Subject
 
 from kerasft import export
 
@@ -67,15 +64,6 @@ def test_holdouts_of_every_kind(trained, data, tmp_path):
     assert reports[0].accuracy_file == reports[1].accuracy_file is not None
     assert reports[2].accuracy_file is None and reports[2].parity.samples == 16
     assert reports[3].accuracy_file is None and reports[3].parity.samples == 16
-
-
-def test_a_file_that_differs_is_not_written_and_the_old_one_stays(trained, tmp_path):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(b"old")
-    with pytest.raises(export.ExportError, match=r"largest difference .* allowed is 0"):
-        export.to_tflite(trained, path, precision="float16", tolerance=0.0, overwrite=True)
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
 
 
 def test_operations_that_are_not_built_in_are_refused(tmp_path):
@@ -204,14 +192,3 @@ def test_open_shapes_and_existing_files(trained, tmp_path):
     with pytest.raises(FileExistsError, match="overwrite"):
         export.to_tflite(trained, tmp_path / "model.tflite")
     assert (tmp_path / "model.tflite").read_bytes() == b"mine"
-
-
-def test_a_full_disk(trained, tmp_path, monkeypatch):
-    def full(self, content):
-        Path(self).touch()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="disk is full"):
-        export.to_tflite(trained, tmp_path / "model.tflite")
-    assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,8 @@ import pytest
 
 STARTERS = {
     "subprocess", "forked", "ray", "search_on_ray",
-    "Draft", "Variants", "converter", "ladder", "to_tflite",  # TFLite's converter in a process of its own
-    "TFLiteConverter",  # and in this one, where it takes as long
+    "Draft", "Variants", "converter_process", "ladder", "to_tflite", "variants_of",  # TFLite's converter
+    "TFLiteConverter",  # the same in the test's own process, which takes as long
 }  # fmt: skip
 TRAINERS = {"fit", "search", "train_on_batch", "evaluate"}
 BROWSERS = {"chromium", "npm"}

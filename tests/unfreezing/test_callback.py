@@ -435,13 +435,13 @@ def test_the_list_of_callbacks_is_checked(image_model, image_data, tmp_path):
         keras.callbacks.BackupAndRestore(tmp_path / "a"),
         kerasft.BackupAndRestore(tmp_path / "b"),
     ):
-        with pytest.raises(ValueError, match="Put it behind"):
+        with pytest.raises(ValueError, match="Put it after"):
             image_model.fit(*image_data, verbose=0, callbacks=[backup, one])
     assert all(np.array_equal(a, b) for a, b in zip(before, image_model.weights))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_initial_epoch_behind_patience_needs_a_backup(image_model, image_data):
+def test_an_initial_epoch_after_patience_needs_a_backup(image_model, image_data):
     compiled(image_model)
     callback = GradualUnfreezing([Phase("head", patience=1, monitor="loss"), Phase(0)])
     with pytest.raises(ValueError, match="patience"):
@@ -477,3 +477,18 @@ def test_bad_arguments(image_model, image_data, dense_model):
     stages = kerasft.find_stages(dense_model)
     with pytest.raises(ValueError, match="'net'.*'classifier'"):
         image_model.fit(*image_data, verbose=0, callbacks=[GradualUnfreezing([Phase(0)], stages=stages)])
+
+
+def test_what_a_cache_in_the_same_fit_asks_it(image_model, image_data):
+    compiled(image_model)
+    callback = GradualUnfreezing([Phase("head", 1), Phase("block_2", 1), Phase(0)], batch_norm="inference")
+    assert callback.stages is None and callback.acts_at_window_boundaries
+    coming = []
+
+    class Asks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            coming.append(callback.coming_depths)
+
+    image_model.fit(*image_data, epochs=3, batch_size=8, verbose=0, callbacks=[callback, Asks()])
+    assert coming == [[3, 2, 0], [2, 0], [0]]
+    assert callback.stages.model is image_model and callback.batch_norm == "inference"

@@ -7,7 +7,7 @@ import pytest
 import kerasft
 from kerasft import GradualUnfreezing, Phase
 from kerasft.learning_rates.gradient_norms import relative_gradient_norms
-from kerasft.unfreezing.frozen_check import Audit
+from kerasft.unfreezing.frozen_check import FrozenCheck
 
 
 def test_a_report_says_what_happened_to_each_stage(dense_model):
@@ -43,21 +43,21 @@ def test_a_report_says_what_happened_to_each_stage(dense_model):
 
 def test_a_frozen_weight_that_moves_is_named(image_model):
     stages = kerasft.freeze(image_model, "block_2")
-    audit = Audit(stages)
-    audit.check("in epoch 0")
+    frozen = FrozenCheck(stages)
+    frozen.check("in epoch 0")
     image_model.get_layer("backbone").get_layer("stem_bn").moving_mean.assign_add(np.full(4, 1e-7))
     with pytest.raises(RuntimeError, match="in epoch 1.*stem_bn/moving_mean"):
-        audit.check("in epoch 1")
+        frozen.check("in epoch 1")
 
 
 @pytest.mark.parametrize(("policy", "still"), [("inference", "moving_mean"), ("statistics", "gamma")])
 def test_what_a_policy_keeps_still_is_watched_in_thawed_stages(image_model, policy, still):
     stages = kerasft.unfreeze(image_model, batch_norm=policy)
-    audit = Audit(stages)
+    frozen = FrozenCheck(stages)
     norm = image_model.get_layer("backbone").get_layer("stem_bn")
     getattr(norm, still).assign_add(np.full(4, 1e-7))
     with pytest.raises(RuntimeError, match=f"stem_bn/{still}"):
-        audit.check("now")
+        frozen.check("now")
 
 
 def test_relative_gradient_norms_by_hand(dense_model):

@@ -2,7 +2,8 @@ import keras
 import pytest
 
 from kerasft.stages.find import find_stages
-from kerasft.unfreezing.recipes import RECIPES, schedule_of
+from kerasft.unfreezing.recipes import RECIPES, equal_parts
+from kerasft.unfreezing.schedule import UnfreezingSchedule, schedule_of
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_stages_thaw_in_equal_steps_that_fit_into_the_epochs(stages, depth, epoc
     assert phases(schedule_of("one_stage_at_a_time", stages, depth, epochs, 1e-3)) == expected
 
 
-def test_fine_tuning_behind_a_probe_has_a_tenth_of_its_rate(stages):
+def test_fine_tuning_after_a_probe_has_a_tenth_of_its_rate(stages):
     schedule = schedule_of("linear_probe_then_finetune", stages, "c", 5, 1e-2)
     assert phases(schedule) == [(5, 2), (2, None)]
     assert [phase.learning_rate for phase in schedule] == [None, pytest.approx(1e-3)]
@@ -61,3 +62,20 @@ def test_what_does_not_exist_is_named(stages):
         schedule_of("head_then_all", stages, "z", 5, 1e-3)
     with pytest.raises(ValueError, match="leaves nothing to train"):
         schedule_of("head_then_all", stages, 6, 5, 1e-3)
+
+
+def test_a_name_means_one_thing(stages):
+    """A schedule of a name goes down to depth 0 by the same phases as the search's recipe."""
+    build = UnfreezingSchedule
+    assert build.head_then_all(stages) == schedule_of("head_then_all", stages, 0, 5, None)
+    assert build.one_stage_at_a_time(stages, 2) == schedule_of("one_stage_at_a_time", stages, 0, 12, None)
+    probe = build.linear_probe_then_finetune(stages, 3, 1e-4, patience=None, monitor=None)
+    assert probe == schedule_of("linear_probe_then_finetune", stages, 0, 6, 1e-3)
+
+
+def test_equal_parts_of_a_model(image_model):
+    stages = find_stages(image_model)
+    parts = equal_parts(stages, (2, 1, 1))
+    assert [(p.depth, p.epochs) for p in parts] == [("head", 2), ("block_2", 1), ("block_1", 1)]
+    assert [p.depth for p in equal_parts(stages, (1,))] == ["head"]
+    assert [p.learning_rate for p in equal_parts(stages, (1, 1), 1e-4)] == [None, 1e-4]

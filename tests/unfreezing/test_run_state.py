@@ -1,9 +1,11 @@
 """A run's state: arrays and back, and the refusal of another run."""
 
+import keras
 import numpy as np
 import pytest
 
-from kerasft.unfreezing.run_state import RunState
+from kerasft import Phase, UnfreezingSchedule, _keras, find_stages
+from kerasft.unfreezing.run_state import RunState, resume, run_identity
 
 IDENTITY = {
     "schedule": {"phases": [1, 2]},
@@ -12,7 +14,7 @@ IDENTITY = {
 
 
 def state(**changes):
-    said = {
+    fields = {
         "epoch": 3,
         "inside_epoch": False,
         "clock": {"index": 1, "best": None},
@@ -21,7 +23,7 @@ def state(**changes):
         "identity": IDENTITY,
         "best": {"weight.0": np.ones((2, 2))},
     }
-    return RunState(**{**said, **changes})
+    return RunState(**{**fields, **changes})
 
 
 def test_arrays_and_back():
@@ -42,7 +44,27 @@ def test_arrays_and_back():
 def test_another_run_is_refused_by_what_is_different():
     saved = RunState.from_arrays(state().to_arrays())
     other = {**IDENTITY, "optimizer": {**IDENTITY["optimizer"], "epsilon": 0.1}}
-    with pytest.raises(
-        ValueError, match=r'another optimizer.*had {"epsilon": 1e-07}; now it is {"epsilon": 0.1}'
-    ):
+    with pytest.raises(ValueError, match="another optimizer: epsilon was 1e-07 and is 0.1. Use what it had"):
         saved.check_identity(other)
+
+
+def test_a_state_of_another_epoch_is_refused(dense_model):
+    saved = RunState.from_arrays(state().to_arrays())
+    with pytest.raises(ValueError, match="those after 3 epochs, but fit begins at epoch 2"):
+        resume(dense_model, saved, IDENTITY, epoch=2)
+
+
+def test_outside_of_fit_the_data_can_not_be_replayed(dense_model, caplog):
+    saved = state(random=_keras.random_state(dense_model), inside_epoch=True)
+    inside = RunState.from_arrays(saved.to_arrays())
+    resume(dense_model, inside, IDENTITY, epoch=3)
+    assert "made inside epoch 3" in caplog.text and "could not be replayed" in caplog.text
+
+
+def test_the_identity_of_a_run(dense_model):
+    dense_model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse")
+    schedule = UnfreezingSchedule([Phase("top", 1), Phase(0)])
+    identity = run_identity(schedule, "train", find_stages(dense_model), dense_model.optimizer)
+    assert identity["schedule"] == {"phases": [{"depth": "top", "epochs": 1}, {"depth": 0}]}
+    assert (identity["batch_norm"], identity["stages"]) == ("train", ["first", "second", "top"])
+    assert identity["optimizer"]["class"] == "SGD" and identity["optimizer"]["momentum"] == 0.5

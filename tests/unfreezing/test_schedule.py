@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule, find_stages
@@ -92,6 +93,18 @@ def test_json_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["schedule.json"]
 
 
+def test_json_that_can_not_be_written_leaves_nothing(tmp_path):
+    folder = tmp_path / "s.json"
+    folder.mkdir()
+    (folder / "mine").touch()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        UnfreezingSchedule([Phase(0)]).to_json(folder)
+    assert [p.name for p in tmp_path.rglob("*")] == ["s.json", "mine"]
+    with pytest.raises(FileNotFoundError):
+        UnfreezingSchedule([Phase(0)]).to_json(tmp_path / "nowhere" / "s.json")
+    assert not (tmp_path / "nowhere").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -113,14 +126,18 @@ def test_bad_json(text, message):
         (lambda: as_schedule(Phase(0)), TypeError, "list of phases"),
         (lambda: UnfreezingSchedule([]), ValueError, "at least one"),
         (lambda: UnfreezingSchedule([Phase(1), Phase(0)]), ValueError, "overlaps phase 1"),
-        (lambda: Phase(1, epochs=0), ValueError, "empty"),
+        (lambda: Phase(1, epochs=0), ValueError, "epochs is an integer of at least 1; received 0"),
         (lambda: Phase(-1), ValueError, "negative"),
         (lambda: Phase(1.5), TypeError, "integer or a stage's name"),
-        (lambda: Phase(1, epochs="2"), TypeError, "integer or None"),
-        (lambda: Phase(1, learning_rate=float("nan")), ValueError, "finite"),
-        (lambda: Phase(1, multipliers={"a": -1}), ValueError, "not negative"),
+        (lambda: Phase(1, epochs="2"), TypeError, "epochs is an integer of at least 1; received '2'"),
+        (
+            lambda: Phase(1, learning_rate=float("nan")),
+            ValueError,
+            "rate is a number of at least 0; received nan",
+        ),
+        (lambda: Phase(1, multipliers={"a": -1}), ValueError, "'a'. is a number of at least 0; received -1"),
         (lambda: UnfreezingSchedule([1]), TypeError, "kerasft.Phase"),
-        (lambda: Phase(1, patience=0, monitor="loss"), ValueError, "at least 1"),
+        (lambda: Phase(1, patience=0, monitor="loss"), ValueError, "patience is an integer of at least 1"),
         (lambda: Phase(1, patience=2), ValueError, "monitor="),
         (lambda: Phase(1, monitor=3), TypeError, "name of a logged number"),
         (lambda: Phase(1, 2, ends="last"), ValueError, "both epochs and patience"),
@@ -128,7 +145,7 @@ def test_bad_json(text, message):
         (lambda: Phase(1, 2, mode="up"), ValueError, '"auto", "min" or "max"'),
         (lambda: Phase(1, warmup_steps=-1), ValueError, "at least 0"),
         (lambda: Phase(1, warmup_steps=None), TypeError, "integer"),
-        (lambda: Phase(1, min_delta=-0.1), ValueError, "not negative"),
+        (lambda: Phase(1, min_delta=-0.1), ValueError, "min_delta is a number of at least 0"),
         (lambda: Phase(1, multipliers=[1]), TypeError, "maps names"),
     ],
 )
@@ -186,7 +203,7 @@ def test_shortest_and_what_follows_an_unknown_start():
     phases = [Phase(2, 2, 4, "loss", ends="last"), Phase(1, 3), Phase(2), Phase(0, 9)]
     with pytest.raises(ValueError, match=r"Phase 2 \(2\) .*overlaps phase 3"):
         UnfreezingSchedule(phases)
-    schedule = UnfreezingSchedule([*phases[:2], Phase(2, 1), Phase(0, 9)])  # freezes anew in phase 2
+    schedule = UnfreezingSchedule([*phases[:2], Phase(2, 1), Phase(0, 9)])  # freezes again in phase 2
     assert schedule.shortest == [5, 3, 1, 1]  # max(2, 4 + 1); the last can be cut short by fit
     assert schedule.starts == [0, None, None, None]
     assert schedule.earliest_starts == [0, 5, 8, 9]
@@ -197,7 +214,7 @@ def test_shortest_and_what_follows_an_unknown_start():
         schedule.index_at(-1)
 
 
-def test_check_names_two_faults_of_one_phase_and_allows_freezing_anew(dense_model):
+def test_check_names_two_faults_of_one_phase_and_allows_freezing_again(dense_model):
     stages = find_stages(dense_model)
     schedule = UnfreezingSchedule([Phase(2, patience=2, monitor="loss"), Phase("nose")])
     with pytest.raises(ValueError) as caught:
@@ -229,7 +246,7 @@ def test_from_depths_needs_a_list():
         UnfreezingSchedule.from_depths("head")
     with pytest.raises(ValueError, match="at least one"):
         UnfreezingSchedule.from_depths([])
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="epochs is an integer of at least 1; received 0"):
         UnfreezingSchedule.from_depths([1, 0], every=0)
 
 
@@ -269,11 +286,11 @@ def test_edited_json_gives_every_fault_with_its_phase_and_field():
     ("fields", "error", "message"),
     [
         ({"monitor": ""}, ValueError, "empty"),
-        ({"patience": True, "monitor": "loss"}, TypeError, "integer or None"),
+        ({"patience": True, "monitor": "loss"}, TypeError, "patience is an integer .*received True"),
         ({"patience": 1, "monitor": "loss", "ends": "last"}, ValueError, "epochs=None, patience=1"),
-        ({"epochs": True}, TypeError, "integer or None"),
-        ({"warmup_steps": 1.0}, TypeError, "not 1.0"),
-        ({"min_delta": float("inf")}, ValueError, "finite"),
+        ({"epochs": True}, TypeError, "epochs is an integer .*received True"),
+        ({"warmup_steps": 1.0}, TypeError, "received 1.0"),
+        ({"min_delta": float("inf")}, ValueError, "a number .*received inf"),
         ({"min_delta": None}, TypeError, "number"),
         ({"restore_best": 1}, TypeError, "True or False"),
         ({"multipliers": {1: 0.5}}, TypeError, "names or globs"),
@@ -290,3 +307,10 @@ def test_a_phase_keeps_its_own_multipliers():
     phase = Phase(0, multipliers=mine)
     mine["body"] = 2.0
     assert phase.multipliers == {"body": 0.5}
+
+
+def test_numbers_of_numpy_are_stored_as_plain_ones():
+    phase = Phase(0, np.int64(3), learning_rate=np.float32(0.5), multipliers={"a": np.float64(0.25)})
+    schedule = UnfreezingSchedule([phase])
+    assert UnfreezingSchedule.from_json(schedule.to_json()) == schedule
+    assert (type(phase.epochs), type(phase.learning_rate)) == (int, float)

@@ -1,0 +1,26 @@
+"""Companions of an exported file for those who run it: metadata for MediaPipe, golden packs, and a web page.
+
+A client has the file and no Keras model. It learns from here what the file takes and gives, and how far its
+results may be from the ones measured at export. Nothing here imports TensorFlow. `verify` imports nothing of
+kerasft at all: a pack holds a copy of it, which runs with numpy and LiteRT alone.
+
+Inside, `pack` stands on `golden`, `tolerance` and `verify`, `metadata` on `mediapipe`, and
+`mediapipe` and `browser` on `pixels`; `web` holds the page's files.
+"""
+
+from .browser import to_web
+from .mediapipe import client_normalization
+from .metadata import ScoreCalibration, add_metadata
+from .pack import to_pack
+from .verify import PackError, Verification, verify_pack
+
+__all__ = [
+    "PackError",
+    "ScoreCalibration",
+    "Verification",
+    "add_metadata",
+    "client_normalization",
+    "to_pack",
+    "to_web",
+    "verify_pack",
+]

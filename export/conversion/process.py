@@ -1,0 +1,150 @@
+"""Keras model to float .tflite, by a converter in a process of its own that a crash can't take further."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..errors import ExportError
+from ..model import serving
+from ..parity import Sample
+from ..tflite_file import quiet
+
+# -P: what lies beside the script hides no module of another package
+COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("converter.py")))
+
+
+class Converter:
+    """The converter's process: begun at once, asked when a model is ready, kept for the next one."""
+
+    def __init__(self) -> None:
+        self.notes: IO[bytes] = tempfile.TemporaryFile()
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+        self.process = subprocess.Popen(
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.notes, env=environment
+        )
+        self.owner = os.getpid()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked: not after a fork, and not after it has ended."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def convert(self, folder: Path, precision: str, io: str, samples: Sequence[Sample]) -> bytes:
+        """Convert a SavedModel.
+
+        Raises:
+            ExportError: The converter refused the model, or crashed; the message names the operations.
+        """
+        out, arrays = folder.with_suffix(".tflite"), folder.with_suffix(".npz")
+        request = {"saved_model": str(folder), "out": str(out), "precision": precision, "io": io}
+        if precision == "int8":
+            named = {f"{i}/{name}": v for i, sample in enumerate(samples) for name, v in sample.items()}
+            np.savez(arrays, **named)  # type: ignore[arg-type]
+            request["samples"] = str(arrays)
+        begin = self.notes.seek(0, os.SEEK_END)
+        answer = self._ask(request)
+        self.notes.seek(begin)
+        notes = self.notes.read().decode(errors="replace")
+        if answer is None:
+            raise ExportError(_crash(self.process.wait(), notes))
+        if not answer["ok"]:
+            raise ExportError(_refusal(answer["error"]))
+        return out.read_bytes()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            return None
+        except BaseException:  # interrupted: its answer would be taken for the next one's
+            self.stop()
+            raise
+        return json.loads(line) if line else None
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+            for stream in (self.process.stdin, self.process.stdout, self.notes):
+                with contextlib.suppress(OSError):
+                    stream.close()  # type: ignore[union-attr]
+
+
+_kept: list[Converter] = []
+
+
+def converter_process() -> Converter:
+    """The converter's process; a new one if there is none."""
+    if _kept and not _kept[0].alive:
+        _kept.pop().stop()
+    if not _kept:
+        _kept.append(Converter())
+    return _kept[0]
+
+
+def stop() -> None:
+    """End the converter's process, which otherwise lives as long as this one, for the next export."""
+    while _kept:
+        _kept.pop().stop()
+
+
+atexit.register(stop)
+
+
+@contextlib.contextmanager
+def saved(model: keras.Model, batch: int | None) -> Iterator[Path]:
+    """A temporary SavedModel of a model's inference, for the converter."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        module = tf.Module()
+        module.model_variables = [v.value for v in model.variables]
+        with quiet():
+            signature = serving(model, lambda inputs: model(inputs, training=False), batch=batch)
+            tf.saved_model.save(module, str(folder), signatures=signature)
+        yield folder
+
+
+def _refusal(error: str) -> str:
+    named = _named_operations(error)
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    reason = f"{', '.join(named)} can't be converted" if named else "it can't be converted"
+    return (
+        f"TFLite's built-in operations do not cover the model: {reason}. Replace the layer, or leave that "
+        f"part out of the exported model. The converter said: {' '.join(lines[-3:])[:600]}"
+    )
+
+
+def _crash(code: int, notes: str) -> str:
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    named = _named_operations(notes)
+    where = f" at {', '.join(named)}" if named else ""
+    last = " ".join(line.strip() for line in notes.splitlines()[-3:] if line.strip())[:600]
+    return (
+        f"TFLite's converter crashed{where} ({how}); it runs in a process of its own, so nothing else was "
+        "lost. Replace the operation, or leave that part out of the exported model. Its last output: "
+        f"{last or 'none'}"
+    )
+
+
+def _named_operations(text: str) -> list[str]:
+    """Names of operations in a message of the converter, such as tf.Igamma, each once."""
+    return list(dict.fromkeys(re.findall(r"\b(?:tf|tfl)\.[A-Z_][A-Za-z0-9_]*\b", text)))

@@ -1,0 +1,125 @@
+"""The precisions of a model as a table, and the choice among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from .plain_table import plain_table
+from .report import Quality, Report
+
+# name: precision, and what the file takes and gives
+VARIANTS = {
+    "float32": ("float32", "float"),
+    "float16": ("float16", "float"),
+    "weight_only": ("weight_only", "float"),
+    "dynamic": ("dynamic", "float"),
+    "int8": ("int8", "float"),
+    "int8_io": ("int8", "int8"),
+}
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The precisions of a model, and the choice among them.
+
+    Attributes:
+        reports: What was written, by variant.
+        failures: Why other variants were not.
+        choice: The variant to take; None if none keeps the limits.
+        reason: Why.
+        lost: The operations that lose most in int8, if it loses more than is allowed.
+    """
+
+    reports: dict[str, Report]
+    failures: dict[str, str]
+    choice: str | None
+    reason: str
+    lost: tuple[str, ...] = ()
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One row a variant: name, size, latency, pieces, difference from the model, accuracy, its drop."""
+        found: list[tuple[str, ...]] = []
+        for name, report in self.reports.items():
+            quality, speed = report.quality, report.speed
+            drop = "" if quality is None else _points(quality.drop, quality.interval)
+            found.append(
+                (
+                    ("→ " if name == self.choice else "") + name,
+                    _size(report.size_bytes),
+                    " / ".join(f"{ms:.3g}" for ms in speed.ms.values()) + " ms",
+                    f"{speed.partitions} + {speed.outside}",
+                    f"{report.parity.max_relative:.1e}",
+                    "" if quality is None else f"{100 * quality.accuracy_file:.2f}",
+                    drop,
+                )
+            )
+        return found
+
+    def __str__(self) -> str:
+        left_out = [f"{name} was not exported: {why}" for name, why in self.failures.items()]
+        return "\n".join([plain_table(HEADER, self.rows()), *left_out, self.reason])
+
+    def to_json(self) -> str:
+        """All of it as JSON text."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Ladder:
+        """The inverse of `to_json`."""
+        content = json.loads(text)
+        reports = {name: Report.from_json(json.dumps(kept)) for name, kept in content.pop("reports").items()}
+        return cls(**{**content, "reports": reports, "lost": tuple(content["lost"])})
+
+
+HEADER = (
+    "variant",
+    "size",
+    "1 / 2 threads",
+    "XNNPACK + other",
+    "differs by",
+    "accuracy",
+    "points lost (95 %)",
+)
+
+
+def choose(
+    reports: Mapping[str, Report], max_drop: float, max_bytes: int | None = None, max_ms: float | None = None
+) -> tuple[str | None, str]:
+    """The variant to take under some limits, and why; see `ladder`."""
+    against: dict[str, str] = {}
+    for name, report in reports.items():
+        quality, ms = report.quality, report.speed.ms["1"]
+        if quality is not None and quality.drop > max_drop:
+            against[name] = f"loses {100 * quality.drop:.1f} points"
+        elif max_bytes is not None and report.size_bytes > max_bytes:
+            against[name] = f"has {report.size_bytes:,} bytes"
+        elif max_ms is not None and ms > max_ms:
+            against[name] = f"takes {ms:.1f} ms"
+    left = {name: report for name, report in reports.items() if name not in against}
+    left = {n: r for n, r in left.items() if r.io == "float"} or left
+    refused = "; ".join(f"{name} {why}" for name, why in against.items())
+    if not left:
+        return None, f"No variant keeps the limits: {refused}."
+    smallest = min(report.size_bytes for report in left.values())
+    near = {n: r for n, r in left.items() if r.size_bytes <= 1.05 * smallest}
+    choice = min(near, key=lambda name: near[name].speed.ms["1"])
+    why = f"{choice} is the choice: the smallest within the limits"
+    why += "" if len(near) == 1 else f", and the fastest of {', '.join(near)}"
+    return choice, why + (f" ({refused})." if refused else ".")
+
+
+def reason_of_loss(quality: Quality | None, lost: Sequence[str]) -> str:
+    """A sentence on what int8 loses, and at which operations most of it."""
+    how = "too much" if quality is None else f"{_points(quality.drop, quality.interval)} points"
+    where = f", most of it at {'; '.join(lost[:3])}" if lost else ""
+    return f"int8 loses {how}{where}."
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _points(drop: float, interval: tuple[float, float]) -> str:
+    return f"{100 * drop:.2f} ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})"

@@ -1,0 +1,126 @@
+"""Representative data for calibration: enough of every class, in the graph's own range, not the holdout."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..parity import Sample
+from .preprocessing import expected_range
+from .samples import batches, class_labels, is_classifier, named_inputs, rows
+
+_MOST = 10_000  # samples that are read to find all classes
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Samples of batch size one on which the ranges of activations are measured."""
+
+    samples: tuple[Sample, ...]
+
+
+def calibration(
+    model: keras.Model,
+    data: Any,
+    *,
+    labels: Sequence[str] | None,
+    input_range: tuple[float, float] | None,
+    holdout: Any = None,
+    count: int = 128,
+) -> Calibration:
+    """Choose samples for calibration, the classes as evenly as the data give them.
+
+    Args:
+        model: The model whose inputs they are.
+        data: Unaugmented data, as for `to_tflite`; if they have labels, every class has to be there.
+        labels: Names of the classes, for the message.
+        input_range: Lowest and highest value that the graph expects, if known.
+        holdout: Held-out data, which have to be others.
+        count: How many samples; more if there are more classes, for one of each.
+
+    Raises:
+        ValueError: There are no data, or they have another shape, are not finite, do not fit the range, lack
+            a class or share samples with the holdout.
+    """
+    classes = model.outputs[0].shape[-1] if is_classifier(model) else None
+    share = max(1, count // classes) if classes else count
+    chosen: dict[int, list[Sample]] = {}
+    rest: list[Sample] = []
+    read, labelled = 0, False
+    for inputs, targets in batches(data):
+        truth = class_labels(targets) if classes else None
+        labelled = labelled or truth is not None
+        for i, row in enumerate(rows(named_inputs(model, inputs))):
+            read += 1
+            group = chosen.setdefault(int(truth[i]) if truth is not None else 0, [])
+            (group if len(group) < share else rest if len(rest) < count else []).append(row)
+        full = not labelled or (
+            len(chosen) >= (classes or 1) and all(len(g) >= share for g in chosen.values())
+        )
+        if (full and read >= count) or read >= _MOST:
+            break
+    if not read:
+        raise ValueError("representative_data is empty: int8 measures the ranges of activations on it.")
+    if labelled:
+        _check_classes(chosen, classes or 0, labels, read)
+    # one class after the other in turn: the first few are golden inputs, too
+    turns = itertools.zip_longest(*chosen.values())
+    samples = [row for turn in turns for row in turn if row is not None]
+    samples += rest[: max(0, count - len(samples))]
+    _check_range(samples, expected_range(model, input_range))
+    if holdout is not None:
+        _check_disjoint(model, samples, holdout)
+    return Calibration(tuple(samples))
+
+
+def _check_classes(
+    chosen: Mapping[int, Sequence[Sample]], classes: int, labels: Sequence[str] | None, read: int
+) -> None:
+    missing = [labels[i] if labels else i for i in range(classes) if i not in chosen]
+    if missing:
+        raise ValueError(
+            f"representative_data lack the classes {missing} in {read:,} samples; activations that only they "
+            "cause would be cut off. Add some samples of each."
+        )
+
+
+def _check_range(samples: Sequence[Sample], expected: tuple[float, float] | None) -> None:
+    values = [v for s in samples for v in s.values() if np.issubdtype(v.dtype, np.floating)]
+    if not all(np.all(np.isfinite(v)) for v in values):
+        raise ValueError("representative_data hold values that are not finite; leave those samples out.")
+    if expected is None or not values:
+        return
+    low, high = expected
+    found = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    slack = 0.02 * (high - low)
+    if found[0] < low - slack or found[1] > high + slack or found[1] - found[0] < 0.1 * (high - low):
+        raise ValueError(
+            f"representative_data run from {found[0]:.4g} to {found[1]:.4g}, but the graph expects "
+            f"{low:.4g} to {high:.4g}. Give them as the model takes them: rescaled neither twice nor not at "
+            "all."
+        )
+
+
+def _check_disjoint(model: keras.Model, samples: Sequence[Sample], holdout: Any) -> None:
+    known = {_digest(s) for s in samples}
+    double = sum(
+        _digest(row) in known for inputs, _ in batches(holdout) for row in rows(named_inputs(model, inputs))
+    )
+    if double > 0.05 * len(samples):  # a data set may hold an image twice
+        raise ValueError(
+            f"{double} of the holdout's samples are in representative_data as well, so that the measured "
+            "drop would be too small. Calibrate on training data."
+        )
+
+
+def _digest(sample: Sample) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(sample):
+        digest.update(np.ascontiguousarray(sample[name]).tobytes())
+    return digest.digest()

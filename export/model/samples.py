@@ -1,0 +1,137 @@
+"""Data for an export: batches of any kind as named samples, and the model's outputs for them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..parity import Sample
+from .signature import by_name, input_keys, input_names, pack_inputs
+
+
+def batches(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Data as (inputs, labels or None) batches: `tf.data.Dataset`, `PyDataset`, arrays, or inputs alone."""
+    if isinstance(data, tf.data.Dataset):
+        for batch in data:
+            yield _pair(batch)
+    elif isinstance(data, keras.utils.PyDataset):
+        count = data.num_batches
+        for i in itertools.count() if count is None else range(count):
+            yield _pair(data[i])
+    elif isinstance(data, tuple) and len(data) in (2, 3):
+        yield data[:2]
+    else:
+        yield data, None
+
+
+def endless(data: Any) -> bool:
+    """Whether data repeat forever, as far as their cardinality shows it."""
+    if isinstance(data, tf.data.Dataset):
+        return int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
+    return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+
+
+def named_inputs(model: keras.Model, inputs: Any) -> Sample:
+    """A batch of inputs under the model's input names, in its dtypes.
+
+    Raises:
+        ValueError: An input is missing, or has another shape than the model's.
+    """
+    names = input_names(model)
+    if isinstance(inputs, dict):
+        keys = input_keys(model)
+        if not set(keys) <= set(inputs):
+            raise ValueError(f"The model's inputs are named {keys}; the data have {sorted(inputs)}.")
+        values: Any = [inputs[k] for k in keys]
+    else:
+        values = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if len(values) != len(names):
+        raise ValueError(f"The model has the inputs {names}; the data have {len(values)}.")
+    found = {}
+    for name, tensor, value in zip(names, model.inputs, values, strict=True):
+        array, shape = np.asarray(value), tuple(tensor.shape)
+        fits = array.ndim == len(shape) and all(
+            n in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"The input {name!r} has the shape {shape}, batch first; the data have {array.shape}."
+            )
+        found[name] = array.astype(tf.as_dtype(tensor.dtype).as_numpy_dtype)
+    return found
+
+
+def rows(named: Sample) -> Iterator[Sample]:
+    """The samples of a batch, each of batch size one."""
+    for i in range(len(next(iter(named.values())))):
+        yield {k: v[i : i + 1] for k, v in named.items()}
+
+
+def samples_of(model: keras.Model, data: Any, count: int) -> list[Sample]:
+    """The first samples of some data."""
+    every = (row for inputs, _ in batches(data) for row in rows(named_inputs(model, inputs)))
+    return list(itertools.islice(every, count))
+
+
+def random_samples(model: keras.Model, input_range: tuple[float, float] | None, count: int) -> list[Sample]:
+    """Random numbers of a fixed seed as inputs: within the range if there is one, else normal ones."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(count):
+        sample = {}
+        for name, tensor in zip(input_names(model), model.inputs, strict=True):
+            shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype)
+            value: np.ndarray
+            if not dtype.is_floating:
+                value = rng.integers(0, 2, shape)
+            else:
+                value = rng.uniform(*input_range, shape) if input_range else rng.normal(size=shape)
+            sample[name] = value.astype(dtype.as_numpy_dtype)
+        samples.append(sample)
+    return samples
+
+
+def outputs_of(model: keras.Model, named: Sample) -> Sample:
+    """The model's outputs for a batch in inference, by output name."""
+    outputs = model(pack_inputs(model, named), training=False)
+    return {k: keras.ops.convert_to_numpy(v) for k, v in by_name(model, outputs).items()}
+
+
+def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
+    """The model's outputs for each sample, computed in one batch where it takes one."""
+    shapes = {tuple((name, value.shape) for name, value in sample.items()) for sample in samples}
+    if len(shapes) > 1 or any(t.shape[0] is not None for t in model.inputs):
+        return [outputs_of(model, sample) for sample in samples]
+    return list(rows(outputs_of(model, {k: np.concatenate([s[k] for s in samples]) for k in samples[0]})))
+
+
+def class_labels(labels: Any) -> np.ndarray | None:
+    """Labels as integers of shape (batch,), from integers or one-hot rows.
+
+    Other targets, such as those of a regression, give None.
+    """
+    if labels is None or isinstance(labels, dict | list | tuple):
+        return None
+    array = np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
+        return array
+    if array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(array.sum(1) == 1):
+        return array.argmax(1)
+    return None
+
+
+def is_classifier(model: keras.Model) -> bool:
+    """Whether the model has one output of scores, of two classes or more."""
+    shape = tuple(model.outputs[0].shape)
+    return len(model.outputs) == 1 and len(shape) == 2 and (shape[-1] or 0) >= 2
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    return (batch[0], batch[1]) if isinstance(batch, tuple) and len(batch) > 1 else (batch, None)

@@ -1,0 +1,125 @@
+"""A model's inputs and outputs: their names, their structure, and the function that is served."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def check_model(model: Any) -> None:
+    """Raise unless `model` is a built Keras model with known inputs."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Only a keras.Model can be exported, not {type(model).__name__}.")
+    if not model.built:
+        raise ValueError(f"The model {model.name!r} is not built. Give it a keras.Input, or call it once.")
+    try:
+        inputs = model.inputs
+    except (AttributeError, ValueError):
+        inputs = None
+    if not inputs:
+        raise ValueError(
+            f"The inputs of {model.name!r} are not known, as it is a subclassed model. Wrap it: "
+            "inputs = keras.Input(shape); keras.Model(inputs, model(inputs))."
+        )
+
+
+def input_structure(model: keras.Model) -> Any:
+    """The symbolic inputs as the model takes them: a tensor, a list or a dict."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def input_specs(model: keras.Model) -> Any:
+    """Specs of the inputs in the structure in which the model takes them."""
+
+    def spec(tensor: Any) -> tf.TensorSpec:
+        return tf.TensorSpec(tensor.shape, tensor.dtype, name=_argument_name(tensor.name))
+
+    structure = input_structure(model)
+    if isinstance(structure, dict):
+        return {k: spec(t) for k, t in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [spec(t) for t in structure]
+    return spec(structure)
+
+
+def input_keys(model: keras.Model) -> list[str]:
+    """Keys of the inputs in the model's data, in the order of `model.inputs`, not that of a dict."""
+    structure = input_structure(model)
+    if isinstance(structure, dict):
+        keys = {id(tensor): key for key, tensor in structure.items()}
+        return [keys[id(tensor)] for tensor in model.inputs]
+    return [tensor.name for tensor in model.inputs]
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """Names of the inputs in the signature, in the order of `model.inputs`."""
+    return _unique([_argument_name(key) for key in input_keys(model)])
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """Names of the outputs in the order in which Keras flattens them."""
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+        return [_argument_name(k) for k in sorted(model.output)]
+    names = getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(model.outputs))]
+    return _unique([_argument_name(n) for n in names])
+
+
+def by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
+    """The model's outputs under their names."""
+    if isinstance(outputs, dict):
+        return {_argument_name(k): v for k, v in outputs.items()}
+    flat = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    return dict(zip(output_names(model), flat, strict=True))
+
+
+def pack_inputs(model: keras.Model, named: Mapping[str, Any]) -> Any:
+    """Named inputs in the structure in which the model takes them."""
+    structure = input_structure(model)
+    values = [named[name] for name in input_names(model)]
+    if isinstance(structure, dict):
+        return dict(zip(input_keys(model), values, strict=True))
+    return values if isinstance(structure, list | tuple) else values[0]
+
+
+def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None = None) -> Any:
+    """A concrete function from named inputs to named outputs."""
+
+    @tf.function(autograph=False)
+    def serve(**named: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = by_name(model, infer(pack_inputs(model, named)))
+        return {name: tf.identity(value, name=name) for name, value in outputs.items()}
+
+    named = {
+        name: tf.TensorSpec([batch or tensor.shape[0], *tensor.shape[1:]], tensor.dtype, name=name)
+        for name, tensor in zip(input_names(model), model.inputs, strict=True)
+    }
+    return serve.get_concrete_function(**named)
+
+
+def tables_of(model: keras.Model) -> list[Any]:
+    """Lookup tables of layers that look up words, which a SavedModel has to find beside the variables."""
+    inner = [layer for outer in layers_of(model) for layer in (outer, *vars(outer).values())]
+    tables = [getattr(layer, "lookup_table", None) for layer in inner if isinstance(layer, keras.Layer)]
+    return [table for table in tables if table is not None]
+
+
+def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers of a model and of the models and wrapped layers inside it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+        elif isinstance(getattr(layer, "layer", None), keras.Layer):
+            yield layer.layer
+
+
+def _argument_name(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_") or "input"
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [n if names.index(n) == i else f"{n}_{i}" for i, n in enumerate(names)]

@@ -1,0 +1,203 @@
+"""A report: what was exported, and what was measured on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ExportError
+from .parity import Parity
+
+Channels = float | tuple[float, ...]  # one number, or one for each channel
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of an artifact.
+
+    Attributes:
+        name: Its name in the signature.
+        shape: Its shape, batch first; -1 where an axis is open.
+        dtype: Its dtype, as numpy writes it.
+        scale: What one step of an integer tensor is worth in the model's units; None for others.
+        zero_point: The integer that stands for 0; None for others.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A classifier's accuracy on a labelled holdout, as the model and as the artifact.
+
+    Attributes:
+        samples: Size of the holdout.
+        agreement: Share on which both name the same class.
+        accuracy_model: The model's accuracy.
+        accuracy_file: The artifact's.
+        drop: accuracy_model - accuracy_file.
+        interval: 95 % confidence interval of the drop, for the population of which the holdout is a sample.
+    """
+
+    samples: int
+    agreement: float
+    accuracy_model: float
+    accuracy_file: float
+    drop: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, model: np.ndarray, file: np.ndarray, truth: np.ndarray) -> Quality:
+        """Compare the classes that both name with the true ones, all of shape (samples,).
+
+        Both are asked about the same samples, so the interval is that of matched proportions: with b samples
+        that only the model gets right and c that only the file does, half a sample is added to each of the
+        four cells, and the interval is Wald's.
+
+        Example:
+            >>> Quality.of(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), np.array([0, 1, 1, 1])).drop
+            0.25
+
+        References:
+            Agresti & Min (2005), Simple improved confidence intervals for comparing matched proportions,
+            Statistics in Medicine 24, section 3.
+        """
+        right, kept = model == truth, file == truth
+        n, b, c = len(truth), int(np.sum(right & ~kept)), int(np.sum(~right & kept))
+        middle = (b - c) / (n + 2)
+        half = 1.959964 * math.sqrt(b + c + 1 - (b - c) ** 2 / (n + 2)) / (n + 2)
+        return cls(
+            samples=n,
+            agreement=float(np.mean(model == file)),
+            accuracy_model=float(np.mean(right)),
+            accuracy_file=float(np.mean(kept)),
+            drop=(b - c) / n,
+            interval=(middle - half, middle + half),
+        )
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How the artifact runs on the machine that exported it: a host's time, not a phone's.
+
+    Attributes:
+        ms: Median time of a call with one sample, in milliseconds, by number of threads.
+        partitions: Pieces that XNNPACK computes.
+        outside: Operations that the runtime computes by itself, between them.
+    """
+
+    ms: dict[str, float]
+    partitions: int
+    outside: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """A record of what was exported and what was measured on it.
+
+    Attributes:
+        path: The file.
+        precision: float32, float16, dynamic, weight_only or int8.
+        io: What it takes and gives: float, int8 or uint8.
+        made_by: What made the precision: "converter" or "ai-edge-quantizer".
+        size_bytes: Size of the file.
+        sha256: Hash of the file.
+        inputs: Inputs of its signature.
+        outputs: Outputs of its signature.
+        operations: How many operations it has of which kind.
+        dtypes: How many tensors in the file have which dtype.
+        labels: Names of the classes in the order of the output, or None.
+        input_range: Lowest and highest value that the graph expects, or None if not given.
+        normalization: (mean, std) that the client has to apply, or None.
+        preprocessing: Where it happens: "in the graph: …", "by the client: …" or "none".
+        metadata: Whether the file holds metadata for MediaPipe Tasks.
+        parity: Difference from the model.
+        quality: Accuracy of model and file on the holdout; None without a labelled one.
+        speed: Latency and partitions.
+        versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
+    """
+
+    path: str
+    precision: str
+    io: str
+    made_by: str
+    size_bytes: int
+    sha256: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    operations: dict[str, int]
+    dtypes: dict[str, int]
+    labels: tuple[str, ...] | None
+    input_range: tuple[float, float] | None
+    normalization: tuple[Channels, Channels] | None
+    preprocessing: str
+    metadata: bool
+    parity: Parity
+    quality: Quality | None
+    speed: Speed
+    versions: dict[str, str]
+
+    @property
+    def accuracy_file(self) -> float | None:
+        """The file's accuracy on the holdout; None without a labelled one."""
+        return None if self.quality is None else self.quality.accuracy_file
+
+    @property
+    def accuracy_model(self) -> float | None:
+        """The model's accuracy on the holdout; None without a labelled one."""
+        return None if self.quality is None else self.quality.accuracy_model
+
+    def read_file(self) -> bytes:
+        """The file's bytes, as they were exported.
+
+        Raises:
+            ExportError: The file is gone, or was changed since its export.
+        """
+        path = Path(self.path)
+        if not path.is_file():
+            raise ExportError(f"The exported file {path} is not there. Export it again.")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ExportError(f"{path} was changed since its export; its sha256 is another. Export it again.")
+        return content
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The inverse of `to_json`."""
+        content = json.loads(text)
+        for key in ("inputs", "outputs"):
+            content[key] = tuple(TensorInfo(**{**t, "shape": tuple(t["shape"])}) for t in content[key])
+        for key in ("labels", "input_range", "normalization"):
+            content[key] = None if content[key] is None else _tuples(content[key])
+        content["parity"], content["speed"] = Parity(**content["parity"]), Speed(**content["speed"])
+        if content["quality"] is not None:
+            quality = content["quality"]
+            content["quality"] = Quality(**{**quality, "interval": tuple(quality["interval"])})
+        return cls(**content)
+
+
+def check_labels(labels: Sequence[str], classes: int) -> None:
+    """Raise ValueError unless there is a name for each class."""
+    if isinstance(labels, str) or not all(isinstance(n, str) and n.strip() for n in labels):
+        raise ValueError(f"labels is a list of names, none of them empty; received {labels!r}.")
+    if len(labels) != classes:
+        raise ValueError(f"There are {len(labels)} labels, but the model has {classes} outputs.")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

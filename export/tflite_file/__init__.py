@@ -1,0 +1,35 @@
+"""A finished .tflite file: its contents, its results, and the operations that accelerators would refuse.
+
+Everything here reads a finished file and knows nothing of Keras or TensorFlow, so that a file can be looked
+at where only LiteRT is installed. `litert` is the one place in export that uses private names of LiteRT.
+
+Inside, `delegates` and `sensitivity` stand on `operations`, `operations` on `schema`, and `sensitivity` on
+`litert` as well.
+"""
+
+from .delegates import Readiness, Refusal, readiness
+from .litert import LiteRTModel, quantized, quiet, tensor_infos
+from .operations import census, custom, in_float, read_operations
+from .schema import builtin_of, dtype_of, model_of, packed, shape_of, unpacked
+from .sensitivity import losses
+
+__all__ = [
+    "LiteRTModel",
+    "Readiness",
+    "Refusal",
+    "builtin_of",
+    "census",
+    "custom",
+    "dtype_of",
+    "in_float",
+    "losses",
+    "model_of",
+    "packed",
+    "quantized",
+    "quiet",
+    "read_operations",
+    "readiness",
+    "shape_of",
+    "tensor_infos",
+    "unpacked",
+]

@@ -1,0 +1,105 @@
+"""The commands that fine-tune a backbone: quickstart and finetune."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kerasft.commands import options
+from kerasft.commands.terminal import errors, load_images, load_libraries, numbers, pair, say
+
+
+def quickstart(
+    out: options.Out = Path("quickstart"),
+    quick: Annotated[bool, typer.Option("--quick", help="A short form: fewer images and epochs.")] = False,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=32)] = 96,
+    overwrite: options.Overwrite = False,
+    seed: options.Seed = 0,
+) -> None:
+    """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file."""
+    with errors():
+        load_libraries()
+        from kerasft.commands.finetune_job import run
+        from kerasft.commands.outcome import show
+        from kerasft.commands.settings import FinetuneSettings
+        from kerasft.commands.workspace import check_free, discard_unfinished
+        from kerasft.data import load_dataset
+        from kerasft.examples import efficientnet_lite0
+
+        discard_unfinished(out)
+        check_free(out, overwrite)
+        say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
+        with tempfile.TemporaryDirectory() as folder:
+            handle = efficientnet_lite0.write_saved_model(
+                Path(folder) / "efficientnet_lite0", feature_vector=True, rescale=True
+            )
+            data = load_dataset("digits", image_size=image_size, seed=seed, limit=400 if quick else None)
+            settings = FinetuneSettings(
+                handle=str(handle),
+                out=out,
+                image_size=image_size,
+                input_range=(0.0, 255.0),
+                epochs=(2, 1) if quick else (3, 3, 4, 4),
+                overwrite=overwrite,
+                seed=seed,
+            )
+            show(run(data, settings))
+
+
+def finetune(
+    data: options.Data,
+    backbone: options.Backbone,
+    out: options.Out,
+    image_size: options.ImageSize = 224,
+    input_range: options.PixelRange = "0,1",
+    epochs: Annotated[
+        str, typer.Option(help="Epochs in each phase, from the head down, separated by commas.")
+    ] = "3,3,4,4",
+    learning_rate: Annotated[float, typer.Option(help="Base learning rate of AdamW.")] = 1e-3,
+    decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
+    batch_size: options.BatchSize = 32,
+    batch_norm: options.BatchNorm = "inference",
+    limit: options.Limit = None,
+    data_dir: options.DataDir = None,
+    skip_corrupt: options.SkipCorrupt = False,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Run frozen layers once for each image.")
+    ] = True,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    seed: options.Seed = 0,
+    trust: options.Trust = False,
+) -> None:
+    """Fine-tune a backbone on images, thawing it from the head down, and export it."""
+    with errors():
+        pixels = pair(input_range, "--input-range")
+        phases = numbers(epochs, int, "--epochs")
+        if min(phases) < 1:
+            raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
+        load_libraries()
+        from kerasft.commands.finetune_job import run
+        from kerasft.commands.outcome import show
+        from kerasft.commands.settings import FinetuneSettings
+        from kerasft.commands.workspace import check_free
+
+        check_free(out, overwrite, resume)
+        images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        settings = FinetuneSettings(
+            handle=backbone,
+            out=out,
+            image_size=image_size,
+            input_range=pixels,
+            epochs=tuple(phases),
+            learning_rate=learning_rate,
+            decay=decay,
+            batch_norm=batch_norm,  # type: ignore[arg-type]
+            overwrite=overwrite,
+            resume=resume,
+            cache=cache,
+            seed=seed,
+            trust=trust,
+        )
+        show(run(images, settings))

@@ -1,0 +1,27 @@
+"""The options that several commands have, each with one name, one type and one line of help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[str, typer.Argument(help="tfds:NAME, a folder of class folders, or digits.")]
+Backbone = Annotated[str, typer.Option(help="URL, Kaggle handle, or folder of a TF2 SavedModel.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results; made by the command.")]
+ImageSize = Annotated[int, typer.Option(help="Side of the images in pixels.", min=8)]
+PixelRange = Annotated[
+    str, typer.Option(help="Pixel range that the backbone expects, as LOW,HIGH; TF Hub's is 0,1.")
+]
+BatchSize = Annotated[int, typer.Option(help="Images in a batch.", min=1)]
+BatchNorm = Annotated[str, typer.Option(help="inference, statistics or train.")]
+Limit = Annotated[int | None, typer.Option(help="Use that many images only.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")]
+SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights and shuffling.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow a backbone's operations to touch files or run code.")
+]

@@ -1,0 +1,83 @@
+"""The command that searches for a freeze depth and the way to it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kerasft.commands import options
+from kerasft.commands.terminal import errors, load_images, load_libraries, pair, words
+
+
+def search(
+    data: options.Data,
+    backbone: options.Backbone,
+    out: options.Out,
+    trials: Annotated[int, typer.Option(help="How many trials; Hyperband decides itself.", min=1)] = 20,
+    epochs: Annotated[int, typer.Option(help="Epochs of a trial.", min=1)] = 5,
+    tuner: Annotated[str, typer.Option(help="bayesian, random, grid or hyperband.")] = "bayesian",
+    depths: Annotated[
+        str | None, typer.Option(help="Freeze depths or stages to choose from, separated by commas.")
+    ] = None,
+    recipes: Annotated[
+        str | None, typer.Option(help="Recipes to choose from, separated by commas; all by default.")
+    ] = None,
+    learning_rate: Annotated[str, typer.Option(help="Range of base learning rates, LOW,HIGH.")] = "1e-4,1e-2",
+    precision: Annotated[
+        str | None, typer.Option(help="Score the exported .tflite file of this precision, not Keras's model.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="The largest .tflite file, in bytes.")] = None,
+    max_ms: Annotated[float | None, typer.Option(help="Its longest latency on this machine.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no further trial after this time.")] = None,
+    image_size: options.ImageSize = 224,
+    input_range: options.PixelRange = "0,1",
+    batch_size: options.BatchSize = 32,
+    batch_norm: options.BatchNorm = "inference",
+    limit: options.Limit = None,
+    data_dir: options.DataDir = None,
+    skip_corrupt: options.SkipCorrupt = False,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    seed: options.Seed = 0,
+    trust: options.Trust = False,
+) -> None:
+    """Search how deep to unfreeze a backbone, and how: trials share frozen work."""
+    with errors():
+        pixels = pair(input_range, "--input-range")
+        rates = pair(learning_rate, "--learning-rate")
+        load_libraries()
+        from kerasft.commands.outcome import show_search
+        from kerasft.commands.search_job import run
+        from kerasft.commands.settings import SearchSettings
+        from kerasft.commands.workspace import check_free
+
+        check_free(out, overwrite, resume)
+        settings = SearchSettings(
+            handle=backbone,
+            out=out,
+            image_size=image_size,
+            input_range=pixels,
+            tuner=tuner,
+            trials=trials,
+            epochs=epochs,
+            depths=_depths(depths),
+            recipes=None if recipes is None else tuple(words(recipes)),  # type: ignore[arg-type]
+            learning_rate=rates,
+            precision=precision,
+            max_bytes=max_bytes,
+            max_ms=max_ms,
+            budget=None if minutes is None else 60 * minutes,
+            batch_norm=batch_norm,  # type: ignore[arg-type]
+            overwrite=overwrite,
+            resume=resume,
+            seed=seed,
+            trust=trust,
+        )
+        images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        show_search(run(images, settings))
+
+
+def _depths(text: str | None) -> tuple[int | str, ...] | None:
+    """Freeze depths, and names of stages, as they are typed."""
+    return None if text is None else tuple(int(word) if word.isdigit() else word for word in words(text))

@@ -1,0 +1,51 @@
+"""The best epoch of a phase: its weights and optimizer slots, kept and brought back together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from kerasft import _keras
+from kerasft.stages import Stages
+
+
+class BestEpoch:
+    """Weights and optimizer slots of the best epoch of the phase that runs.
+
+    Args:
+        model: The model that trains.
+        stages: Its stages; weights are kept of those that train.
+
+    Attributes:
+        arrays: What is kept, by name; empty while there is no best epoch.
+    """
+
+    def __init__(self, model: keras.Model, stages: Stages) -> None:
+        self.model = model
+        self.stages = stages
+        self.arrays: Mapping[str, np.ndarray] = {}
+
+    def keep(self) -> None:
+        """Keep the model as it is now, in place of an earlier epoch."""
+        weights = {f"weight.{i}": v.numpy() for i, v in enumerate(self._trained())}
+        slots = _keras.inner_optimizer(self.model.optimizer).snapshot(self.model.trainable_variables)
+        self.arrays = weights | {f"slot.{name}": value for name, value in slots.items()}
+
+    def restore(self) -> bool:
+        """Put back what is kept, once, and return whether there was anything.
+
+        The same stages must train as when it was kept.
+        """
+        arrays, self.arrays = self.arrays, {}
+        if not arrays:
+            return False
+        for i, variable in enumerate(self._trained()):
+            variable.assign(arrays[f"weight.{i}"])
+        slots = {n.removeprefix("slot."): value for n, value in arrays.items() if n.startswith("slot.")}
+        _keras.inner_optimizer(self.model.optimizer).restore(slots)
+        return True
+
+    def _trained(self) -> list[keras.Variable]:
+        return [v for stage in self.stages if stage.trainable for v in stage.weights]

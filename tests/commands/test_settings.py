@@ -1,0 +1,39 @@
+"""Settings, and the identity of a run that is resumed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kerasft.commands.settings import FinetuneSettings, SearchSettings
+from kerasft.identity import as_stored, require_same
+
+DATA = SimpleNamespace(
+    name="digits", class_names=("a", "b"), train_size=6, validation_size=2, test_size=3, train=[0, 1]
+)
+
+
+def test_the_identity_of_a_run_names_settings_and_data():
+    settings = FinetuneSettings("hub", Path("out"), 16, epochs=(1, 2))
+    identity = as_stored(settings.identity(DATA))
+    assert identity["images"] == {"train": 6, "validation": 2, "test": 3}
+    assert (identity["data"], identity["classes"], identity["batches"]) == ("digits", ["a", "b"], 2)
+    assert (identity["epochs"], identity["handle"], identity["decay"]) == ([1, 2], "hub", 0.8)
+    again = FinetuneSettings("hub", Path("elsewhere"), 16, epochs=(1, 2), overwrite=True, resume=True)
+    assert as_stored(again.identity(DATA)) == identity  # where, and in place of what, is free
+
+
+def test_a_search_may_go_on_with_more_trials_and_time():
+    then = as_stored(SearchSettings("hub", Path("out")).identity(DATA))
+    more = SearchSettings("hub", Path("out"), trials=99, budget=5.0).identity(DATA)
+    require_same(then, more, "It was begun", "")
+    with pytest.raises(ValueError, match='another tuner: it was "bayesian" and is "grid"'):
+        require_same(
+            then, SearchSettings("hub", Path("out"), tuner="grid").identity(DATA), "It was begun", ""
+        )
+
+
+def test_fine_tuning_does_not_go_on_with_a_search():
+    search = as_stored(SearchSettings("hub", Path("out")).identity(DATA))
+    with pytest.raises(ValueError, match="another epochs"):
+        require_same(search, FinetuneSettings("hub", Path("out")).identity(DATA), "It was begun", "")

@@ -1,0 +1,138 @@
+"""Data of every kind as named samples, and the range that a graph expects."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from kerasft.export.model.samples import (
+    batches,
+    class_labels,
+    endless,
+    expected_of,
+    named_inputs,
+    outputs_of,
+    random_samples,
+    rows,
+    samples_of,
+)
+
+X, Y = np.arange(12, dtype="float32").reshape(6, 2), np.arange(6)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return X[2 * i : 2 * i + 2], Y[2 * i : 2 * i + 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "labelled"),
+    [
+        ((X, Y), True),
+        ((X, Y, np.ones(6)), True),
+        (X, False),
+        (tf.data.Dataset.from_tensor_slices((X, Y)).batch(4), True),
+        (tf.data.Dataset.from_tensor_slices((X, Y, np.ones(6))).batch(4), True),
+        (tf.data.Dataset.from_tensor_slices(X).batch(4), False),
+        (Batches(), True),
+    ],
+)
+def test_batches_of_every_kind(data, labelled):
+    pairs = list(batches(data))
+    np.testing.assert_array_equal(np.concatenate([np.asarray(x) for x, _ in pairs]), X)
+    assert not endless(data)
+    if labelled:
+        assert np.concatenate([np.asarray(y) for _, y in pairs]).tolist() == Y.tolist()
+    else:
+        assert all(y is None for _, y in pairs)
+
+
+def test_inputs_go_by_the_models_names():
+    b, a = keras.Input((2,), name="b"), keras.Input((3,), name="a")
+    out = keras.layers.Concatenate()([b, a])
+    by_order, by_key = keras.Model([b, a], out), keras.Model({"a": a, "b": b}, out)
+    x, z = np.zeros((4, 2)), np.ones((4, 3))
+    for named in (named_inputs(by_order, [x, z]), named_inputs(by_key, {"b": x, "a": z, "more": x})):
+        assert {k: (v.shape, v.dtype.name) for k, v in named.items()} == {
+            "a": ((4, 3), "float32"), "b": ((4, 2), "float32"),
+        }  # fmt: skip
+        assert len(list(rows(named))) == 4
+    with pytest.raises(ValueError, match=r"named \['a', 'b'\]; the data have \['a'\]"):
+        named_inputs(by_key, {"a": z})
+    with pytest.raises(ValueError, match="'b' has the shape"):
+        named_inputs(by_order, [z, z])
+    with pytest.raises(ValueError, match=r"inputs \['b', 'a'\]; the data have 1"):
+        named_inputs(by_order, x)
+
+
+def test_samples_are_the_first_ones_or_random_ones_of_a_fixed_seed():
+    model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+    taken = samples_of(model, tf.data.Dataset.from_tensor_slices((X, Y)).batch(4), 5)
+    np.testing.assert_array_equal(np.concatenate([s["x"] for s in taken]), X[:5])
+    values = np.concatenate([s["x"] for s in random_samples(model, (10.0, 20.0), 50)])
+    assert 10 <= values.min() < 11 and 19 < values.max() <= 20
+    again = np.concatenate([s["x"] for s in random_samples(model, (10.0, 20.0), 50)])
+    assert np.array_equal(values, again)
+
+
+def test_labels_of_every_kind():
+    assert class_labels(np.array([2, 0])).tolist() == [2, 0]
+    assert class_labels(np.array([[2], [0]])).tolist() == [2, 0]
+    assert class_labels(keras.utils.to_categorical([2, 0])).tolist() == [2, 0]
+    assert class_labels(np.array([[False, True], [True, False]])).tolist() == [1, 0]
+    assert class_labels(tf.constant([1, 2])).tolist() == [1, 2]
+    for none in (np.array([[0.5], [1.5]]), np.zeros((2, 3)), np.zeros((2, 4, 4), int), [Y], (Y,)):
+        assert class_labels(none) is None
+    for none in (None, np.array([0.5, 1.5]), np.array([[0.5, 0.5]]), np.array([[1, 1]]), {"a": Y}):
+        assert class_labels(none) is None
+
+
+class Endless(Batches):
+    num_batches = None
+
+    def __getitem__(self, i):
+        return super().__getitem__(i % 3)
+
+
+def test_endless_data_are_known_and_read_as_they_are_needed():
+    repeated = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat()
+    for data in (Endless(), repeated):
+        assert endless(data)
+        firsts = [np.asarray(x)[0, 0] for x, _ in itertools.islice(batches(data), 4)]
+        assert firsts == [0.0, 4.0, 8.0, 0.0]
+    for data in (repeated.take(2), None, X):
+        assert not endless(data)
+
+
+def test_inputs_and_their_dtypes_of_every_structure():
+    b, a = keras.Input((2,), name="b", dtype="int32"), keras.Input((3,), name="a")
+    model = keras.Model([b, a], [keras.layers.Dense(2, name="z")(a), keras.layers.Dense(1, name="y")(a)])
+    x, z = np.arange(8.0).reshape(4, 2), np.ones((4, 3))
+    for given in ([x, z], (x, z), {"a": z, "b": x}):
+        named = named_inputs(model, given)
+        assert list(named) == ["b", "a"]
+        assert (named["b"].dtype, named["a"].dtype) == (np.int32, np.float32)
+        np.testing.assert_array_equal(named["b"], x)
+    single = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+    for given in (x, [x], {"x": x}, tf.constant(x)):
+        assert named_inputs(single, given)["x"].shape == (4, 2)
+    with pytest.raises(ValueError, match=r"named \['x'\]; the data have \['image'\]"):
+        named_inputs(single, {"image": x})
+    with pytest.raises(ValueError, match=r"'x' has the shape \(None, 2\), batch first; the data have \(2,\)"):
+        named_inputs(single, x[0])
+
+
+def test_what_the_model_gives_by_name_in_inference():
+    inputs = keras.Input((2,), name="x")
+    dropped = keras.layers.Dropout(0.9)(inputs)
+    model = keras.Model(inputs, {"two": 2 * dropped, "minus": -dropped})
+    samples = list(rows({"x": X + 1}))
+    expected = expected_of(model, samples)
+    assert len(expected) == 6 and set(expected[0]) == {"two", "minus"}
+    for sample, said in zip(samples, expected):
+        np.testing.assert_allclose(said["two"], 2 * sample["x"])
+        np.testing.assert_allclose(outputs_of(model, sample)["minus"], -sample["x"])

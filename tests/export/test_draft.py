@@ -1,0 +1,56 @@
+"""Drafts: files that get their name only if they keep what is asked of them."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kerasft.export.draft import check_drop, finisher
+from kerasft.export.model import Subject
+from kerasft.export.report import Quality
+from small_models import classifier, fitted
+
+from kerasft import export
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fitted(classifier(), epochs=1)
+
+
+def test_a_file_that_differs_is_not_written_and_the_old_one_stays(model, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old")
+    with pytest.raises(export.ExportError, match=r"largest difference .* allowed is 0"):
+        export.to_tflite(model, path, precision="float16", tolerance=0.0, overwrite=True)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
+
+
+def test_a_full_disk(model, tmp_path, monkeypatch):
+    def full(self, content):
+        Path(self).touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="disk is full"):
+        export.to_tflite(model, tmp_path / "model.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drop_is_held_against_what_is_allowed():
+    right, half = np.zeros(10, int), np.arange(10) % 2
+    check_drop(Quality.of(right, right, right), 0.0)
+    with pytest.raises(export.ExportError, match=r"on 10 samples is 0.5; allowed is 0.01.*weight_only"):
+        check_drop(Quality.of(right, half, right), 0.01)
+    with pytest.raises(ValueError, match="max_drop needs a classifier"):
+        check_drop(None, 0.01)
+
+
+def test_metadata_need_labels_and_calibrated_scores_need_metadata(model):
+    subject = Subject.of(model)
+    assert finisher(subject, False, None)(b"content") == b"content"
+    with pytest.raises(ValueError, match="metadata=True needs labels"):
+        finisher(subject, True, None)
+    with pytest.raises(ValueError, match="score_calibration is part of the metadata"):
+        finisher(subject, False, export.ScoreCalibration([(1.0, 1.0, 0.0)]))

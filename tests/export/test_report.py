@@ -1,0 +1,72 @@
+"""A report: accuracies with their interval, and JSON there and back."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from kerasft.export.errors import ExportError
+from kerasft.export.parity import Parity
+from kerasft.export.report import Quality, Report, Speed, TensorInfo
+
+
+def test_the_interval_of_a_drop_is_that_of_matched_proportions():
+    truth = np.zeros(100, int)
+    model, file = truth.copy(), truth.copy()
+    file[:12] = 1  # b = 12: the model alone is right
+    model[20:25] = 1  # c = 5: the file alone is
+    quality = Quality.of(model, file, truth)
+    assert (quality.samples, quality.accuracy_model, quality.accuracy_file) == (100, 0.95, 0.88)
+    assert quality.agreement == pytest.approx(0.83) and quality.drop == pytest.approx(0.07)
+    # 7 / 102 = 0.068627; sqrt(12.5 + 5.5 - 49 / 102) = 4.185697; 1.959964 * 4.185697 / 102 = 0.080430
+    assert quality.interval == pytest.approx((-0.011803, 0.149057), abs=2e-5)
+
+
+def test_the_interval_covers_the_true_drop():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(500):
+        truth = np.zeros(300, int)
+        model = (rng.uniform(size=300) < 0.10).astype(int)
+        flipped = rng.uniform(size=300) < 0.05
+        file = np.where(flipped, 1 - model, model)  # the drop: 0.05 * 0.90 - 0.05 * 0.10 = 0.04
+        low, high = Quality.of(model, file, truth).interval
+        hits += low <= 0.04 <= high
+    assert hits >= 0.93 * 500
+
+
+def test_a_hundred_samples_cannot_certify_a_point():
+    same = np.zeros(100, int)
+    low, high = Quality.of(same, same, same).interval
+    assert high > 0.01 and low < -0.01
+    same = np.zeros(2000, int)
+    assert Quality.of(same, same, same).interval[1] < 0.01
+
+
+REPORT = Report(
+    path="a.tflite", precision="int8", io="int8", made_by="converter", size_bytes=7, sha256="0" * 64,
+    inputs=(TensorInfo("x", (1, 2), "int8", 0.5, -3),), outputs=(TensorInfo("y", (-1, 3), "float32"),),
+    operations={"CONV_2D": 2}, dtypes={"float32": 3}, labels=("a", "b", "c"), input_range=(0.0, 255.0),
+    normalization=((1.0, 2.0, 3.0), 4.0), preprocessing="none", metadata=True,
+    parity=Parity(1e-6, 1e-7, 1e-8, 16), quality=Quality(9, 1.0, 0.5, 0.4, 0.1, (0.0, 0.2)),
+    speed=Speed({"1": 2.0, "2": 1.5}, 1, 0), versions={"keras": "3"},
+)  # fmt: skip
+
+
+def test_report_round_trip():
+    assert Report.from_json(REPORT.to_json()) == REPORT
+    assert (REPORT.accuracy_model, REPORT.accuracy_file) == (0.5, 0.4)
+    bare = dataclasses.replace(REPORT, quality=None, labels=None, input_range=None, normalization=None)
+    assert Report.from_json(bare.to_json()) == bare and bare.accuracy_file is None
+
+
+def test_the_file_is_given_only_as_it_was_exported(tmp_path):
+    path = tmp_path / "a.tflite"
+    report = dataclasses.replace(REPORT, path=str(path), sha256=hashlib.sha256(b"model").hexdigest())
+    with pytest.raises(ExportError, match=r"a\.tflite is not there\. Export it again"):
+        report.read_file()
+    path.write_bytes(b"another")
+    with pytest.raises(ExportError, match=r"a\.tflite was changed since its export.* Export it again"):
+        report.read_file()
+    path.write_bytes(b"model")
+    assert report.read_file() == b"model"

@@ -1,0 +1,28 @@
+"""Factors from gradients, by hand."""
+
+import numpy as np
+import pytest
+
+import kerasft
+from kerasft.unfreezing.auto_rgn import measured_factors
+
+
+def test_the_factors_of_a_phase_are_scaled_by_relative_gradients(dense_model):
+    stages = kerasft.freeze(dense_model, "second")
+    second, top = (dense_model.get_layer(name).kernel for name in ("second", "top"))
+    second.assign(np.full(second.shape, 1.0))  # norm sqrt(30)
+    top.assign(np.full(top.shape, 2.0))  # norm 2 * sqrt(15)
+    norms = {id(second): 30**0.5, id(top): 15**0.5}  # relative norms 1 and 1 / 2
+    factors = measured_factors(stages, norms, {"net/top/kernel": 0.1})
+    assert factors == {
+        "net/second/kernel": 1.0,
+        "net/second/bias": 1.0,
+        "net/top/kernel": pytest.approx(0.05),
+        "net/top/bias": pytest.approx(0.5),
+    }
+
+
+def test_a_stage_without_gradients_keeps_a_factor_above_zero(dense_model):
+    stages = kerasft.unfreeze(dense_model)
+    factors = measured_factors(stages, {id(dense_model.get_layer("top").kernel): 1.0}, None)
+    assert min(factors.values()) == 1e-12 and max(factors.values()) == 1.0
