@@ -1,21 +1,35 @@
-# Two commands: `make quickstart` and `make test`. Both need Python 3.11 or newer, and nothing else.
+# Three commands: `make quickstart`, `make test` and `make test-fast`. They need Python 3.11 or newer, and nothing else.
 VENV ?= .venv
 PYTHON ?= python3
 QUICKSTART_ARGS ?=
-PYTEST_ARGS ?= -n 2
+# One worker for each processor; one that has nothing left to do takes tests from another.
+PYTEST_ARGS ?= -n logical --maxprocesses 8 --dist worksteal
+COVERAGE_ARGS ?= --cov=kerasft --cov=export --cov-report=term:skip-covered
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test test-fast lint types-kerasft types-export clean
 
 quickstart: $(VENV)/.installed-demo
 	$(BIN)/kerasft quickstart $(QUICKSTART_ARGS)
 
 test: $(VENV)/.installed-test
+	$(MAKE) -j2 lint types-kerasft types-export
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
+
+# The tests that start no process and speak to no other machine; of those that train, one of each file.
+test-fast: $(VENV)/.installed-test
+	$(MAKE) -j2 lint types-kerasft types-export
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not (slow or process or browser or network or training)"
+
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types-kerasft: $(VENV)/.installed-test
 	$(BIN)/mypy
-	$(BIN)/mypy export
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+types-export: $(VENV)/.installed-test
+	$(BIN)/mypy export --cache-dir .mypy_cache/export
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kerasft needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'

@@ -1,13 +1,38 @@
-"""Shared by all tests: a quiet TensorFlow, seeds, and two tiny models."""
+"""Shared by all tests: a quiet TensorFlow, marks, order, seeds, and two tiny models."""
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import processes
 import pytest
+
+gc.freeze()  # the million objects of TensorFlow's modules are not searched for garbage again and again
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes or train, and bring files with slow tests first.
+
+    So the last tests of a run are short, and both workers are busy to the end.
+    """
+    processes.mark(items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """In a run without processes, hold each test to that."""
+    if "process" in item.config.option.markexpr and not item.get_closest_marker("process"):
+        processes.watch(item)
+    try:
+        return (yield)
+    finally:
+        processes.release()
 
 
 @pytest.fixture(autouse=True)

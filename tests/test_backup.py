@@ -1,14 +1,11 @@
 """Runs that are killed and started again, and backups that must be refused."""
 
+import functools
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import forked
 import keras
 import killed_run
 import numpy as np
@@ -21,8 +18,6 @@ from kerasft import (
     Phase,
     UnfreezingSchedule,
 )
-
-SCRIPT = Path(__file__).parent / "support" / "killed_run.py"
 
 
 class StopError(Exception):
@@ -268,37 +263,29 @@ def test_bad_folders(tmp_path, dense_model):
         dense_model.fit(np.ones((8, 4)), np.ones((8, 3)), callbacks=[BackupAndRestore(tmp_path / "file")])
 
 
-def start(folder, **environment):
-    with open(folder / "errors.txt", "wb") as errors:
-        return subprocess.Popen(
-            [sys.executable, SCRIPT, folder],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-            stderr=errors,
-        )
-
-
 def finish(process, folder):
-    assert process.wait() == 0, (folder / "errors.txt").read_text()[-4000:]
+    assert forked.finish(process) == 0, (folder / "errors.txt").read_text()[-4000:]
     with np.load(folder / "weights.npz") as stored:
         return list(stored.values())
 
 
 def wait_for(condition, process):
-    while not condition() and process.poll() is None:
+    while not condition() and process.is_alive():
         time.sleep(0.001)
 
 
 @pytest.fixture(scope="module")
 def unkilled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unkilled")
-    return finish(start(folder), folder)
+    return finish(forked.start("killed_run.py", folder, folder=folder), folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("instant", range(20))
 def test_a_process_killed_at_any_instant_resumes_to_the_same_weights(tmp_path, unkilled, instant):
     """Fourteen random instants in training, and six while a backup is being written."""
-    process = start(tmp_path, SECONDS_PER_STEP="0.02")
+    start = functools.partial(forked.start, "killed_run.py", tmp_path, folder=tmp_path)
+    process = start(SECONDS_PER_STEP="0.02")
     wait_for((tmp_path / "begun").exists, process)
     if instant < 14:
         time.sleep(random.Random(instant).uniform(0, 4.5))
@@ -306,6 +293,6 @@ def test_a_process_killed_at_any_instant_resumes_to_the_same_weights(tmp_path, u
         backup = tmp_path / "backup"
         saved = instant - 13  # while the backup of this epoch is being written
         wait_for(lambda: any(backup.glob(f".epoch-{saved:05d}*")), process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert_equal(finish(start(tmp_path), tmp_path), unkilled)
+    process.kill()
+    forked.finish(process)
+    assert_equal(finish(start(), tmp_path), unkilled)

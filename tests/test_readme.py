@@ -1,28 +1,41 @@
-"""README's Python code runs as it stands there."""
+"""The Python code of README and of docs/ runs as it stands there."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+CODE = [
+    pytest.param(page, code, id=f"{page.stem}-{number}" if page != README else str(number))
+    for page in PAGES
+    for number, code in enumerate(blocks(page))
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
-def test_code_runs(code, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("page", "code"), CODE)
+def test_code_runs(page, code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+    exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
     said = capsys.readouterr().out
     for expected in re.findall(r"print\(.*\)  # (.*)", code):
         assert expected in said
 
 
-def test_there_is_code_to_run():
-    assert len(BLOCKS) >= 2
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_there_is_code_to_run(page):
+    assert len(blocks(page)) >= (2 if page == README else 1)
 
 
 def test_the_two_commands_are_named():
-    commands = re.findall(r"^make \w+$", README, re.MULTILINE)
+    commands = re.findall(r"^make \w+$", README.read_text(), re.MULTILINE)
     assert commands == ["make quickstart", "make test"]

@@ -45,6 +45,7 @@ def test_inspect_shows_stages(model, tmp_path, dense_model):
     assert status == 0 and "second" in output
 
 
+@pytest.mark.process
 def test_export_writes_and_reports(model, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\nc\n")
@@ -55,6 +56,7 @@ def test_export_writes_and_reports(model, tmp_path):
     assert status == 0 and (tmp_path / "saved" / "saved_model.pb").exists()
 
 
+@pytest.mark.process
 def test_int8_is_calibrated_and_measured_on_data_and_packed(digits, tmp_path):
     out, pack = tmp_path / "m.tflite", tmp_path / "pack.zip"
     status, output = kerasft_command(
@@ -84,6 +86,7 @@ def test_verify_needs_no_tensorflow():
     assert run.stdout.strip() == "False"
 
 
+@pytest.mark.process
 def test_all_precisions_are_compared(digits, tmp_path):
     out = tmp_path / "ladder"
     status, output = kerasft_command(
@@ -96,6 +99,7 @@ def test_all_precisions_are_compared(digits, tmp_path):
     }
 
 
+@pytest.mark.process
 def test_limits_that_no_precision_keeps_give_a_status_and_keep_the_files(model, tmp_path):
     out = tmp_path / "ladder"
     status, output = kerasft_command("export", model, "--out", out, "--precision", "all", "--max-bytes", 1)
@@ -103,6 +107,7 @@ def test_limits_that_no_precision_keeps_give_a_status_and_keep_the_files(model, 
     assert (out / "float32.tflite").exists()
 
 
+@pytest.mark.process
 def test_golden_inputs_without_data_are_in_the_range_that_was_given(model, tmp_path):
     status, output = kerasft_command(
         "export",

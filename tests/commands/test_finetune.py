@@ -1,10 +1,12 @@
 """`kerasft finetune`, as it is typed."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from command_line import kerasft_command, tiny_backbone
 
 
+@pytest.mark.process
 def test_finetune_from_a_folder(tmp_path):
     rng = np.random.default_rng(0)
     for label, name in enumerate(("dark", "light")):

@@ -29,6 +29,7 @@ def settings(handle, out, **changes):
     return FinetuneSettings(handle, out, 16, **{"epochs": (1, 1, 1), **changes})
 
 
+@pytest.mark.process
 def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
     outcome = job.run(digits, settings(handle, tmp_path / "out"))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(outcome.files)
@@ -49,6 +50,7 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
     assert (tmp_path / "out" / "labels.txt").read_text().split() == list("0123456789")
 
 
+@pytest.mark.training
 def test_an_export_that_fails_keeps_the_trained_model(handle, digits, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise export.ExportError("by so much")
@@ -69,6 +71,8 @@ def test_a_job_that_breaks_off_leaves_nothing(handle, digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(("cache", "epoch"), [(False, 1), (True, 1), (True, 2), (True, 3)])
 def test_a_job_that_is_stopped_resumes_to_the_same_model(handle, digits, tmp_path, monkeypatch, cache, epoch):
     """With the cache, epochs 0 and 1 read the data, and epochs 2 and 3 come from the record."""

@@ -1,8 +1,10 @@
 """`kerasft search`, as it is typed."""
 
+import pytest
 from command_line import kerasft_command, tiny_backbone
 
 
+@pytest.mark.training
 def test_search_prints_the_best_trials(tmp_path):
     backbone = tiny_backbone(tmp_path, blocks=2, side=None)
     words = ["search", "digits", "--limit", 100, "--backbone", backbone, "--out", tmp_path / "out"]

@@ -30,6 +30,7 @@ def settings(handle, out, **changes):
     return SearchSettings(handle, out, 16, **given | changes)
 
 
+@pytest.mark.training
 def test_a_search_writes_what_it_reports(handle, digits, tmp_path):
     printed = io.StringIO()
     out = tmp_path / "out"
@@ -55,6 +56,7 @@ def test_a_search_writes_what_it_reports(handle, digits, tmp_path):
     assert f"{outcome.best.score:.4f}" in printed.getvalue()
 
 
+@pytest.mark.training
 def test_a_terminal_has_a_live_table(handle, digits, tmp_path):
     printed = io.StringIO()
     console = Console(file=printed, width=120, force_terminal=True)
@@ -62,6 +64,7 @@ def test_a_terminal_has_a_live_table(handle, digits, tmp_path):
     assert "trial 1 of 2, epoch 1 of 2" in printed.getvalue() and "frozen head" in printed.getvalue()
 
 
+@pytest.mark.training
 def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
     class BreaksError(Exception):
         pass

@@ -3,12 +3,10 @@
 import functools
 import json
 import logging
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import keras
 import keras_tuner
 import numpy as np
@@ -22,7 +20,6 @@ from kerasft.search.results import folder as search_folder
 from kerasft.search.results.ranking import ranked
 from kerasft.unfreezing.recipes import RECIPES
 
-HERE = Path(__file__).parent.parent
 TUNERS = {
     "random": functools.partial(keras_tuner.RandomSearch, max_trials=4, seed=1),
     "grid": functools.partial(keras_tuner.GridSearch, max_trials=4, seed=1),
@@ -156,19 +153,18 @@ def test_it_goes_to_another_process(tmp_path):
 
 
 def run_killed(folder, *words):
-    command = [sys.executable, str(HERE / "support" / "killed_search.py"), str(folder), *words]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    folder.mkdir(exist_ok=True)
+    return forked.finish(forked.start("killed_search.py", folder, *words, folder=folder))
 
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_gives_the_best_trial_of_one_that_was_not(tmp_path):
-    assert run_killed(tmp_path / "whole").returncode == 0
+    errors = tmp_path / "killed" / "errors.txt"
+    assert run_killed(tmp_path / "whole") == 0
     for trial, epoch in ((0, 1), (2, 0), (4, 2)):
-        run = run_killed(tmp_path / "killed", "kill", str(trial), str(epoch))
-        assert run.returncode == -9, run.stderr[-2000:]
-    run = run_killed(tmp_path / "killed")
-    assert run.returncode == 0, run.stderr[-2000:]
+        code = run_killed(tmp_path / "killed", "kill", trial, epoch)
+        assert code == -9, errors.read_text()[-2000:]
+    assert run_killed(tmp_path / "killed") == 0, errors.read_text()[-2000:]
     whole, killed = (
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed")
     )
