@@ -18,6 +18,7 @@ FOLDERS = {
     "_keras": (),
     **dict.fromkeys(BASE, ()),
     "files": ("export",),
+    "tables": ("export",),
     "data": (),
     "plots": (),
     "backup": ("_keras",),
