@@ -18,6 +18,7 @@ import pytest
 STARTERS = {
     "subprocess", "forked", "ray", "search_on_ray",
     "Draft", "Variants", "converter_process", "ladder", "to_tflite", "variants_of",  # TFLite's converter
+    "ExportedAccuracy",
     "TFLiteConverter",  # the same in the test's own process, which takes as long
 }  # fmt: skip
 TRAINERS = {"fit", "search", "train_on_batch", "evaluate"}
@@ -43,8 +44,9 @@ def names_of(function: Callable[..., Any], seen: set[Any] | None = None) -> set[
         return set()
     seen.add(function)
     found = set(_names(function.__code__))
-    for name in tuple(found):
-        called = function.__globals__.get(name)
+    named = [function.__globals__[name] for name in found if name in function.__globals__]
+    named += [getattr(m, name) for m in named if inspect.ismodule(m) for name in found if name in vars(m)]
+    for called in named:
         if inspect.isfunction(called) and "/tests/" in called.__code__.co_filename:
             found |= names_of(called, seen)
     return found
