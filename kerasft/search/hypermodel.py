@@ -25,6 +25,7 @@ from kerasft.search.process_state import ProcessState
 from kerasft.search.results import (
     SearchFolder,
     TrialRecord,
+    ranked,
     read_trials,
     write_report,
 )
@@ -238,8 +239,6 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         if self.on_trial_end is not None:
             self.on_trial_end(record)
 
-    # --- results
-
     def results(self, tuner: Tuner | None = None) -> list[TrialRecord]:
         """The trials that have ended, failed ones included, in the order of their numbers.
 
@@ -281,8 +280,10 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         Raises:
             ValueError: No search has run in this process, or no trial has a score yet.
         """
-        tuner, _ = self._trials_of(tuner, scored=True)
-        model = without_checkpoint_loading(tuner.get_best_models(1)[0])
+        tuner, records = self._trials_of(tuner, scored=True)
+        # keras-tuner's own choice among equal trials may be one whose checkpoint was deleted
+        best = ranked(records, tuner.oracle.objective.direction)[0]
+        model = without_checkpoint_loading(tuner.load_model(tuner.oracle.get_trial(best.trial)))
         model.optimizer.build(model.trainable_variables)  # so that a file of it is whole
         return model
 
@@ -294,6 +295,6 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         folder = SearchFolder(tuner.project_dir)
         if records := read_trials(folder.project):  # without a trial left to run, the search has not looked
             self._preflight.check_folder(folder)
-        if scored and all(record.score is None for record in records):
+        if scored and not ranked(records, "max"):
             raise ValueError(f"No trial in {tuner.project_dir} has a score yet. Run search() first.")
         return tuner, records

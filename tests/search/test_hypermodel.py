@@ -110,6 +110,18 @@ def test_checkpoints_hold_what_trained_and_only_the_best_stay(tmp_path):
         tuner.get_best_models(3)
 
 
+def test_of_equal_trials_the_best_model_is_that_of_the_first_one_whose_checkpoint_stays(tmp_path):
+    options = FIXED | {"learning_rate": [1e-9, 2e-9], "share": False}
+    search = FreezeDepthSearch(build_model, [2], ["frozen_head"], **options)
+    tuner = searched(grid(search, tmp_path), epochs=1)
+    first, second = search.results()
+    assert first.score == second.score
+    # keras-tuner takes the first in its list, which after a restart has the order of the file system
+    tuner.oracle.trials = dict(reversed(tuner.oracle.trials.items()))
+    accuracy = search.best_model().evaluate(*data(24, 1), verbose=0, return_dict=True)["accuracy"]
+    assert accuracy == pytest.approx(first.score)
+
+
 def test_a_trial_that_cannot_win_is_stopped(tmp_path):
     options = FIXED | {"learning_rate": [0.05, 0.04, 0.001]}
     search = FreezeDepthSearch(build_model, [2], ["head_then_all"], warm_start=False, **options)
