@@ -1,4 +1,4 @@
-"""Imports run one way, private names stay in two files, and every source file has its test file."""
+"""Imports run one way, private names stay in their seams, files stay small, and each has its tests."""
 
 import ast
 import re
@@ -40,6 +40,7 @@ FOLDERS = {
 SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/tflite_file/litert.py")
 PUBLIC_FACES = {"kerasft.hub": ("HubStage", "load_backbone", "resolve")}  # users import from these
 MOST_FLOORS = 8
+MOST_LINES = {"file": 400, "class": 250, "test file": 600}
 
 
 def sources(*folders):
@@ -159,6 +160,32 @@ def test_every_folder_has_its_row():
         known = [*list(FOLDERS)[: list(FOLDERS).index(room)], "export", "examples"]
         assert set(below) <= set(known), room
     assert floors() <= MOST_FLOORS
+
+
+def test_contributing_shows_the_same_table():
+    rows = re.findall(r"^\| (`.*?) \| .*? \| (.*?) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    shown = {}
+    for names, below in rows:
+        for name in re.findall(r"`([\w/.]+)`", names):
+            shown[name.removesuffix("/").removesuffix(".py")] = set(re.findall(r"`(\w+)`", below))
+    folders = set(FOLDERS) - {"__main__"}
+    assert set(shown) - {"export"} == folders
+    for room in folders - {"commands", *BASE}:  # these two rows are written in words
+        assert shown[room] == set(FOLDERS[room]), room
+
+
+def test_files_and_classes_stay_small():
+    too_long = []
+    for path in sources("kerasft", "export", "examples"):
+        text = path.read_text()
+        if text.count("\n") > MOST_LINES["file"]:
+            too_long.append(str(path.relative_to(ROOT)))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno >= MOST_LINES["class"]:
+                too_long.append(f"{path.relative_to(ROOT)}: {node.name}")
+    tests = sources("tests")
+    too_long += [str(path) for path in tests if path.read_text().count("\n") > MOST_LINES["test file"]]
+    assert too_long == []
 
 
 def test_no_files_import_each_other_in_a_circle():
