@@ -105,7 +105,7 @@ def _take_name(partial: Path, target: Path) -> None:
     """Give a folder its name; the one that had it goes.
 
     `kerasft.files.replacing` does not fit: it raises if another process takes the name between its two
-    renames, and it takes files that another machine is writing for those of a process that was killed.
+    renames, where the record of that process is as good as this one.
     """
     old = partial.with_name(f"{partial.name}-old")
     with contextlib.suppress(FileNotFoundError):
