@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kerasft
 from kerasft import _keras
-from kerasft.cache.cuts import find as cuts
+from kerasft.cache.cuts import prefix as cuts
 from kerasft.cache.cuts.cut import NoCutError
 from kerasft.cache.cuts.find import find_cut
 from kerasft.cache.cuts.prefix import trace_prefix
