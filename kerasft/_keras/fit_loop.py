@@ -26,7 +26,7 @@ class RunningFit:
     Attributes:
         callbacks: Its callbacks, in order, those that Keras adds included.
         epoch_iterator: Keras's iterator over its training data.
-        first_epoch: Its `initial_epoch`.
+        first_epoch: Its `initial_epoch` by then; in `on_train_begin` a callback may still move it.
     """
 
     callbacks: Sequence[keras.callbacks.Callback]

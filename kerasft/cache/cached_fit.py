@@ -58,6 +58,7 @@ class CachedFit:
         self._test_has_plan = False
         self._flags: Flags | None = None
         self._epoch = 0
+        self._first_epoch: int | None = None
         self._is_broken = False  # for the rest of the fit
         self.reason: str | None = None
 
@@ -66,6 +67,8 @@ class CachedFit:
     def begin_epoch(self, epoch: int) -> None:
         """Get ready for an epoch."""
         self._epoch = epoch
+        if self._first_epoch is None:  # a backup may have moved it since `fit` was called
+            self._first_epoch = epoch
         self._begin = time.perf_counter()
         if self._is_broken:
             return
@@ -181,7 +184,7 @@ class CachedFit:
             repeats=_keras.reads_arrays(source),
             ordered=_keras.keeps_order(source),
             ahead=not any(looks_between_steps(other, accumulates) for other in self._fit.callbacks),
-            first_epoch=self._fit.first_epoch,
+            first_epoch=self._first_epoch or 0,
             steps=_keras.steps_per_call(self._model),
         )
 
