@@ -11,9 +11,6 @@ BIN := $(VENV)/bin
 
 .PHONY: quickstart test test-fast coverage lint types-kerasft types-export clean
 
-# One thread for each worker, or workers on the same processors wait for each other.
-test test-fast coverage: export TF_NUM_INTRAOP_THREADS ?= 1
-
 quickstart: $(VENV)/.installed-demo
 	$(BIN)/kerasft quickstart $(QUICKSTART_ARGS)
 

@@ -27,9 +27,9 @@ def arrays(name):
         return list(stored.values())
 
 
-def assert_close(found, expected):
+def assert_close(found, expected, atol=1e-6):
     for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
 
 
 def test_a_compiled_model_over_a_hub_backbone_loads_and_trains_on():
@@ -42,7 +42,8 @@ def test_a_compiled_model_over_a_hub_backbone_loads_and_trains_on():
     assert len(stages) == 2 and all(stage.batch_norm == "statistics" for stage in stages)
     assert model.optimizer.inner_optimizer.lr_multipliers
     model.fit(images, labels, batch_size=8, epochs=1, shuffle=False, verbose=0)
-    assert_close(model.get_weights(), weights)
+    # a step of Adam without its moments is 0.01 long; the order of sums, another machine's, moves it by less
+    assert_close(model.get_weights(), weights, atol=1e-3)
 
 
 def test_a_run_goes_on_from_its_backup(folder):
