@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kerasft
+import kerasft.hub
 
 FOLDER = earlier.FOLDER
 same_keras = pytest.mark.skipif(
