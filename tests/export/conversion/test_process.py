@@ -117,7 +117,7 @@ def test_an_interruption_leaves_no_answer_for_the_next_request(pretend, folder):
     pretend(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "sys.stdin.readline(); time.sleep(1)\n"
+        "sys.stdin.readline(); time.sleep(5)\n"
         'print(\'{"ok": false, "error": "too late"}\', flush=True); time.sleep(9)\n'
     )
     begun = process.converter_process()
