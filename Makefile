@@ -1,4 +1,4 @@
-# Three commands: `make quickstart`, `make test` and `make test-fast`. They need Python 3.11 or newer, and nothing else.
+# `make quickstart`, `make test`, `make test-fast` and `make coverage` need Python 3.11 or newer, and nothing else.
 VENV ?= .venv
 PYTHON ?= python3
 QUICKSTART_ARGS ?=

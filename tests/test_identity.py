@@ -9,6 +9,8 @@ from kerasft.identity import as_stored, require_same
 
 def test_what_both_name_must_agree():
     require_same({"seed": 1, "old": 2}, {"seed": 1, "new": 3}, "It was begun", "")
+    with pytest.raises(ValueError, match="another seed: it was 1 and is 2"):
+        require_same({"seed": 1, "old": 2}, {"seed": 2, "new": 3}, "It was begun", "")
     require_same(as_stored({"depths": (0, 1)}), {"depths": (0, 1)}, "It was begun", "")
     require_same(as_stored({"out": Path("a")}), {"out": Path("a")}, "It was begun", "")
 
