@@ -31,6 +31,7 @@ from kerasft._keras.fit_loop import (
     validation_iterator,
 )
 from kerasft._keras.layers import (
+    children,
     has_losses,
     in_safe_mode,
     mask_of,
@@ -69,6 +70,7 @@ from kerasft._keras.training_step import (
 )
 
 __all__ = [
+    "children",
     "RunningFit",
     "NotDivisibleError",
     "Operation",

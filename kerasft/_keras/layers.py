@@ -18,10 +18,15 @@ def sublayers(layer: keras.Layer) -> Iterator[keras.Layer]:
             return
         seen.add(id(node))
         yield node
-        for child in node._layers:
+        for child in children(node):
             yield from visit(child)
 
     return visit(layer)
+
+
+def children(layer: keras.Layer) -> list[keras.Layer]:
+    """List the layers directly inside `layer`."""
+    return list(layer._layers)
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
