@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+import untuned_data  # noqa: F401  # switches the tuner of tf.data off
 
 gc.freeze()  # the million objects of TensorFlow's modules are not searched for garbage again and again
 

@@ -26,7 +26,7 @@ TUNERS = {
     "bayesian": functools.partial(
         keras_tuner.BayesianOptimization, max_trials=4, num_initial_points=2, seed=1
     ),
-    "hyperband": functools.partial(keras_tuner.Hyperband, max_epochs=4, factor=2, seed=1),
+    "hyperband": functools.partial(keras_tuner.Hyperband, max_epochs=3, factor=3, seed=1),
 }
 
 

@@ -5,6 +5,7 @@ nothing that is written later, and is killed as any other process.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -46,4 +47,5 @@ def _run(script: str, arguments: list[str], folder: Path, environment: dict[str,
     with (folder / "output.txt").open("w") as output, (folder / "errors.txt").open("w") as errors:
         os.dup2(errors.fileno(), 2)
         with contextlib.redirect_stdout(output):
+            importlib.import_module("untuned_data")
             runpy.run_path(str(SUPPORT / script), run_name="__main__")

@@ -21,7 +21,7 @@ STARTERS = {
     "ExportedAccuracy",
     "TFLiteConverter",  # the same in the test's own process, which takes as long
 }  # fmt: skip
-TRAINERS = {"fit", "search", "train_on_batch", "evaluate"}
+TRAINERS = {"fit", "search", "train_on_batch", "evaluate", "apply"}
 BROWSERS = {"chromium", "npm"}
 LOOKUPS = ("fc-list", "gcc", "ldconfig", "uname")  # what libraries ask the system for
 LOOPBACK = ("127.", "::1", "localhost")
