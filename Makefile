@@ -1,5 +1,6 @@
-# `make quickstart`, `make test`, `make test-fast` and `make coverage` need Python 3.11 or newer, and nothing else.
+# Each target needs Python 3.11 or newer, and nothing else.
 VENV ?= .venv
+FLOOR_VENV ?= .venv-floor
 PYTHON ?= python3
 QUICKSTART_ARGS ?=
 # One worker for each processor; one that has nothing left to do takes tests from another.
@@ -9,7 +10,15 @@ COVERAGE_ARGS ?= --cov=kerasft --cov=export --cov-report=term:skip-covered
 SYSMON = $(shell $(BIN)/python -c 'import sys; print("yes" if sys.version_info >= (3, 12) else "")')
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast coverage lint types-kerasft types-export clean
+# Folders whose tests run with the lowest versions that setup.cfg allows.
+FLOOR_TESTS ?= tests/_keras/test_call_graph.py tests/_keras/test_fit_loop.py tests/_keras/test_layers.py \
+	tests/_keras/test_tracing.py tests/_keras/test_training_step.py tests/_keras/optimizer/test_references.py \
+	tests/_keras/optimizer/test_named_state.py tests/stages tests/freezing tests/learning_rates/test_multipliers.py \
+	tests/unfreezing tests/cache tests/hub tests/search/test_hypermodel.py tests/commands/test_main.py \
+	tests/export/model tests/export/tflite_file tests/test_backup.py
+QUICK = -m "not (slow or process or browser or network or training)"
+
+.PHONY: quickstart test test-fast test-floor coverage lint types-kerasft types-export clean
 
 quickstart: $(VENV)/.installed-demo
 	$(BIN)/kerasft quickstart $(QUICKSTART_ARGS)
@@ -25,7 +34,12 @@ coverage: $(VENV)/.installed-test
 # The tests that start no process and speak to no other machine; of those that train, one of each file.
 test-fast: $(VENV)/.installed-test
 	$(MAKE) -j2 lint types-kerasft types-export
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not (slow or process or browser or network or training)"
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(QUICK)
+
+# The quick tests of the core, with the lowest versions of all packages that setup.cfg names. Old versions warn.
+test-floor: $(FLOOR_VENV)/.installed
+	$(FLOOR_VENV)/bin/kerasft --help > /dev/null
+	$(FLOOR_VENV)/bin/python -m pytest $(PYTEST_ARGS) -o filterwarnings= $(QUICK) $(FLOOR_TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -45,5 +59,12 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	@touch $@
 
+$(FLOOR_VENV)/.installed: setup.cfg
+	$(PYTHON) -m venv $(FLOOR_VENV)
+	$(FLOOR_VENV)/bin/python -m pip install --quiet uv
+	$(FLOOR_VENV)/bin/uv pip install --quiet --python $(FLOOR_VENV)/bin/python --resolution lowest-direct --editable .
+	$(FLOOR_VENV)/bin/uv pip install --quiet --python $(FLOOR_VENV)/bin/python pytest pytest-xdist scikit-learn matplotlib
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(FLOOR_VENV) build *.egg-info

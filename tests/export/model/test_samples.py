@@ -110,7 +110,8 @@ def test_endless_data_are_known_and_read_as_they_are_needed():
 
 def test_inputs_and_their_dtypes_of_every_structure():
     b, a = keras.Input((2,), name="b", dtype="int32"), keras.Input((3,), name="a")
-    model = keras.Model([b, a], [keras.layers.Dense(2, name="z")(a), keras.layers.Dense(1, name="y")(a)])
+    y = keras.layers.Dense(1, name="y")(keras.ops.cast(b, "float32"))
+    model = keras.Model([b, a], [keras.layers.Dense(2, name="z")(a), y])
     x, z = np.arange(8.0).reshape(4, 2), np.ones((4, 3))
     for given in ([x, z], (x, z), {"a": z, "b": x}):
         named = named_inputs(model, given)

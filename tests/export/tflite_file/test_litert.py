@@ -131,15 +131,16 @@ def test_a_file_without_the_signature_is_refused(folder, tmp_path):
 
 def test_quiet_hides_warnings_nests_and_leaves_nothing_open(capfd):
     before, target = len(os.listdir("/proc/self/fd")), os.fstat(2)
-    for _ in range(3):
-        with quiet(), quiet():
-            warnings.warn("an error in tests, were it heard", stacklevel=1)
-            os.write(2, b"hidden")
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert os.path.samestat(os.fstat(2), target)
-    assert capfd.readouterr().err == ""
-    with pytest.raises(UserWarning):
-        warnings.warn("heard again", stacklevel=1)
+    with warnings.catch_warnings(action="error"):
+        for _ in range(3):
+            with quiet(), quiet():
+                warnings.warn("an error, were it heard", stacklevel=1)
+                os.write(2, b"hidden")
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert os.path.samestat(os.fstat(2), target)
+        assert capfd.readouterr().err == ""
+        with pytest.raises(UserWarning):
+            warnings.warn("heard again", stacklevel=1)
 
 
 @pytest.mark.parametrize(("runs", "seconds", "calls"), [(5, 60.0, 5), (1, 60.0, 3), (9, 0.0, 3)])
