@@ -7,19 +7,17 @@ the names of their layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
 from kerasft.stages.blocks import unique_names
 from kerasft.stages.given_starts import stages_at
-from kerasft.stages.pieces import merge_blocks, pieces_of
+from kerasft.stages.pieces import Piece, merge_blocks, pieces_of
 from kerasft.stages.stage import Stage, Stages
 
-_UNCUT = (
-    "Not cut: no single tensor lies on every path from input to output. "
-    "Name layers that start a stage with at=[...]."
-)
+_WAY_OUT = "Name layers that start a stage with at=[...]."
+_LARGER_THAN_A_UNIT = 4  # layers with weights; a small network may be half one residual unit
 
 
 def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) -> Stages:
@@ -74,9 +72,6 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
             f"layers. Name those that start a stage, for instance find_stages(model, at="
             f"{[layer.name for layer in model.layers if layer.weights]})."
         )
-    reasons = dict.fromkeys(piece.reason for piece in pieces if piece.reason is not None)
-    if not reasons and len(pieces) == 1 and len(pieces[0].names) > 1:
-        reasons = dict.fromkeys([_UNCUT])
     head = next((i for i in range(len(pieces) - 1, -1, -1) if pieces[i].nested), -1) + 1
     backbone = merge_blocks(pieces[:head] if head else pieces)
     stages = [*backbone]
@@ -90,5 +85,23 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
             Stage(name, tuple(layer for p in block for layer in p.layers), block[-1].output_shape)
             for name, (_, block) in zip(names, stages, strict=True)
         ],
-        " ".join(reasons) or None,
+        _reason(dict(zip(names, (block for _, block in stages[: len(backbone)]), strict=False))),
     )
+
+
+def _reason(stages: Mapping[str, Sequence[Piece]]) -> str | None:
+    """Why some of the stages, each of some pieces, were not divided further; None if there is no such."""
+    pieces = [piece for block in stages.values() for piece in block]
+    if reasons := dict.fromkeys(piece.reason for piece in pieces if piece.reason is not None):
+        return " ".join(reasons)
+    count = sum(len(piece.names) for piece in pieces)
+    if len(pieces) == 1 < count:
+        return f"Not cut: no single tensor lies on every path from input to output. {_WAY_OUT}"
+    for name, block in stages.items():
+        largest = max(len(piece.names) for piece in block)
+        if 2 * largest > count and largest >= _LARGER_THAN_A_UNIT:
+            return (
+                f"The stage {name!r} could not be cut: inside it, no single tensor lies on every path. It "
+                f"holds {largest} of {count} layers. {_WAY_OUT}"
+            )
+    return None

@@ -248,3 +248,23 @@ def test_a_nested_model_without_anything_to_train_is_no_backbone():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, dense("b", dense("a", scale(inputs))))
     assert find_stages(model).names == ["a", "b"]
+
+
+def test_skips_across_most_of_a_network_are_no_silent_stage():
+    """A U-Net without a nested backbone; a backbone whose second result comes from layers of its own."""
+    flat = backbone()
+    x = layers.UpSampling2D()(flat.output)
+    x = layers.Concatenate()([x, flat.get_layer("block_1_a").output])
+    flat = keras.Model(flat.inputs, layers.Conv2D(1, 1, name="mask")(x))
+    stages = find_stages(flat)
+    assert stages.names == ["stem", "block", "mask"]
+    assert "'block' could not be cut" in stages.reason and "holds 4 of 7 layers" in stages.reason
+    assert find_stages(flat, at=["stem_conv", "block_1_a", "block_2_a", "mask"]).reason is None
+    inner = backbone()
+    ends = [inner.output, dense("early", pooled(inner.get_layer("block_1_a").output))]
+    inputs = image()
+    results = keras.Model(inner.inputs, ends, name="two_ends")(inputs)
+    stages = find_stages(
+        keras.Model(inputs, dense("top", layers.Concatenate()([pooled(results[0]), results[1]])))
+    )
+    assert stages.names[-1] == "head" and "could not be cut" in stages.reason
