@@ -17,11 +17,13 @@ class Segment:
     """The operations between two cuts.
 
     Attributes:
+        nodes: Its nodes, in order.
         operations: The operations in it that hold weights, each once, in order.
         last: The operation that gives what leaves it.
         shape: The shape of the tensor that leaves it; None if several do.
     """
 
+    nodes: tuple[int, ...]
     operations: tuple[keras.Layer, ...]
     last: keras.Operation
     shape: tuple[int | None, ...] | None
@@ -122,7 +124,7 @@ class CallOrder:
             if exits:  # else taps alone, which hold no weights
                 call = self._calls[exits[0]]
                 shape = tuple(call.outputs[0].shape) if len(exits) == len(call.outputs) == 1 else None
-                yield Segment(tuple(self.operations(group)), call.operation, shape)
+                yield Segment(tuple(group), tuple(self.operations(group)), call.operation, shape)
 
     def shape_of(self, node: int) -> tuple[int | None, ...] | None:
         """The shape of a node's result; None if it gives several."""

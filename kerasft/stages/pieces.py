@@ -72,18 +72,15 @@ def pieces_of(model: keras.Model) -> list[Piece] | None:
     return list(_each_weight_once(pieces))
 
 
-def holds_backbone(operation: object) -> bool:
+def holds_backbone(operation: keras.Layer) -> bool:
     """Whether a layer is, or holds, a Functional model that can train, or is a stage by itself."""
-    if isinstance(operation, StageLayer):
-        return True
-    if not isinstance(operation, keras.Layer) or not operation.weights:
-        return False
-    return any(
-        _keras.calls(layer) is not None
-        and not isinstance(layer, keras.Sequential)
-        and any(_keras.own_trainable_variables(s) for s in _keras.sublayers(layer))
-        for layer in _keras.sublayers(operation)
-    ) or any(isinstance(layer, StageLayer) for layer in _keras.sublayers(operation))
+    return any(map(_is_backbone, _keras.sublayers(operation)))
+
+
+def _is_backbone(layer: keras.Layer) -> bool:
+    if _keras.calls(layer) is None or isinstance(layer, keras.Sequential):
+        return isinstance(layer, StageLayer)
+    return any(_keras.own_trainable_variables(part) for part in _keras.sublayers(layer))
 
 
 def opened(layer: keras.Layer) -> keras.Model | None:
@@ -146,9 +143,11 @@ def _cut(order: CallOrder, nodes: set[int], sinks: Iterable[int]) -> Iterator[Pi
         unit = len(operations) > 1 or (segment.last in operations and segment.last not in owners)
         piece = Piece(_names(operations), owners, segment.shape, unit=unit)
         if len(models) > 1 and index == 0 and len(nodes) == len(order.graph):
-            towers = order.as_listed(op for op in operations if opened(op) is not None)
-            later = [op for op in order.operations(nodes) if op not in operations]
-            piece = _side_by_side(piece, towers, later)
+            towers = [n for n in segment.nodes if any(opened(op) is not None for op in order.operations([n]))]
+            widest = max(order.in_series(towers), key=len)
+            if len(widest) > 1:
+                later = [op for op in order.operations(nodes) if op not in operations]
+                piece = _side_by_side(piece, order.as_listed(order.operations(widest)), later)
         yield piece
 
 
@@ -167,11 +166,14 @@ def _names(operations: Iterable[keras.Layer]) -> tuple[str, ...]:
     return tuple(op.name for op in operations)
 
 
-def _unknown_order(layer: keras.Layer) -> str:
-    held = [child.name for child in _keras.children(layer) if child.weights]
+def _unknown_order(layer: keras.Layer) -> str | None:
+    held = [child for child in _keras.children(layer) if child.weights]
+    if all(isinstance(child, StageLayer) for child in held):
+        return None
+    names = _names(held)
     return (
-        f"{layer.name!r} was not divided: Keras does not know in which order it calls {held}. Name the "
-        f"layers that start a stage, by their paths, with at=[{f'{layer.name}/{held[0]}'!r}, ...]."
+        f"{layer.name!r} was not divided: Keras does not know in which order it calls {[*names]}. Name the "
+        f"layers that start a stage, by their paths, with at=[{f'{layer.name}/{names[0]}'!r}, ...]."
     )
 
 
