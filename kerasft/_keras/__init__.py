@@ -14,6 +14,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from kerasft._keras.call_graph import (
+    Call,
     NotDivisibleError,
     Operation,
     Program,
@@ -71,6 +72,7 @@ from kerasft._keras.training_step import (
 
 __all__ = [
     "children",
+    "Call",
     "RunningFit",
     "NotDivisibleError",
     "Operation",

@@ -24,7 +24,8 @@ def freeze(
 
     Args:
         model: A built model, or its `Stages` (needed for subclassed models).
-        depth: How many stages to freeze, from the input on, or the name of the first that trains.
+        depth: How many stages to freeze, from the input on, or the name of the first that trains, or the name
+            or path (`student/body`) of the layer that starts it.
         batch_norm: What BatchNormalization does in stages that train; in frozen ones it always uses its
             moving statistics, and nothing moves.
 

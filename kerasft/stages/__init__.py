@@ -6,6 +6,12 @@ frozen and the rest train. This folder finds the stages of a model. A layer that
 such layers, and uses the graph algorithms of this folder to divide a SavedModel the same way.
 """
 
+from kerasft.stages.addresses import (
+    is_pattern,
+    layer_paths,
+    layers_at,
+    matches,
+)
 from kerasft.stages.blocks import (
     group_blocks,
     unique_names,
@@ -35,5 +41,9 @@ __all__ = [
     "cut_points",
     "find_stages",
     "group_blocks",
+    "is_pattern",
+    "layer_paths",
+    "layers_at",
+    "matches",
     "unique_names",
 ]

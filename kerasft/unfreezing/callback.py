@@ -45,7 +45,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
     Args:
         schedule: An `UnfreezingSchedule`, or a sequence of `Phase`.
         batch_norm: Policy for BatchNormalization in thawed stages, as in `kerasft.freeze`.
-        stages: The stages of the model; needed for subclassed models, found by `find_stages` otherwise.
+        stages: The stages of the model (or the model); needed for subclassed models, found by `find_stages`
+            otherwise.
         auto_rates: Multiply each stage's learning rate by its relative gradient norm (Auto-RGN), measured
             over each epoch for the next one; the first epoch of a phase trains at the base rates.
         verify: Whether to compare frozen weights after each epoch, and to report on each phase. It costs a
@@ -82,7 +83,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self,
         schedule: UnfreezingSchedule | Sequence[Phase],
         batch_norm: BatchNormPolicy | None = None,
-        stages: Stages | None = None,
+        stages: keras.Model | Stages | None = None,
         auto_rates: bool = False,
         verify: bool = True,
     ) -> None:
@@ -90,7 +91,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         check_batch_norm(batch_norm)
         self.schedule = as_schedule(schedule)
         self.batch_norm: BatchNormPolicy | None = batch_norm
-        self.stages = stages
+        self.stages = None if stages is None else find_stages(stages)
         self.auto_rates = auto_rates
         self.verify = verify
         self._given = stages is not None
