@@ -32,6 +32,7 @@ from kerasft._keras.fit_loop import (
 )
 from kerasft._keras.layers import (
     children,
+    has_lora,
     has_losses,
     in_safe_mode,
     lora_bases,
@@ -84,6 +85,7 @@ __all__ = [
     "calls",
     "description",
     "floating_point_operations",
+    "has_lora",
     "has_losses",
     "impure_operations",
     "in_safe_mode",

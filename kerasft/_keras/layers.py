@@ -45,9 +45,14 @@ def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
     return list(layer._trainable_variables)
 
 
+def has_lora(layer: keras.Layer) -> bool:
+    """Whether LoRA is enabled in `layer` itself."""
+    return bool(getattr(layer, "lora_enabled", False))
+
+
 def lora_bases(layer: keras.Layer) -> list[keras.Variable]:
-    """List the weights of `layer` that LoRA adapts and leaves as they are; none without LoRA."""
-    if not getattr(layer, "lora_enabled", False):
+    """List the weights of `layer` that LoRA adapts and a thaw would train; none without LoRA."""
+    if not has_lora(layer):
         return []
     bases = [getattr(layer, name, None) for name in ("_kernel", "_embeddings")]
     return [v for v in own_trainable_variables(layer) if any(v is base for base in bases)]
@@ -69,7 +74,7 @@ def set_lora_values(model: keras.Model, values: Sequence[np.ndarray]) -> None:
 
 
 def _lora_weights(model: keras.Model) -> list[keras.Variable]:
-    return [v for layer in sublayers(model) if lora_bases(layer) for v in own_variables(layer)]
+    return [v for layer in sublayers(model) if has_lora(layer) for v in own_variables(layer)]
 
 
 def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:

@@ -117,6 +117,9 @@ def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = N
             if index >= depth and kept.is_in_prefix(layer):  # from now on the depth speaks for it
                 user = replace(user, flag=True, is_off=False)
         known.append(user)
+    still = [x for x in layers if id(x) in place and (place[id(x)] < depth or kept.keeps(x))]
+    for variable in (v for layer in still for v in _keras.own_trainable_variables(layer)):
+        variable.trainable = False  # also where a layer that trains holds it as well
     for layer, user in zip(layers, known, strict=True):
         record(layer, replace(user, seen=SeenFlags.of(layer)))
     _depths[stages.model] = depth, _signature(stages)

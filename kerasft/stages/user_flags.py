@@ -60,8 +60,8 @@ class UserFlags:
         seen = SeenFlags.of(layer)
         is_off = not seen.layer and not any(flag for _, flag in seen.weights)
         off = [] if is_off else [v for v, flag in seen.weights if not flag and not _is_held(layer, v)]
-        bases = _keras.lora_bases(layer)
-        return cls(seen.layer, is_off, _union(off, bases), False, bool(bases), seen)
+        untrained = _union(off, _keras.lora_bases(layer))
+        return cls(seen.layer, is_off, untrained, False, _keras.has_lora(layer), seen)
 
     @classmethod
     def of(cls, layer: keras.Layer) -> UserFlags:
@@ -76,7 +76,7 @@ class UserFlags:
 
     def all_on(self, layer: keras.Layer) -> UserFlags:
         """The same layer with nothing switched off, not even what LoRA adapts."""
-        return replace(self, flag=True, is_off=False, untrained=(), has_lora=bool(_keras.lora_bases(layer)))
+        return replace(self, flag=True, is_off=False, untrained=(), has_lora=_keras.has_lora(layer))
 
     def can_train(self, layer: keras.Layer) -> bool:
         """Whether training would change the layer if it were thawed."""
@@ -90,7 +90,7 @@ class UserFlags:
     def _with_changes(self, layer: keras.Layer) -> UserFlags:
         now, bases = SeenFlags.of(layer), _keras.lora_bases(layer)
         untrained = self.untrained if self.has_lora else _union(self.untrained, bases)
-        known = replace(self, untrained=untrained, has_lora=bool(bases), seen=now)
+        known = replace(self, untrained=untrained, has_lora=_keras.has_lora(layer), seen=now)
         changed = self.seen.changed(now)
         if now.layer is self.seen.layer and not changed:
             return known

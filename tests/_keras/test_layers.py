@@ -4,11 +4,14 @@ import keras
 import numpy as np
 
 from kerasft._keras.layers import (
+    has_lora,
     in_safe_mode,
     lora_bases,
+    lora_values,
     own_variables,
     random_state,
     random_variables,
+    set_lora_values,
     set_random_state,
     sublayers,
     takes_training,
@@ -58,7 +61,24 @@ def test_the_weights_that_lora_adapts():
         assert [base.name] == [v.name for v in before if not v.trainable]
         layer.trainable = False
         assert lora_bases(layer)[0] is base
-    assert lora_bases(keras.layers.ReLU()) == []
+    assert lora_bases(keras.layers.ReLU()) == [] and not has_lora(keras.layers.ReLU())
+
+
+def test_lora_over_a_quantized_kernel():
+    """Keras holds it among the weights that never train, so there is none to keep from training."""
+    layer = keras.layers.Dense(3)
+    layer.build((None, 4))
+    layer.quantize("int8")
+    layer.enable_lora(2)
+    assert has_lora(layer) and lora_bases(layer) == []
+    model = keras.Sequential([keras.Input((4,)), layer])
+    values = lora_values(model)
+    assert len(values) == len(layer.weights)
+    layer.lora_kernel_b.assign(np.ones((2, 3)))
+    set_lora_values(model, [])
+    assert np.all(layer.lora_kernel_b == 1)
+    set_lora_values(model, values)
+    assert np.all(layer.lora_kernel_b == 0)
 
 
 def test_safe_mode_is_on_unless_it_is_switched_off():

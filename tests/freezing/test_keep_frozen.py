@@ -149,6 +149,53 @@ def test_a_layer_that_rewrites_its_kernel_is_not_kept_frozen_in_name_only():
     assert len(model.trainable_variables) == 6
 
 
+class Tied(keras.layers.Layer):
+    """Multiplies by the kernel of another layer."""
+
+    def __init__(self, other, **kwargs):
+        super().__init__(**kwargs)
+        self.tied = other.kernel
+        self.shift = self.add_weight(shape=(4,), name="shift")
+
+    def call(self, x):
+        return x @ keras.ops.transpose(self.tied) + self.shift
+
+
+def test_a_weight_that_two_layers_hold_stays_frozen_with_either():
+    body = keras.layers.Dense(3, name="body")
+    body.build((None, 4))
+    model = keras.Sequential(
+        [keras.Input((4,)), body, Tied(body, name="tied"), keras.layers.Dense(2, name="top")]
+    )
+    stages = kerasft.find_stages(model)
+    kerasft.freeze(stages, "tied")
+    assert not body.kernel.trainable and len(model.trainable_variables) == 3
+    kerasft.unfreeze(stages, keep_frozen=["body"])
+    assert not body.kernel.trainable and len(model.trainable_variables) == 3
+    kerasft.unfreeze(stages)
+    assert body.kernel.trainable and len(model.trainable_variables) == 5
+
+
+@pytest.mark.parametrize("build", [frozen_parts.lora_dense, frozen_parts.normalizations_off])
+def test_a_loaded_file_keeps_the_same_frozen(build, tmp_path):
+    """Keras writes a flag for each layer, and LoRA's rank; what is kept comes back from these."""
+    model = build()
+    trained = len(kerasft.unfreeze(model).model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    kerasft.freeze(loaded, "top")
+    kerasft.unfreeze(loaded)
+    assert len(loaded.trainable_variables) == trained
+
+
+def test_a_model_that_is_off_as_a_whole_thaws_but_for_what_lora_adapts():
+    model = frozen_parts.lora_dense()
+    trained = [v.path for v in model.trainable_variables]
+    model.trainable = False
+    kerasft.unfreeze(model)
+    assert [v.path for v in model.trainable_variables] == trained
+
+
 def test_depths_of_a_model_whose_first_stage_is_kept(dense_model):
     for depth in (0, 1, 2, 3, 0):
         kerasft.freeze(dense_model, depth, keep_frozen=["first"])
