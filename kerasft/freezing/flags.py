@@ -116,6 +116,7 @@ def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = N
             _set_flags(layer, index >= depth and not kept.keeps(layer), user, batch_norm)
             if index >= depth and kept.is_in_prefix(layer):  # from now on the depth speaks for it
                 user = replace(user, flag=True, is_off=False)
+            user = replace(user, is_kept=kept.is_kept_by_flags(layer))
         known.append(user)
     still = [x for x in layers if id(x) in place and (place[id(x)] < depth or kept.keeps(x))]
     for variable in (v for layer in still for v in _keras.own_trainable_variables(layer)):

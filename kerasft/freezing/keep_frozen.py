@@ -60,7 +60,7 @@ def declare_kept(stages: Stages, keep_frozen: Sequence[str] = (), everything: bo
 
 def kept_frozen(stages: Stages) -> KeptFrozen:
     """What stays frozen at every freeze depth, as far as is known now."""
-    return KeptFrozen([stage.layers for stage in stages])
+    return KeptFrozen(stages.model, [stage.layers for stage in stages])
 
 
 def log_kept(stages: Stages, kept: KeptFrozen, depth: int) -> None:

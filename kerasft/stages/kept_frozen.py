@@ -20,13 +20,15 @@ class KeptFrozen:
     - Layers that are off before that stage are a frozen prefix, which is a freeze depth: it is thawed as any
       other. But if LoRA alone makes that stage train, and other layers from there on are off, the layers
       below were frozen for LoRA, and stay off as well.
+    - What stayed off by these rules before stays off, even if the user has switched off more since.
     - A layer that is named in `keep_frozen` stays off.
 
     Args:
+        model: The model.
         stages: The layers of each stage, in order.
     """
 
-    def __init__(self, stages: Sequence[Sequence[keras.Layer]]) -> None:
+    def __init__(self, model: keras.Model, stages: Sequence[Sequence[keras.Layer]]) -> None:
         self._stages = stages
         self._wanted = {id(layer): UserFlags.of(layer) for stage in stages for layer in stage}
         if any(self.wanted(layer).has_lora and _had_no_lora(layer) for stage in stages for layer in stage):
@@ -34,13 +36,17 @@ class KeptFrozen:
             afresh = {id(x): _read_afresh(x) for stage in stages for x in stage}
             if self._is_frozen_for_lora(afresh):
                 self._wanted = afresh
+        for container in _keras.sublayers(model):
+            if _was_switched_off(container):  # which changes no flag in it where kerasft has set them off
+                self._switch_off(container)
         first = self._first_on(self._wanted)
         if self._is_frozen_for_lora(self._wanted):
             first = 0
-        self._prefix = {id(x) for stage in stages[:first] for x in stage if self.wanted(x).is_off}
-        off = {id(x) for stage in stages[first:] for x in stage if self.wanted(x).is_off}
-        named = {id(x) for stage in stages for x in stage if self.wanted(x).keep_frozen}
-        self._layers = off | named
+        place = {id(x): index for index, stage in enumerate(stages) for x in stage}
+        off = {key for key, user in self._wanted.items() if user.is_off}
+        self._off = {key for key in off if place[key] >= first or self._wanted[key].is_kept}
+        self._prefix = off - self._off
+        self._layers = self._off | {key for key, user in self._wanted.items() if user.keep_frozen}
 
     def wanted(self, layer: keras.Layer) -> UserFlags:
         """What the user wants of the flags of a layer of the stages."""
@@ -49,6 +55,10 @@ class KeptFrozen:
     def keeps(self, layer: keras.Layer) -> bool:
         """Whether a layer of the stages stays frozen at every depth."""
         return id(layer) in self._layers
+
+    def is_kept_by_flags(self, layer: keras.Layer) -> bool:
+        """Whether a layer of the stages is kept frozen because the user has switched it off."""
+        return id(layer) in self._off
 
     def is_in_prefix(self, layer: keras.Layer) -> bool:
         """Whether the user has switched a layer off as a part of a frozen prefix, which is a freeze depth."""
@@ -100,6 +110,13 @@ class KeptFrozen:
         prefix = [x for stage in self._stages[depth:] for x in stage if self.is_in_prefix(x)]
         return sum(not self.keeps(layer) and _could_train(layer) for layer in prefix)
 
+    def _switch_off(self, container: keras.Layer) -> None:
+        """Note that the user has switched off all layers in a layer that only holds others."""
+        for layer in _keras.sublayers(container):
+            known = self._wanted.get(id(layer))
+            if known is not None and known.seen.is_off:
+                self._wanted[id(layer)] = replace(known, is_off=True)
+
     def _first_on(self, wanted: dict[int, UserFlags]) -> int:
         """The index of the first stage in which the user left a layer on; their number if there is none."""
         on = (any(_is_on(layer, wanted) for layer in stage) for stage in self._stages)
@@ -123,6 +140,11 @@ def _is_on(layer: keras.Layer, wanted: dict[int, UserFlags]) -> bool:
 def _could_train(layer: keras.Layer) -> bool:
     """Whether training would change a layer with all its flags on."""
     return UserFlags.of(layer).all_on(layer).can_train(layer)
+
+
+def _was_switched_off(layer: keras.Layer) -> bool:
+    known = recorded(layer)
+    return known is not None and known.seen.layer and not layer.trainable
 
 
 def _read_afresh(layer: keras.Layer) -> UserFlags:

@@ -105,7 +105,7 @@ class Stages(Sequence[Stage]):
     def __rich__(self) -> Table:
         title = f"{self.model.name}: {len(self)} stages"
         table = Table("depth", "stage", "layers", "parameters", "trainable", "output", title=title)
-        kept = KeptFrozen([stage.layers for stage in self])
+        kept = KeptFrozen(self.model, [stage.layers for stage in self])
         for index, stage in enumerate(self):
             shape = "?" if stage.output_shape is None else str(tuple(stage.output_shape))
             flag = kept.mark(index, stage.trainable)

@@ -24,6 +24,11 @@ class SeenFlags:
         """The flags of `layer` now."""
         return cls(bool(layer.trainable), tuple((v, v.trainable) for v in can_train(layer)))
 
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is on, neither the layer nor a weight."""
+        return not self.layer and not any(flag for _, flag in self.weights)
+
     def changed(self, later: SeenFlags) -> list[tuple[keras.Variable, bool]]:
         """The weights whose flags are others later, with these; a new weight has had its layer's flag."""
         before = {id(v): flag for v, flag in self.weights}
@@ -40,6 +45,8 @@ class UserFlags:
     Attributes:
         flag: The layer's own flag while it trains.
         is_off: Whether the user has switched the layer off as a whole.
+        is_kept: Whether it was kept frozen for that when kerasft last set flags. It still is when the user
+            switches off more than before, until the user switches it on.
         untrained: The weights that stay off while the layer trains: those that were switched off one by one,
             and those that LoRA adapts.
         keep_frozen: Whether the user has named it in `keep_frozen`.
@@ -49,6 +56,7 @@ class UserFlags:
 
     flag: bool
     is_off: bool
+    is_kept: bool
     untrained: tuple[keras.Variable, ...]
     keep_frozen: bool
     has_lora: bool
@@ -58,10 +66,9 @@ class UserFlags:
     def first(cls, layer: keras.Layer) -> UserFlags:
         """Read the flags as they are, whatever was recorded."""
         seen = SeenFlags.of(layer)
-        is_off = not seen.layer and not any(flag for _, flag in seen.weights)
-        off = [] if is_off else [v for v, flag in seen.weights if not flag and not _is_held(layer, v)]
+        off = [] if seen.is_off else [v for v, flag in seen.weights if not flag and not _is_held(layer, v)]
         untrained = _union(off, _keras.lora_bases(layer))
-        return cls(seen.layer, is_off, untrained, False, _keras.has_lora(layer), seen)
+        return cls(seen.layer, seen.is_off, False, untrained, False, _keras.has_lora(layer), seen)
 
     @classmethod
     def of(cls, layer: keras.Layer) -> UserFlags:
@@ -76,7 +83,8 @@ class UserFlags:
 
     def all_on(self, layer: keras.Layer) -> UserFlags:
         """The same layer with nothing switched off, not even what LoRA adapts."""
-        return replace(self, flag=True, is_off=False, untrained=(), has_lora=_keras.has_lora(layer))
+        on = replace(self, flag=True, is_off=False, is_kept=False)
+        return replace(on, untrained=(), has_lora=_keras.has_lora(layer))
 
     def can_train(self, layer: keras.Layer) -> bool:
         """Whether training would change the layer if it were thawed."""
@@ -94,9 +102,7 @@ class UserFlags:
         changed = self.seen.changed(now)
         if now.layer is self.seen.layer and not changed:
             return known
-        if not now.layer and not any(
-            flag for _, flag in now.weights
-        ):  # as a whole: no word on single weights
+        if now.is_off:  # as a whole, which says nothing of single weights
             return replace(known, is_off=True)
         on = [v for v, flag in changed if flag and not _holds(bases, v)]
         off = [v for v, flag in changed if not flag and not _is_held(layer, v)]
@@ -104,6 +110,7 @@ class UserFlags:
             known,
             flag=self.flag if now.layer is self.seen.layer else now.layer,
             is_off=False,
+            is_kept=False,
             untrained=_union([v for v in untrained if not _holds(on, v)], off),
         )
 

@@ -9,7 +9,7 @@ from kerasft.stages.kept_frozen import KeptFrozen
 
 
 def kept(model, at=None):
-    return KeptFrozen([stage.layers for stage in find_stages(model, at)])
+    return KeptFrozen(model, [stage.layers for stage in find_stages(model, at)])
 
 
 def test_nothing_is_kept_in_a_model_that_nobody_froze(image_model):

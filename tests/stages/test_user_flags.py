@@ -4,6 +4,7 @@ import copy
 import gc
 import weakref
 
+import frozen_parts
 import keras
 import pytest
 
@@ -71,6 +72,37 @@ def test_a_layer_that_was_frozen_as_a_prefix_can_be_kept_later(image_model):
         kerasft.freeze(image_model, depth)
     assert backbone.trainable
     assert [layer.name for layer in backbone.layers if layer.weights and not layer.trainable] == [norm.name]
+
+
+def test_what_is_kept_stays_so_when_more_is_switched_off(image_model):
+    backbone = image_model.get_layer("backbone")
+    norm = backbone.get_layer("block_2_a_bn")
+    norm.trainable = False
+    kerasft.unfreeze(image_model)
+    for whole in (backbone, image_model):
+        whole.trainable = False  # says nothing new of the normalization
+        kerasft.unfreeze(image_model)
+        assert not norm.trainable and not norm.gamma.trainable
+        assert backbone.trainable and len(image_model.trainable_variables) == 6 * 2 + 3 * 2 - 2 + 2 - 2
+    norm.trainable = True
+    for _ in range(2):
+        kerasft.unfreeze(image_model)
+        assert norm.trainable and norm.gamma.trainable
+        backbone.trainable = False
+
+
+def test_a_model_that_is_switched_off_while_kerasft_has_all_in_it_frozen():
+    """No flag in it changes, but its own does."""
+    model = frozen_parts.teacher()
+    inner = model.get_layer("teacher")
+    kerasft.unfreeze(model, everything=True)
+    kerasft.freeze(model, 3)
+    inner.trainable = False
+    assert "kept frozen" in str(kerasft.find_stages(model)).split("inner")[1].split("\n")[0]
+    kerasft.freeze(model, "top")
+    kerasft.unfreeze(model)
+    assert names(model) == ["student/kernel", "student/bias", "top/kernel", "top/bias"]
+    assert not inner.trainable
 
 
 def test_a_prefix_that_was_named_once_is_a_depth_again(image_model):
