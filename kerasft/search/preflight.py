@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner import HyperParameters
 
+from kerasft.freezing import kept_frozen
 from kerasft.search.exported_accuracy import ExportedAccuracy, holdout_of
 from kerasft.search.results import SearchFolder
 from kerasft.search.space import SearchSpace
@@ -115,6 +116,7 @@ class Preflight:
                 "shapes": _digest(shapes),
                 "initial weights": _digest("".join(weight_fingerprints(model))),
             },
+            "kept_frozen": kept_frozen(stages).places(),
             "seed": self.seed,
         }
 

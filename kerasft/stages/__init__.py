@@ -22,6 +22,9 @@ from kerasft.stages.dominators import (
 from kerasft.stages.find import (
     find_stages,
 )
+from kerasft.stages.kept_frozen import (
+    KeptFrozen,
+)
 from kerasft.stages.stage import (
     Stage,
     Stages,
@@ -31,12 +34,21 @@ from kerasft.stages.stage_layer import (
     StageLayer,
     check_policy,
 )
+from kerasft.stages.user_flags import (
+    SeenFlags,
+    UserFlags,
+    record,
+    recorded,
+)
 
 __all__ = [
     "BatchNormPolicy",
+    "KeptFrozen",
+    "SeenFlags",
     "Stage",
     "StageLayer",
     "Stages",
+    "UserFlags",
     "check_policy",
     "cut_points",
     "find_stages",
@@ -45,5 +57,7 @@ __all__ = [
     "layer_paths",
     "layers_at",
     "matches",
+    "record",
+    "recorded",
     "unique_names",
 ]

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from kerasft import _keras
 from kerasft.stages.addresses import is_pattern, layer_paths, layers_at, matches
+from kerasft.stages.kept_frozen import KeptFrozen
 from kerasft.tables import plain_text
 
 
@@ -48,6 +49,9 @@ class Stage:
 
 class Stages(Sequence[Stage]):
     """The stages of a model in order; `print` shows them as a table.
+
+    A stage that stays frozen at every freeze depth is marked "kept frozen"; where layers or single weights of
+    a stage do, the table counts them.
 
     Attributes:
         model: The model that was divided.
@@ -135,9 +139,10 @@ class Stages(Sequence[Stage]):
     def __rich__(self) -> Table:
         title = f"{self.model.name}: {len(self)} stages"
         table = Table("depth", "stage", "layers", "parameters", "trainable", "output", title=title)
+        kept = KeptFrozen(self.model, [stage.layers for stage in self])
         for index, stage in enumerate(self):
             shape = "?" if stage.output_shape is None else str(tuple(stage.output_shape))
-            flag = "yes" if stage.trainable else "no"
+            flag = kept.mark(index, stage.trainable)
             row = (str(index), stage.name, str(len(stage.layers)), f"{stage.parameters:,}", flag, shape)
             table.add_row(*row)
         if self.reason:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasft import _keras
-from kerasft.freezing import BatchNormPolicy, Flags, check_batch_norm, set_depth
+from kerasft.freezing import BatchNormPolicy, Flags, check_batch_norm, check_keep_frozen, set_depth
 from kerasft.learning_rates import Multipliers, resolve_multipliers
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
@@ -51,6 +51,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
             over each epoch for the next one; the first epoch of a phase trains at the base rates.
         verify: Whether to compare frozen weights after each epoch, and to report on each phase. It costs a
             hash of the frozen weights an epoch, and a copy of those that train.
+        keep_frozen: What stays frozen in every phase besides what you froze for good, as in `kerasft.freeze`.
+        everything: Whether to forget what you froze yourself, as in `kerasft.freeze`.
 
     Attributes:
         schedule: The schedule.
@@ -62,7 +64,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     Raises:
         TypeError, ValueError: An argument is wrong. When `fit` begins: the schedule does not fit the model or
-            the number of epochs. After the first epoch: it watches what is not logged.
+            the number of epochs, or a phase trains nothing. After the first epoch: it watches what is not
+            logged.
         RuntimeError: A frozen weight moved, or someone else changed `trainable` flags.
 
     Example:
@@ -86,14 +89,18 @@ class GradualUnfreezing(keras.callbacks.Callback):
         stages: keras.Model | Stages | None = None,
         auto_rates: bool = False,
         verify: bool = True,
+        keep_frozen: Sequence[str] = (),
+        everything: bool = False,
     ) -> None:
         super().__init__()
         check_batch_norm(batch_norm)
+        check_keep_frozen(keep_frozen)
         self.schedule = as_schedule(schedule)
         self.batch_norm: BatchNormPolicy | None = batch_norm
         self.stages = None if stages is None else find_stages(stages)
         self.auto_rates = auto_rates
         self.verify = verify
+        self.keep_frozen, self.everything = tuple(keep_frozen), everything
         self._given = stages is not None
         self._reset()
 
@@ -126,9 +133,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._fit = _keras.running_fit(self.model)
         checks.check_callbacks([] if self._fit is None else self._fit.callbacks, self, GradualUnfreezing)
         self._best = BestEpoch(self.model, stages)
+        kept = checks.declared(stages, self._depths, self.keep_frozen, self.everything)
         set_depth(stages, min(self._depths), self.batch_norm)
         _keras.add_step_counts(self.model.optimizer)
-        self._identity = run_identity(self.schedule, self.batch_norm, stages, self._optimizer)
+        self._identity = run_identity(self.schedule, self.batch_norm, stages, kept, self._optimizer)
         self._found_before = RunState.from_arrays(self._optimizer.loaded())
         _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
         # where a run that is resumed after its last epoch stands
@@ -144,11 +152,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         checks.check_flags(self._flags, f"before epoch {epoch}")
         if self._clock.ended and not self._clock.is_last:
             if self._waits and not self._optimizer.at_window_boundary():
-                logger.warning(
-                    "No step began with an empty window of accumulated gradients in a whole epoch "
-                    "(steps_per_execution=%d); an unfinished window is dropped.",
-                    _keras.steps_per_call(self.model),
-                )
+                checks.warn_of_dropped_window(self.model)
                 self._optimizer.drop_window()
             self._waits = True
             self._switch_at_boundary()
@@ -272,5 +276,5 @@ class GradualUnfreezing(keras.callbacks.Callback):
     def _state(self) -> dict[str, np.ndarray]:
         """The state that is saved with the optimizer."""
         place = self._epochs_done, self._inside_epoch, self._clock.to_dict()
-        random = _keras.random_state(self.model)
-        return RunState(*place, self._rates, random, self._identity, self._best.arrays).to_arrays()
+        random, lora = _keras.random_state(self.model), _keras.lora_values(self.model)
+        return RunState(*place, self._rates, random, self._identity, self._best.arrays, lora).to_arrays()

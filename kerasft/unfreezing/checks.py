@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from kerasft import _keras
-from kerasft.freezing import Flags
-from kerasft.stages import Stages
+from kerasft.freezing import Flags, declare_kept, log_kept
+from kerasft.stages import KeptFrozen, Stages
 from kerasft.unfreezing.phase import Phase
+
+logger = logging.getLogger(__name__)
 
 
 def check_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> None:
@@ -53,6 +56,39 @@ def check_stages(stages: Stages, model: keras.Model) -> None:
             f"The stages given to GradualUnfreezing are those of {stages.model.name!r}, "
             f"but the model that trains is {model.name!r}."
         )
+
+
+def declared(
+    stages: Stages, depths: Sequence[int], keep_frozen: Sequence[str], everything: bool
+) -> KeptFrozen:
+    """Note what stays frozen in every phase, say so in the log, and raise if a phase then trains nothing.
+
+    Args:
+        stages: The stages of the model.
+        depths: The freeze depth of each phase.
+        keep_frozen: As in `kerasft.freeze`.
+        everything: As in `kerasft.freeze`.
+    """
+    kept = declare_kept(stages, keep_frozen, everything)
+    nothing = [index for index, depth in enumerate(depths) if not kept.trains_at(depth)]
+    if nothing:
+        raise ValueError(
+            f"In the phases {nothing} of the schedule, from 0, nothing trains: all stages from their freeze "
+            "depth on are kept frozen, by `keep_frozen` or by flags that you set. Name less in keep_frozen, "
+            "choose a lower depth, or let all layers train with everything=True; print(stages) shows what is "
+            "kept frozen."
+        )
+    log_kept(stages, kept, min(depths))
+    return kept
+
+
+def warn_of_dropped_window(model: keras.Model) -> None:
+    """Say that a phase begins inside a window of accumulated gradients, as no step began at its boundary."""
+    logger.warning(
+        "No step began with an empty window of accumulated gradients in a whole epoch "
+        "(steps_per_execution=%d); an unfinished window is dropped.",
+        _keras.steps_per_call(model),
+    )
 
 
 def check_callbacks(

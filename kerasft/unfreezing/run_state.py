@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.identity import require_same
-from kerasft.stages import Stages
+from kerasft.stages import KeptFrozen, Stages
 from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class RunState:
         random: States of the model's random generators.
         identity: What a run must have in common with this one to go on with it.
         best: Weights and slots of the phase's best epoch, by name.
+        lora: Weights of the layers in which LoRA is enabled, which a weights file does not keep apart.
     """
 
     epoch: int
@@ -40,12 +41,14 @@ class RunState:
     random: list[list[int]]
     identity: dict[str, Any]
     best: Mapping[str, np.ndarray]
+    lora: Sequence[np.ndarray] = ()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays by name, the names without a slash."""
-        fields = {name: value for name, value in asdict(self).items() if name != "best"}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("best", "lora")}
         text = np.frombuffer(json.dumps(fields, default=str).encode(), "uint8")
-        return {"state": text, **{f"best.{name}": value for name, value in self.best.items()}}
+        lora = {f"lora.{index}": value for index, value in enumerate(self.lora)}
+        return {"state": text, **{f"best.{name}": value for name, value in self.best.items()}, **lora}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RunState | None:
@@ -53,7 +56,8 @@ class RunState:
         if "state" not in arrays:
             return None
         best = {name[5:]: value for name, value in arrays.items() if name.startswith("best.")}
-        return cls(**json.loads(bytes(arrays["state"]).decode()), best=best)
+        lora = [arrays[f"lora.{index}"] for index in range(sum(name.startswith("lora.") for name in arrays))]
+        return cls(**json.loads(bytes(arrays["state"]).decode()), best=best, lora=lora)
 
     def check_identity(self, now: Mapping[str, Any]) -> None:
         """Raise unless a run with the identity `now` is the run that was saved.
@@ -69,13 +73,19 @@ def run_identity(
     schedule: UnfreezingSchedule,
     batch_norm: str | None,
     stages: Stages,
+    kept: KeptFrozen,
     optimizer: keras.optimizers.Optimizer,
 ) -> dict[str, Any]:
-    """The identity of a run: a run that goes on with its state must have the same."""
+    """The identity of a run: a run that goes on with its state must have the same.
+
+    What the user froze is told by places in the model, since the program that is started again makes its own
+    record of it.
+    """
     return {
         "schedule": schedule.to_dict(),
         "batch_norm": batch_norm,
         "stages": [stage.name for stage in stages],
+        "kept_frozen": kept.places(),
         "optimizer": _keras.description(optimizer),
     }
 
@@ -87,7 +97,7 @@ def resume(
     identity: Mapping[str, Any],
     epoch: int,
 ) -> None:
-    """Put random generators and data where they were when a run was saved.
+    """Put random generators, LoRA's weights and data where they were when a run was saved.
 
     Args:
         model: The model, whose weights and optimizer were restored.
@@ -114,5 +124,6 @@ def resume(
             epoch,
         )
     _keras.set_random_state(model, state.random)
+    _keras.set_lora_values(model, state.lora)
     if not _keras.replay_epochs(fit, epoch):
         logger.warning("The order of the data could not be replayed; it differs from the killed run's.")

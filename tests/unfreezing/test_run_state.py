@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule, _keras, find_stages
+from kerasft.freezing import kept_frozen
 from kerasft.unfreezing.run_state import RunState, resume, run_identity
 
 IDENTITY = {
@@ -61,10 +62,28 @@ def test_outside_of_fit_the_data_can_not_be_replayed(dense_model, caplog):
     assert "made inside epoch 3" in caplog.text and "could not be replayed" in caplog.text
 
 
+def test_weights_of_lora_come_back_as_they_were(dense_model):
+    dense_model.get_layer("second").enable_lora(2)
+    layer = dense_model.get_layer("second")
+    layer.lora_kernel_b.assign(np.ones((2, 5)))
+    saved = state(random=_keras.random_state(dense_model), lora=_keras.lora_values(dense_model))
+    before = [w.numpy() for w in dense_model.weights]
+    layer.lora_kernel_a.assign(np.zeros((6, 2)))  # what loading a weights file does
+    layer._kernel.assign_add(np.ones((6, 5)))
+    resume(dense_model, None, RunState.from_arrays(saved.to_arrays()), IDENTITY, epoch=3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, dense_model.weights, strict=True))
+    older = RunState.from_arrays(state(random=saved.random).to_arrays())  # of an older version
+    resume(dense_model, None, older, IDENTITY, epoch=3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, dense_model.weights, strict=True))
+
+
 def test_the_identity_of_a_run(dense_model):
     dense_model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse")
     schedule = UnfreezingSchedule([Phase("top", 1), Phase(0)])
-    identity = run_identity(schedule, "train", find_stages(dense_model), dense_model.optimizer)
+    stages = find_stages(dense_model)
+    kept = kept_frozen(stages)
+    identity = run_identity(schedule, "train", stages, kept, dense_model.optimizer)
+    assert identity["kept_frozen"] == []
     assert identity["schedule"] == {"phases": [{"depth": "top", "epochs": 1}, {"depth": 0}]}
     assert (identity["batch_norm"], identity["stages"]) == ("train", ["first", "second", "top"])
     assert identity["optimizer"]["class"] == "SGD" and identity["optimizer"]["momentum"] == 0.5
