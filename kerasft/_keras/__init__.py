@@ -55,6 +55,7 @@ from kerasft._keras.optimizer import (
     optimizer_variables,
     set_optimizer_state,
     settable_rate,
+    trained_weights,
 )
 from kerasft._keras.tracing import (
     floating_point_operations,
@@ -111,6 +112,7 @@ __all__ = [
     "steps_per_call",
     "sublayers",
     "takes_training",
+    "trained_weights",
     "validation_iterator",
     "with_mask",
 ]

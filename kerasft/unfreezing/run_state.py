@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from kerasft.stages import Stages
 from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 logger = logging.getLogger(__name__)
+
+_NAMED = "names"  # what the user called things, which identifies nothing
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ class RunState:
             ValueError: Names what is different, and how.
         """
         advice = "Use what it had, or begin without the backup."
-        require_same(self.identity, now, "The run that was saved can't be resumed: it was begun", advice)
+        then = {name: value for name, value in self.identity.items() if name != _NAMED}
+        if _NAMED not in self.identity:  # of an earlier version, which went by names
+            now = {**now, **now.get(_NAMED, {})}
+        now = {name: value for name, value in now.items() if name != _NAMED}
+        require_same(then, now, "The run that was saved can't be resumed: it was begun", advice)
 
 
 def run_identity(
@@ -70,13 +76,33 @@ def run_identity(
     batch_norm: str | None,
     stages: Stages,
     optimizer: keras.optimizers.Optimizer,
+    multipliers: Sequence[Mapping[str, float] | None],
 ) -> dict[str, Any]:
-    """The identity of a run: a run that goes on with its state must have the same."""
+    """The identity of a run: a run that goes on with its state must have the same.
+
+    Stages and weights are told by their numbers, for a model that is built again may have other names.
+
+    Args:
+        schedule: The schedule.
+        batch_norm: The policy for BatchNormalization.
+        stages: The stages of the model.
+        optimizer: Its optimizer.
+        multipliers: For each phase the factor of each weight, in the model's order, if it has any.
+    """
+    phases = [
+        {
+            **fields,
+            "depth": stages.depth(phase.depth),
+            **({} if factors is None else {"multipliers": list(factors.values())}),
+        }
+        for fields, phase, factors in zip(schedule.to_dict()["phases"], schedule, multipliers, strict=True)
+    ]
     return {
-        "schedule": schedule.to_dict(),
+        "schedule": {"phases": phases},
         "batch_norm": batch_norm,
-        "stages": [stage.name for stage in stages],
+        "stages": [stage.parameters for stage in stages],
         "optimizer": _keras.description(optimizer),
+        _NAMED: {"schedule": schedule.to_dict(), "stages": stages.names},
     }
 
 
@@ -114,5 +140,5 @@ def resume(
             epoch,
         )
     _keras.set_random_state(model, state.random)
-    if not _keras.replay_epochs(fit, epoch):
+    if not _keras.replay_epochs(fit, epoch, read=fit is None or epoch < fit.epochs):
         logger.warning("The order of the data could not be replayed; it differs from the killed run's.")

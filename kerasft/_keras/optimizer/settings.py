@@ -15,6 +15,11 @@ def as_number(value: keras.Variable | tf.Tensor | float) -> float:
     return float(keras.ops.convert_to_numpy(value))
 
 
+def native(value: Any) -> Any:
+    """TensorFlow's variable inside Keras's; anything else as it is."""
+    return value.value if isinstance(value, keras.Variable) else value
+
+
 def newer_optimizer(name: str) -> type[keras.optimizers.Optimizer] | tuple[()]:
     """Return an optimizer's class for `isinstance`; no class if this Keras has no such optimizer."""
     return getattr(keras.optimizers, name, ())
