@@ -42,6 +42,7 @@ from kerasft._keras.layers import (
     set_random_state,
     sublayers,
     takes_training,
+    unbuilt,
     with_mask,
 )
 from kerasft._keras.optimizer import (
@@ -56,6 +57,10 @@ from kerasft._keras.optimizer import (
     set_optimizer_state,
     settable_rate,
     trained_weights,
+)
+from kerasft._keras.structure import (
+    settings,
+    structure,
 )
 from kerasft._keras.tracing import (
     floating_point_operations,
@@ -107,12 +112,15 @@ __all__ = [
     "set_optimizer_state",
     "set_random_state",
     "settable_rate",
+    "settings",
     "start_at",
     "step_with",
     "steps_per_call",
+    "structure",
     "sublayers",
     "takes_training",
     "trained_weights",
+    "unbuilt",
     "validation_iterator",
     "with_mask",
 ]
