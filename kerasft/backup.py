@@ -110,7 +110,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 "bytes": partial.stat().st_size,
                 "sha256": _sha256(partial),
-                "identity": self._identity,
+                "identity": self._identity or self._describe(),
                 "random": _keras.random_state(self.model),
             }
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk

@@ -50,7 +50,8 @@ def running_fit(model: keras.Model) -> RunningFit | None:
 
     frame = inspect.currentframe()
     while frame is not None:
-        if "epoch_iterator" in frame.f_code.co_varnames:
+        code = frame.f_code
+        if "epoch_iterator" in (*code.co_varnames, *code.co_cellvars):
             local = frame.f_locals
             callbacks, iterator = local.get("callbacks"), local.get("epoch_iterator")
             if (

@@ -19,9 +19,10 @@ class OwnAverages(NamedState):
     """Mixin over an optimizer's class: the average of a variable begins with the variable's own first step.
 
     Until then, and while its factor is 0, the average of a variable is the variable: whoever reads the
-    averages finds it so. Keras begins with zeros, which the first step of all replaces; here a variable may
-    take its first step long after the others. Variables that a step leaves out keep their averages: Keras
-    would pair by position, and an average of equal values can differ from them in the last bit.
+    averages outside of a traced function finds it so. Keras begins with zeros, which the first step of all
+    replaces; here a variable may take its first step long after the others. Variables that a step leaves
+    out keep their averages: Keras would pair by position, and an average of equal values can differ from
+    them in the last bit.
     """
 
     _multiplier_state: Any
