@@ -100,7 +100,7 @@ def run_identity(
     return {
         "schedule": {"phases": phases},
         "batch_norm": batch_norm,
-        "stages": [stage.parameters for stage in stages],
+        "division into stages": [stage.parameters for stage in stages],
         "optimizer": _keras.description(optimizer),
         _NAMED: {"schedule": schedule.to_dict(), "stages": stages.names},
     }

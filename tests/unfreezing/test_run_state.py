@@ -69,13 +69,16 @@ def test_the_identity_of_a_run(dense_model):
     identity = run_identity(schedule, "train", stages, dense_model.optimizer, factors)
     phases = [{"depth": 2, "epochs": 1, "multipliers": [0.5]}, {"depth": 0}]
     assert identity["schedule"] == {"phases": phases}
-    assert (identity["batch_norm"], identity["stages"]) == ("train", [30, 35, 18])  # 4·6+6, 6·5+5, 5·3+3
+    assert (identity["batch_norm"], identity["division into stages"]) == (
+        "train",
+        [30, 35, 18],
+    )  # 4·6+6, 6·5+5, 5·3+3
     assert identity["optimizer"]["class"] == "SGD" and identity["optimizer"]["momentum"] == 0.5
 
 
 def test_names_are_no_part_of_it_unless_an_earlier_version_knew_nothing_else(dense_model):
     def identity(names, depth):
-        phases = {"schedule": {"phases": [{"depth": depth}]}, "stages": [30, 18]}
+        phases = {"schedule": {"phases": [{"depth": depth}]}, "division into stages": [30, 18]}
         return {**phases, "names": {"schedule": {"phases": [{"depth": names[depth]}]}, "stages": names}}
 
     saved = RunState.from_arrays(state(identity=identity(["dense", "dense_1"], 1)).to_arrays())
