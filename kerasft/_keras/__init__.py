@@ -47,6 +47,7 @@ from kerasft._keras.layers import (
     set_random_state,
     sublayers,
     takes_training,
+    unbuilt,
     with_mask,
 )
 from kerasft._keras.optimizer import (
@@ -60,6 +61,11 @@ from kerasft._keras.optimizer import (
     optimizer_variables,
     set_optimizer_state,
     settable_rate,
+    trained_weights,
+)
+from kerasft._keras.structure import (
+    settings,
+    structure,
 )
 from kerasft._keras.tracing import (
     floating_point_operations,
@@ -116,11 +122,15 @@ __all__ = [
     "set_optimizer_state",
     "set_random_state",
     "settable_rate",
+    "settings",
     "start_at",
     "step_with",
     "steps_per_call",
+    "structure",
     "sublayers",
     "takes_training",
+    "trained_weights",
+    "unbuilt",
     "validation_iterator",
     "with_mask",
 ]

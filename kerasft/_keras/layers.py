@@ -35,6 +35,11 @@ def children(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._layers)
 
 
+def unbuilt(model: keras.Model) -> list[str]:
+    """Names of the layers inside a model that are not built yet."""
+    return [layer.name for layer in list(sublayers(model))[1:] if not layer.built]
+
+
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
     """List the weights that `layer` holds itself, those of its sublayers excluded."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]

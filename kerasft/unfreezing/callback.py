@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from kerasft.learning_rates import Multipliers, resolve_multipliers
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
 from kerasft.unfreezing import checks
-from kerasft.unfreezing.auto_rgn import measured_factors
+from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
 from kerasft.unfreezing.best_epoch import BestEpoch
 from kerasft.unfreezing.frozen_check import FrozenCheck
 from kerasft.unfreezing.phase import Phase
@@ -25,6 +26,18 @@ from kerasft.unfreezing.run_state import RunState, resume, run_identity
 from kerasft.unfreezing.schedule import UnfreezingSchedule, as_schedule
 
 logger = logging.getLogger(__name__)
+
+
+def _on_trained_weights(hook: Callable[..., None]) -> Callable[..., None]:
+    """Let a hook find the weights that train in the model, if a callback has put averages in their place."""
+
+    @functools.wraps(hook)
+    def wrapped(self: GradualUnfreezing, epoch: int, logs: Logs = None) -> None:
+        callbacks = () if self._fit is None else self._fit.callbacks
+        with _keras.trained_weights(self.model, callbacks):
+            hook(self, epoch, logs)
+
+    return wrapped
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
@@ -136,7 +149,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         kept = checks.declared(stages, self._depths, self.keep_frozen, self.everything)
         set_depth(stages, min(self._depths), self.batch_norm)
         _keras.add_step_counts(self.model.optimizer)
-        self._identity = run_identity(self.schedule, self.batch_norm, stages, kept, self._optimizer)
+        arguments = self.schedule, self.batch_norm, stages, kept, self._optimizer, self._multipliers
+        self._identity = run_identity(*arguments)
         self._found_before = RunState.from_arrays(self._optimizer.loaded())
         _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
         # where a run that is resumed after its last epoch stands
@@ -144,6 +158,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._optimizer.attach(self._state)
         self._optimizer.measure_gradients(self.auto_rates)
 
+    @_on_trained_weights
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
         self._inside_epoch = True
@@ -162,6 +177,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if self._waits:
             self._switch_at_boundary()
 
+    @_on_trained_weights
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Check what must not have changed, and see whether the phase is over."""
         logs = {} if logs is None else logs
@@ -248,12 +264,13 @@ class GradualUnfreezing(keras.callbacks.Callback):
         same_depth = self._begun is not None and depth == self.freeze_depth
         if not same_depth:
             set_depth(self._stages, depth, self.batch_norm)
+            self._optimizer.settle_frozen_averages()
         self._flags = Flags(self.model)
+        self._rates = None if fresh else with_own_paths(self._stages, self._rates)
         if fresh and phase.learning_rate is not None:
             optimizer.learning_rate = phase.learning_rate
         if fresh:
             optimizer.start_warmup(phase.warmup_steps)
-            self._rates = None
         factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
         retrace = False if factors is None else optimizer.set_multipliers(factors)
         if not same_depth or retrace:
@@ -269,9 +286,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if self._frozen is not None and self._begun is not None and self._epochs_done > self._phase_start:
             epochs = (self._phase_start, self._epochs_done - 1)
             self._frozen.check(f"in phase {self._begun}")
-            self.report.append(
-                self._frozen.report(self._optimizer, self._begun, self.freeze_depth, epochs, best)
-            )
+            place = self._begun, self.freeze_depth, epochs, best
+            self.report.append(self._frozen.report(self._optimizer, *place))
 
     def _state(self) -> dict[str, np.ndarray]:
         """The state that is saved with the optimizer."""

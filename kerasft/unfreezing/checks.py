@@ -101,14 +101,30 @@ def check_callbacks(
         own: The callback that asks.
         kind: The class of callbacks that unfreeze.
     """
-    if sum(isinstance(callback, kind) for callback in callbacks) > 1:
-        raise ValueError(f"One fit has two {kind.__name__} callbacks. Join their phases in one schedule.")
-    before = callbacks[: callbacks.index(own)] if own in callbacks else []
-    if any(type(callback).__name__ == "BackupAndRestore" for callback in before):
+    several = [_placed(callbacks, i) for i, other in enumerate(callbacks) if isinstance(other, kind)]
+    if len(several) > 1:
         raise ValueError(
-            f"BackupAndRestore stands before {kind.__name__} in the list of callbacks, so it would "
-            "save an epoch's weights before the schedule has seen the epoch. Put it after."
+            f"One fit has two {kind.__name__} callbacks: {' and '.join(several)}. "
+            "Join their phases in one schedule."
         )
+    place = next((i for i, other in enumerate(callbacks) if other is own), 0)
+    early = [_placed(callbacks, i) for i in range(place) if _saves_epochs(callbacks[i])]
+    if early:
+        raise ValueError(
+            f"{' and '.join(early)} {'stands' if len(early) == 1 else 'stand'} before "
+            f"{_placed(callbacks, place)} in the list of callbacks, so it would save an epoch's weights "
+            "before the schedule has seen the epoch. Put it after."
+        )
+
+
+def _saves_epochs(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback is Keras's BackupAndRestore or ours, or made from one of them."""
+    return any(base.__name__ == "BackupAndRestore" for base in type(callback).__mro__)
+
+
+def _placed(callbacks: Sequence[keras.callbacks.Callback], index: int) -> str:
+    """A callback as messages name it: its class, and its place in the list of `fit`."""
+    return f"{type(callbacks[index]).__name__} (callbacks[{index}])"
 
 
 def check_flags(flags: Flags | None, when: str) -> None:

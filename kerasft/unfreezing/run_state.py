@@ -18,6 +18,8 @@ from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 logger = logging.getLogger(__name__)
 
+_NAMED = "names"  # what the user called things, which identifies nothing
+
 
 @dataclass(frozen=True)
 class RunState:
@@ -66,7 +68,11 @@ class RunState:
             ValueError: Names what is different, and how.
         """
         advice = "Use what it had, or begin without the backup."
-        require_same(self.identity, now, "The run that was saved can't be resumed: it was begun", advice)
+        then = {name: value for name, value in self.identity.items() if name != _NAMED}
+        if _NAMED not in self.identity:  # of an earlier version, which went by names
+            now = {**now, **now.get(_NAMED, {})}
+        now = {name: value for name, value in now.items() if name != _NAMED}
+        require_same(then, now, "The run that was saved can't be resumed: it was begun", advice)
 
 
 def run_identity(
@@ -75,18 +81,36 @@ def run_identity(
     stages: Stages,
     kept: KeptFrozen,
     optimizer: keras.optimizers.Optimizer,
+    multipliers: Sequence[Mapping[str, float] | None],
 ) -> dict[str, Any]:
     """The identity of a run: a run that goes on with its state must have the same.
 
-    What the user froze is told by places in the model, since the program that is started again makes its own
-    record of it.
+    Stages and weights are told by their numbers, and what is kept frozen by its places, for a model that is
+    built again may have other names.
+
+    Args:
+        schedule: The schedule.
+        batch_norm: The policy for BatchNormalization.
+        stages: The stages of the model.
+        kept: What stays frozen at every depth.
+        optimizer: Its optimizer.
+        multipliers: For each phase the factor of each weight, in the model's order, if it has any.
     """
+    phases = [
+        {
+            **fields,
+            "depth": stages.depth(phase.depth),
+            **({} if factors is None else {"multipliers": list(factors.values())}),
+        }
+        for fields, phase, factors in zip(schedule.to_dict()["phases"], schedule, multipliers, strict=True)
+    ]
     return {
-        "schedule": schedule.to_dict(),
+        "schedule": {"phases": phases},
         "batch_norm": batch_norm,
-        "stages": [stage.name for stage in stages],
         "kept_frozen": kept.places(),
+        "division into stages": [stage.parameters for stage in stages],
         "optimizer": _keras.description(optimizer),
+        _NAMED: {"schedule": schedule.to_dict(), "stages": stages.names},
     }
 
 
@@ -125,5 +149,5 @@ def resume(
         )
     _keras.set_random_state(model, state.random)
     _keras.set_lora_values(model, state.lora)
-    if not _keras.replay_epochs(fit, epoch):
+    if not _keras.replay_epochs(fit, epoch, read=fit is None or epoch < fit.epochs):
         logger.warning("The order of the data could not be replayed; it differs from the killed run's.")

@@ -81,9 +81,28 @@ def test_the_identity_of_a_run(dense_model):
     dense_model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse")
     schedule = UnfreezingSchedule([Phase("top", 1), Phase(0)])
     stages = find_stages(dense_model)
-    kept = kept_frozen(stages)
-    identity = run_identity(schedule, "train", stages, kept, dense_model.optimizer)
+    factors = [{"net/first/kernel": 0.5}, None]
+    identity = run_identity(schedule, "train", stages, kept_frozen(stages), dense_model.optimizer, factors)
     assert identity["kept_frozen"] == []
-    assert identity["schedule"] == {"phases": [{"depth": "top", "epochs": 1}, {"depth": 0}]}
-    assert (identity["batch_norm"], identity["stages"]) == ("train", ["first", "second", "top"])
+    phases = [{"depth": 2, "epochs": 1, "multipliers": [0.5]}, {"depth": 0}]
+    assert identity["schedule"] == {"phases": phases}
+    assert (identity["batch_norm"], identity["division into stages"]) == (
+        "train",
+        [30, 35, 18],
+    )  # 4·6+6, 6·5+5, 5·3+3
     assert identity["optimizer"]["class"] == "SGD" and identity["optimizer"]["momentum"] == 0.5
+
+
+def test_names_are_no_part_of_it_unless_an_earlier_version_knew_nothing_else(dense_model):
+    def identity(names, depth):
+        phases = {"schedule": {"phases": [{"depth": depth}]}, "division into stages": [30, 18]}
+        return {**phases, "names": {"schedule": {"phases": [{"depth": names[depth]}]}, "stages": names}}
+
+    saved = RunState.from_arrays(state(identity=identity(["dense", "dense_1"], 1)).to_arrays())
+    saved.check_identity(identity(["dense_2", "dense_3"], 1))
+    with pytest.raises(ValueError, match=r"another schedule: phases\[0\].depth was 1 and is 0"):
+        saved.check_identity(identity(["dense", "dense_1"], 0))
+    earlier = state(identity=identity(["dense", "dense_1"], 1)["names"])
+    earlier.check_identity(identity(["dense", "dense_1"], 1))
+    with pytest.raises(ValueError, match=r'another schedule: .* was "dense_1" and is "dense_3"'):
+        earlier.check_identity(identity(["dense_2", "dense_3"], 1))

@@ -122,6 +122,22 @@ def test_bad_json(text, message):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"phases": [{"depth": 1, "depth": 0}]}', "The schedule has the key 'depth' twice"),
+        ('{"phases": [{"depth": 0}], "phases": []}', "The schedule has the key 'phases' twice"),
+        ('{"phases": ' + "[" * 100_000, "nested too deeply"),
+        ('{"phases": ' + '{"a": ' * 100_000, "nested too deeply"),
+        ('{"phases": [' + "[" * 900 + "]" * 900 + "]}", "nested too deeply|needs `depth`"),
+    ],
+    ids=["twice", "twice outside", "lists", "objects", "just below the limit"],
+)
+def test_json_that_python_would_take_or_choke_on_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        UnfreezingSchedule.from_json(text)
+
+
+@pytest.mark.parametrize(
     ("build", "error", "message"),
     [
         (lambda: as_schedule(Phase(0)), TypeError, "list of phases"),
