@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 import re
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -79,6 +81,45 @@ def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False
     """Write a text file in UTF-8 as `replacing` does, in place of an older one."""
     with replacing(path, overwrite=True, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """Read JSON that somebody may have written by hand, or damaged.
+
+    Args:
+        text: The JSON.
+        what: What it is, for messages, such as "The schedule".
+
+    Raises:
+        ValueError: It is no JSON, has a key twice (of which a reader would drop one), or is nested too
+            deeply to be read.
+
+    Example:
+        >>> parse_json('{"a": 1, "a": 2}', "The schedule")
+        Traceback (most recent call last):
+        ValueError: The schedule has the key 'a' twice in one object. Leave one.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise _TwiceError(key)
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except _TwiceError as error:
+        raise ValueError(f"{what} has the key {str(error)!r} twice in one object. Leave one.") from None
+    except ValueError as error:
+        raise ValueError(f"{what} is not valid JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply to be read.") from None
+
+
+class _TwiceError(Exception):
+    """A key that an object has twice."""
 
 
 def _check_kind(partial: Path, target: Path) -> None:

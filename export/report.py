@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ExportError
+from .files import parse_json
 from .parity import Parity
 
 Channels = float | tuple[float, ...]  # one number, or one for each channel
@@ -179,7 +180,7 @@ class Report:
     @classmethod
     def from_json(cls, text: str) -> Report:
         """The inverse of `to_json`."""
-        content = json.loads(text)
+        content = parse_json(text, "The report")
         for key in ("inputs", "outputs"):
             content[key] = tuple(TensorInfo(**{**t, "shape": tuple(t["shape"])}) for t in content[key])
         for key in ("labels", "input_range", "normalization"):

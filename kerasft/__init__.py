@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kerasft import saved_classes
+
 if TYPE_CHECKING:
     from kerasft import export, hub
     from kerasft.backup import BackupAndRestore
@@ -81,6 +83,8 @@ __all__ = [
     "unfreeze",
     "with_lr_multipliers",
 ]
+
+saved_classes.register()
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,9 @@ from pathlib import Path
 import filelock
 
 from kerasft.export import files
-from kerasft.export.files import replacing
+from kerasft.export.files import parse_json, replacing
 
-__all__ = ["lock", "replacing", "write_text"]
+__all__ = ["lock", "parse_json", "replacing", "write_text"]
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:

@@ -166,7 +166,7 @@ def test_a_backup_that_was_cut_short_is_passed_over(tmp_path, expected, caplog):
     newest.write_bytes(newest.read_bytes()[:-100])
     weights, _, history = run(tmp_path)
     assert history.epoch[0] == 3
-    assert "epoch-00004 was cut short" in caplog.text
+    assert "epoch-00004 was cut short or damaged" in caplog.text
     assert_equal(weights, expected)
 
 
@@ -261,6 +261,182 @@ def test_bad_folders(tmp_path, dense_model):
     dense_model.compile("adam", "mse")
     with pytest.raises(ValueError, match="is a file"):
         dense_model.fit(np.ones((8, 4)), np.ones((8, 3)), callbacks=[BackupAndRestore(tmp_path / "file")])
+
+
+def test_a_folder_is_named_by_a_path(tmp_path):
+    for wrong in (None, 3, b"backup"):
+        with pytest.raises(TypeError, match="backup_dir is the path of a folder, not"):
+            BackupAndRestore(wrong)
+    assert BackupAndRestore(str(tmp_path)).backup_dir == BackupAndRestore(tmp_path).backup_dir == tmp_path
+
+
+def small(*names, activation="tanh", build=True):
+    """A little model with seeded dropout, compiled; without names, Keras counts them up."""
+    keras.utils.set_random_seed(3)
+    names = names or (None, None)
+    layers = [keras.layers.Dense(4, activation, name=names[0]), keras.layers.Dropout(0.2)]
+    layers = [*([keras.Input((4,))] if build else []), *layers, keras.layers.Dense(3, name=names[1])]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    return model
+
+
+def fit_small(model, *callbacks, epochs=3):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(16, 4)).astype("float32"), rng.normal(size=(16, 3)).astype("float32")
+    model.fit(x, y, epochs=epochs, batch_size=8, verbose=0, callbacks=list(callbacks))
+    return model
+
+
+def stop_small(folder, make=small):
+    with pytest.raises(StopError):
+        fit_small(make(), BackupAndRestore(folder), StopAt(2, batch=0))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The weights after three epochs of plain Keras."""
+    return fit_small(small()).get_weights()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"epoch": 2', '"epoch": 3'),
+        lambda text: text.replace('"epoch": 2', '"epoch": 1000000'),
+        lambda text: text.replace('"class": "Adam"', '"class": "Adap"'),
+        lambda text: text.replace('"checksum"', '"checksuo"'),
+        lambda text: text.replace('"random"', '"rando-"'),
+        lambda text: text[:-40],
+        lambda text: "[" * 100_000,
+        lambda text: "3",
+    ],
+    ids=["epoch", "far", "class", "checksum", "key", "cut", "nested", "other"],
+)
+def test_a_manifest_that_changed_is_not_used(tmp_path, whole, caplog, change):
+    """The one before it is, to the weights of plain Keras: no epoch is skipped, and none is read for ever."""
+    stop_small(tmp_path)
+    path = tmp_path / "epoch-00002.json"
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    model = fit_small(small(), BackupAndRestore(tmp_path))
+    assert model.history.epoch == [1, 2] and "epoch-00002 was cut short or damaged" in caplog.text
+    assert_equal(model.get_weights(), whole)
+
+
+def test_an_earlier_version_without_checksums_is_held_against_the_name_of_its_file(tmp_path, whole):
+    stop_small(tmp_path)
+    path = tmp_path / "epoch-00002.json"
+    content = json.loads(path.read_text())
+    del content["checksum"], content["identity"]["layers"], content["identity"]["keras"]
+    path.write_text(json.dumps({**content, "epoch": 3}))
+    assert fit_small(small(), BackupAndRestore(tmp_path / "copy")).history.epoch == [0, 1, 2]
+    for epoch, begins in ((3, 1), (2, 2)):
+        path.write_text(json.dumps({**content, "epoch": epoch}))
+        callback = BackupAndRestore(tmp_path, delete_checkpoint=False)
+        with pytest.raises(StopError):
+            fit_small(small(), callback, StopAt(begins, batch=0))
+    assert_equal(fit_small(small(), BackupAndRestore(tmp_path)).get_weights(), whole)
+
+
+def test_where_nothing_is_left_to_train_no_data_are_read(tmp_path):
+    class Counted(keras.utils.PyDataset):
+        """One batch; counts how often it is read."""
+
+        reads = 0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            self.reads += 1
+            return np.ones((4, 4)), np.ones((4, 3))
+
+    stop_small(tmp_path)
+    data = Counted()
+    model = small()
+    model.fit(data, epochs=2, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
+    assert model.history.epoch == [] and data.reads <= 1  # Keras looks at the first batch
+    assert int(model.optimizer.iterations) == 4
+
+
+@pytest.mark.parametrize("make", [small, functools.partial(small, build=False)], ids=["built", "unbuilt"])
+def test_a_model_that_is_built_again_is_the_same(tmp_path, whole, make):
+    """In one process, as in a notebook: its automatic names are others, and those of a user may be, too."""
+    stop_small(tmp_path, make)
+    model = fit_small(make("a", "b"), BackupAndRestore(tmp_path))
+    assert model.history.epoch == [2]
+    assert_equal(model.get_weights(), whole)
+
+
+def test_a_schedule_goes_on_with_a_model_that_is_built_again(tmp_path):
+    """Depths, multipliers, measured rates, best epochs and slots follow the layers, not the names."""
+
+    def run_again(folder, *extra):
+        model = small()
+        names = [layer.name for layer in model.layers if layer.weights]
+        phases = [
+            Phase(names[1], epochs=1),
+            Phase(names[0], patience=1, monitor="loss", multipliers={names[0]: 0.5}),
+            Phase(0),
+        ]
+        unfreezing = GradualUnfreezing(phases, auto_rates=True)
+        fit_small(model, unfreezing, BackupAndRestore(folder), *extra, epochs=4)
+        return model
+
+    expected = run_again(tmp_path / "whole")
+    with pytest.raises(StopError):
+        run_again(tmp_path / "backup", StopAt(2, batch=0))
+    found = run_again(tmp_path / "backup")
+    assert found.history.epoch == [2, 3]
+    assert [v.path for v in found.weights] != [v.path for v in expected.weights]
+    assert_equal(found.get_weights(), expected.get_weights())
+
+
+def test_another_activation_is_another_model(tmp_path):
+    stop_small(tmp_path)
+    with pytest.raises(
+        ValueError, match="another model: its layer 0, from 0, the Dense 'a', had other settings"
+    ):
+        fit_small(small("a", "b", activation="relu"), BackupAndRestore(tmp_path))
+    manifest = tmp_path / "epoch-00002.json"
+    content = json.loads(manifest.read_text())
+    assert content["identity"]["keras"] == keras.__version__
+
+
+class NoCall(keras.Model):
+    """A model that trains a part of itself by hand, and can't be called."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = keras.Sequential([keras.layers.Dense(3)])
+
+    def train_step(self, data):
+        return {"loss": keras.ops.sum(self.part(data[0]))}
+
+
+def test_a_model_that_can_not_be_built_is_refused_before_it_trains(tmp_path):
+    model = NoCall()
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"is not built.*model\(x\).*builds its layers \('sequential"):
+        fit_small(model, BackupAndRestore(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_averages_that_wait_in_the_model_are_saved_as_averages(tmp_path):
+    """`SwapEMAWeights(swap_on_epoch=True)` has exchanged them for the weights when an epoch is saved."""
+
+    def run_swapped(folder, *extra):
+        model = small()
+        model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.8), "mse")
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        return fit_small(model, swap, BackupAndRestore(folder), *extra)
+
+    expected = run_swapped(tmp_path / "whole")
+    with pytest.raises(StopError):
+        run_swapped(tmp_path / "backup", StopAt(2, batch=0))
+    assert_equal(run_swapped(tmp_path / "backup").get_weights(), expected.get_weights())
 
 
 def finish(process, folder):

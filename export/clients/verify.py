@@ -192,7 +192,7 @@ def _manifest(members: _Members) -> dict[str, Any]:
     """The manifest, after a check of the format and of every file's hash."""
     try:
         manifest = json.loads(members.read("manifest.json").decode())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
         raise PackError(f"manifest.json in {members.path} is no JSON: {error}") from error
     if manifest["format"] != FORMAT or manifest["format_version"] > FORMAT_VERSION:
         raise PackError(

@@ -14,6 +14,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from kerasft._keras.call_graph import (
+    Call,
     NotDivisibleError,
     Operation,
     Program,
@@ -32,16 +33,21 @@ from kerasft._keras.fit_loop import (
 )
 from kerasft._keras.layers import (
     children,
+    has_lora,
     has_losses,
     in_safe_mode,
+    lora_bases,
+    lora_values,
     mask_of,
     own_trainable_variables,
     own_variables,
     random_state,
     random_variables,
+    set_lora_values,
     set_random_state,
     sublayers,
     takes_training,
+    unbuilt,
     with_mask,
 )
 from kerasft._keras.optimizer import (
@@ -55,6 +61,11 @@ from kerasft._keras.optimizer import (
     optimizer_variables,
     set_optimizer_state,
     settable_rate,
+    trained_weights,
+)
+from kerasft._keras.structure import (
+    settings,
+    structure,
 )
 from kerasft._keras.tracing import (
     floating_point_operations,
@@ -71,6 +82,7 @@ from kerasft._keras.training_step import (
 
 __all__ = [
     "children",
+    "Call",
     "RunningFit",
     "NotDivisibleError",
     "Operation",
@@ -81,6 +93,7 @@ __all__ = [
     "calls",
     "description",
     "floating_point_operations",
+    "has_lora",
     "has_losses",
     "impure_operations",
     "in_safe_mode",
@@ -88,6 +101,8 @@ __all__ = [
     "is_distributed",
     "keeps_order",
     "learning_rate_is_settable",
+    "lora_bases",
+    "lora_values",
     "mask_of",
     "must_trace_for",
     "newer_optimizer",
@@ -103,14 +118,19 @@ __all__ = [
     "release_traced_steps",
     "replay_epochs",
     "running_fit",
+    "set_lora_values",
     "set_optimizer_state",
     "set_random_state",
     "settable_rate",
+    "settings",
     "start_at",
     "step_with",
     "steps_per_call",
+    "structure",
     "sublayers",
     "takes_training",
+    "trained_weights",
+    "unbuilt",
     "validation_iterator",
     "with_mask",
 ]

@@ -27,35 +27,70 @@ class RunningFit:
         callbacks: Its callbacks, in order, those that Keras adds included.
         epoch_iterator: Keras's iterator over its training data.
         first_epoch: Its `initial_epoch` by then; in `on_train_begin` a callback may still move it.
+        epochs: The epoch, from 0, before which it ends.
     """
 
     callbacks: Sequence[keras.callbacks.Callback]
     epoch_iterator: EpochIterator
     first_epoch: int
+    epochs: int
 
 
 def running_fit(model: keras.Model) -> RunningFit | None:
     """Find the `fit` of `model` that calls from below us on the stack; None outside of one.
 
+    It is Keras's own function, or a copy of it, whatever is wrapped around it: experiment trackers put their
+    functions in place of `keras.Model.fit`, and subclasses override it. What tells it is what it holds: the
+    model, an iterator over epochs of data, and a list of callbacks.
+
     The stack is walked frame by frame: ask once in `on_train_begin`.
     """
-    code = inspect.unwrap(keras.Model.fit).__code__
+    from keras.src.callbacks.callback_list import CallbackList
+    from keras.src.trainers.epoch_iterator import EpochIterator
+
     frame = inspect.currentframe()
     while frame is not None:
-        if frame.f_code is code and frame.f_locals.get("self") is model:
+        code = frame.f_code
+        if "epoch_iterator" in (*code.co_varnames, *code.co_cellvars):
             local = frame.f_locals
-            callbacks = list(local["callbacks"].callbacks)
-            return RunningFit(callbacks, local["epoch_iterator"], local["initial_epoch"])
+            callbacks, iterator = local.get("callbacks"), local.get("epoch_iterator")
+            if (
+                isinstance(callbacks, CallbackList)
+                and isinstance(iterator, EpochIterator)
+                and local.get("self") is model
+                and {"initial_epoch", "epochs"} <= local.keys()
+            ):
+                return RunningFit(
+                    list(callbacks.callbacks), iterator, local["initial_epoch"], local["epochs"]
+                )
         frame = frame.f_back
     return None
 
 
-def build_for(model: keras.Model, epoch_iterator: EpochIterator) -> None:
-    """Build a Sequential model that has no input yet for the data of a `fit`, as its first step would."""
-    if isinstance(model, keras.Sequential) and not model.built:
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(epoch_iterator._distributed_dataset.element_spec)
-        if isinstance(x, tf.TensorSpec) and x.shape.rank is not None:
-            model.build(tuple(x.shape))
+def build_for(model: keras.Model, epoch_iterator: EpochIterator) -> bool:
+    """Build a model that is not built yet for the data of a `fit`, as its first step would, without a step.
+
+    Returns:
+        Whether all that the model calls is built. A model that can't be called on symbolic data, or has no
+        `call`, stays as it is.
+    """
+    from keras.src import backend
+
+    if all(layer.built for layer in model._flatten_layers()):
+        return True
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(epoch_iterator._distributed_dataset.element_spec)
+    if not all(isinstance(spec, tf.TensorSpec) for spec in keras.tree.flatten(x)):
+        return False
+    inputs = keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), x)
+    built = model.built
+    with model.distribute_strategy.scope(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras says at length that it could not build the model
+        try:
+            backend.compute_output_spec(model, inputs, training=False)
+        except Exception:  # of a user's layers: any kind
+            model.built = built  # Keras has called it built all the same
+            return False
+    return True
 
 
 def replay_epochs(fit: RunningFit | None, epochs: int, read: bool = True) -> bool:

@@ -10,23 +10,34 @@ import tensorflow as tf
 
 
 def sublayers(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """Yield `layer` and all layers inside it once each, parents before their children."""
-    seen: set[int] = set()
+    """Yield `layer` and all layers inside it once each, every layer after all those that hold it.
 
-    def visit(node: keras.Layer) -> Iterator[keras.Layer]:
+    So a loop that sets flags ends with the flags that it set: a parent's flag overwrites its children's, and
+    a layer that two parents share comes after both.
+    """
+    seen: set[int] = set()
+    found: list[keras.Layer] = []
+
+    def visit(node: keras.Layer) -> None:
         if id(node) in seen:
             return
         seen.add(id(node))
-        yield node
-        for child in children(node):
-            yield from visit(child)
+        for child in reversed(children(node)):
+            visit(child)
+        found.append(node)
 
-    return visit(layer)
+    visit(layer)
+    return reversed(found)
 
 
 def children(layer: keras.Layer) -> list[keras.Layer]:
     """List the layers directly inside `layer`."""
     return list(layer._layers)
+
+
+def unbuilt(model: keras.Model) -> list[str]:
+    """Names of the layers inside a model that are not built yet."""
+    return [layer.name for layer in list(sublayers(model))[1:] if not layer.built]
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
@@ -37,6 +48,38 @@ def own_variables(layer: keras.Layer) -> list[keras.Variable]:
 def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
     """List the weights of `layer` itself that a thaw would train, whatever its flag is now."""
     return list(layer._trainable_variables)
+
+
+def has_lora(layer: keras.Layer) -> bool:
+    """Whether LoRA is enabled in `layer` itself."""
+    return bool(getattr(layer, "lora_enabled", False))
+
+
+def lora_bases(layer: keras.Layer) -> list[keras.Variable]:
+    """List the weights of `layer` that LoRA adapts and a thaw would train; none without LoRA."""
+    if not has_lora(layer):
+        return []
+    bases = [getattr(layer, name, None) for name in ("_kernel", "_embeddings")]
+    return [v for v in own_trainable_variables(layer) if any(v is base for base in bases)]
+
+
+def lora_values(model: keras.Model) -> list[np.ndarray]:
+    """Read the weights of the layers in which LoRA is enabled.
+
+    A weights file of Keras holds their products alone: when it is loaded, `a` and `b` become 0, and never
+    train again.
+    """
+    return [v.numpy() for v in _lora_weights(model)]
+
+
+def set_lora_values(model: keras.Model, values: Sequence[np.ndarray]) -> None:
+    """Put back what `lora_values` returned; without values nothing changes."""
+    for variable, value in zip(_lora_weights(model), values, strict=True) if values else ():
+        variable.assign(value)
+
+
+def _lora_weights(model: keras.Model) -> list[keras.Variable]:
+    return [v for layer in sublayers(model) if has_lora(layer) for v in own_variables(layer)]
 
 
 def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:

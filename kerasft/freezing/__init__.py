@@ -3,7 +3,7 @@
 Keras's flag on a parent overwrites those of its children, and a running fit does not see a flag that
 changes. This folder sets flags in the one order that works, and puts them back to the bit. A layer that is
 a stage by itself (`kerasft.stages.StageLayer`) gets its flag and its policy here, and sets its weights'
-flags itself.
+flags itself. What the user froze, or names in `keep_frozen`, stays frozen at every depth.
 """
 
 from kerasft.freezing.by_depth import (
@@ -17,6 +17,12 @@ from kerasft.freezing.flags import (
     check_batch_norm,
     set_depth,
 )
+from kerasft.freezing.keep_frozen import (
+    check_keep_frozen,
+    declare_kept,
+    kept_frozen,
+    log_kept,
+)
 from kerasft.stages import (
     BatchNormPolicy,
 )
@@ -25,9 +31,13 @@ __all__ = [
     "BatchNormPolicy",
     "Flags",
     "check_batch_norm",
+    "check_keep_frozen",
+    "declare_kept",
     "freeze",
     "freeze_depth",
     "frozen",
+    "kept_frozen",
+    "log_kept",
     "set_depth",
     "unfreeze",
 ]

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import keras
 
 from kerasft import _keras
-from kerasft.stages import BatchNormPolicy, Stage, StageLayer, Stages, check_policy
+from kerasft.freezing.keep_frozen import kept_frozen
+from kerasft.stages import (
+    BatchNormPolicy,
+    KeptFrozen,
+    SeenFlags,
+    Stage,
+    StageLayer,
+    Stages,
+    UserFlags,
+    check_policy,
+    record,
+    recorded,
+)
+
+Signature = tuple[Any, ...]
+_depths: weakref.WeakKeyDictionary[keras.Model, tuple[int, Signature]] = weakref.WeakKeyDictionary()
 
 
 class Flags:
     """The `trainable` flags of all layers and weights of a model, to be put back as they were.
 
-    The policies of stage layers (those of a Hub backbone) for batch normalization belong to them.
+    The policies of stage layers (those of a Hub backbone) for batch normalization belong to them, and so does
+    what was recorded of the user's own flags.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._layers = [(layer, layer.trainable) for layer in _keras.sublayers(model)]
         self._policies = [(s, s.batch_norm) for s, _ in self._layers if isinstance(s, StageLayer)]
         self._variables = [(v, v.trainable) for v in model.variables]
+        self._recorded = [(layer, recorded(layer)) for layer, _ in self._layers]
+        self._depth = model, _depths.get(model)
 
     def restore(self) -> None:
         """Put every flag back. Parents come first: setting theirs overwrites their children's."""
@@ -29,6 +50,13 @@ class Flags:
             stage.batch_norm = policy
         for variable, flag in self._variables:
             variable.trainable = flag
+        for layer, user in self._recorded:
+            record(layer, user)
+        model, depth = self._depth
+        if depth is None:
+            _depths.pop(model, None)
+        else:
+            _depths[model] = depth
 
     def changed(self) -> list[str]:
         """List what has changed since: `"layer 'name'"` for a layer, the path for a weight."""
@@ -60,6 +88,8 @@ def check_batch_norm(policy: BatchNormPolicy | None, stages: Iterable[Stage] = (
 def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = None) -> None:
     """Set the flags as `freeze` does, but leave the training function of a compiled model as it is.
 
+    What the user froze, or named in `declare_kept`, stays frozen.
+
     Args:
         stages: The stages of the model.
         depth: How many of them to freeze.
@@ -69,31 +99,63 @@ def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = N
         ValueError: As in `freeze`; then no flag has changed.
     """
     check_batch_norm(batch_norm, stages[depth:])
-    _check_freezable(stages[:depth])
-    holders = {id(layer) for stage in stages for layer in stage.layers}
-    others = [s for s in _keras.sublayers(stages.model) if id(s) not in holders]
-    flags = [(layer, layer.trainable) for layer in others]
-    # A model that is switched off as a whole hides its layers' flags, and a parent's flag overwrites its
-    # children's: so containers first, then what they had for layers without weights, then the stages.
-    for layer in others:
-        if layer.weights:
-            layer.trainable = True
-    for layer, flag in flags:
-        if not layer.weights:
-            layer.trainable = flag
-    for index, stage in enumerate(stages):
-        for layer in stage.layers:
-            layer.trainable = index >= depth
-            if not isinstance(layer, StageLayer):  # a stage layer manages its own weights
-                for variable in _keras.own_trainable_variables(layer):
-                    variable.trainable = index >= depth  # Keras sees only changes of the layer's own flag
-            _set_policy(layer, batch_norm if index >= depth else None)
+    kept = kept_frozen(stages)
+    _check_freezable(stages, depth, kept)
+    place = {id(layer): index for index, stage in enumerate(stages) for layer in stage.layers}
+    layers = list(_keras.sublayers(stages.model))
+    # all is read before anything is set, for a parent's flag overwrites those of its children
+    flags = [kept.flag_of(layer) for layer in layers]
+    known: list[UserFlags] = []
+    wanted = [kept.wanted(layer) if id(layer) in place else UserFlags.of(layer) for layer in layers]
+    for layer, flag, user in zip(layers, flags, wanted, strict=True):
+        index = place.get(id(layer))
+        if index is None:
+            layer.trainable = layer is stages.model or flag
+            user = replace(user, is_off=user.is_off and not layer.trainable)
+        else:
+            _set_flags(layer, index >= depth and not kept.keeps(layer), user, batch_norm)
+            if index >= depth and kept.is_in_prefix(layer):  # from now on the depth speaks for it
+                user = replace(user, flag=True, is_off=False)
+            user = replace(user, is_kept=kept.is_kept_by_flags(layer))
+        known.append(user)
+    still = [x for x in layers if id(x) in place and (place[id(x)] < depth or kept.keeps(x))]
+    for variable in (v for layer in still for v in _keras.own_trainable_variables(layer)):
+        variable.trainable = False  # also where a layer that trains holds it as well
+    for layer, user in zip(layers, known, strict=True):
+        record(layer, replace(user, seen=SeenFlags.of(layer)))
+    _depths[stages.model] = depth, _signature(stages)
 
 
-def _set_policy(layer: keras.Layer, policy: BatchNormPolicy | None) -> None:
+def depth_set_last(stages: Stages) -> int | None:
+    """The depth that `set_depth` was given last; None if flags have changed since."""
+    known = _depths.get(stages.model)
+    return None if known is None or known[1] != _signature(stages) else known[0]
+
+
+def _signature(stages: Stages) -> Signature:
+    """All flags of the stages, those of the model itself first."""
+    seen = ((SeenFlags.of(layer) for layer in stage.layers) for stage in stages)
+    return (
+        bool(stages.model.trainable),
+        *(tuple((s.layer, *(flag for _, flag in s.weights)) for s in stage) for stage in seen),
+    )
+
+
+def _set_flags(layer: keras.Layer, trains: bool, user: UserFlags, policy: BatchNormPolicy | None) -> None:
+    layer.trainable = trains and user.flag_when_thawed
+    _set_policy(layer, trains, policy if trains else None)
+    for variable in user.untrained:
+        variable.trainable = False
+
+
+def _set_policy(layer: keras.Layer, trains: bool, policy: BatchNormPolicy | None) -> None:
     if isinstance(layer, StageLayer):
         layer.batch_norm = policy
-    elif isinstance(layer, keras.layers.BatchNormalization) and policy == "inference":
+        layer.set_weight_flags()  # Keras drops an attribute's value that it has already
+        return
+    for variable in _keras.own_trainable_variables(layer):
+        variable.trainable = trains  # Keras sees only changes of the layer's own flag
+    if isinstance(layer, keras.layers.BatchNormalization) and policy == "inference":
         layer.trainable = False  # the layer's flag chooses its statistics, its weights' flags their training
         for variable in _keras.own_trainable_variables(layer):
             variable.trainable = True
@@ -112,10 +174,11 @@ def changes_in_training(stage: Stage) -> bool:
     )
 
 
-def _check_freezable(stages: Iterable[Stage]) -> None:
-    for stage in stages:
+def _check_freezable(stages: Stages, depth: int, kept: KeptFrozen) -> None:
+    for index, stage in enumerate(stages):
         for layer in stage.layers:
-            if isinstance(layer, keras.layers.SpectralNormalization):
+            stays = index < depth or kept.keeps(layer)
+            if stays and isinstance(layer, keras.layers.SpectralNormalization):
                 raise ValueError(
                     f"The stage {stage.name!r} can't be frozen: its layer {layer.name!r} is a "
                     "SpectralNormalization, which rewrites its kernel in every training step, whatever its "

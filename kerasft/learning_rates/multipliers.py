@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import collections
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import keras
 
 from kerasft import _keras
 from kerasft.arguments import check_number
-from kerasft.stages import Stages, find_stages
+from kerasft.stages import Stages, find_stages, is_pattern, layer_paths, layers_at, matches
+
+_WHAT = "A rule for learning rates"
 
 
 class Multipliers(Mapping[str, float]):
@@ -49,7 +51,8 @@ def with_lr_multipliers(
         optimizer: Any Keras optimizer. It is changed in place and returned: its class gains a mixin, so
             clipping, weight decay, EMA, accumulation, loss scaling and `isinstance` stay as they are.
         multipliers: The result of `layerwise_decay`, `discriminative` or `resolve_multipliers`, or a
-            mapping of names and globs of layers or stages to factors (then `model` is needed).
+            mapping from names of stages, and names, paths and globs of layers, to factors (then `model` is
+            needed; see `resolve_multipliers`).
         model: The model whose layers the names belong to. If it trains with `optimizer`, its training step
             is traced again.
         scale_weight_decay: Whether decoupled weight decay is scaled as well.
@@ -118,8 +121,9 @@ def resolve_multipliers(
 
     Args:
         model: A built model, or its `Stages`; nothing in it is changed.
-        rules: Ordered names or globs of stages or layers (also layers that hold other layers) to
-            factors (dimensionless, >= 0). The first that matches a variable wins.
+        rules: Ordered addresses to factors (dimensionless, >= 0); the first that matches a variable wins. An
+            address is a stage's name, which comes before a layer's, the name or path (`student/body`) of a
+            layer, also of one that holds other layers, or a glob for any number of stages and layers.
         default: Factor for variables that no rule matches.
 
     Returns:
@@ -128,7 +132,7 @@ def resolve_multipliers(
     Raises:
         TypeError: A factor is not a number.
         ValueError: A factor is negative or not finite, a rule matches nothing (the message lists the names
-            that exist), or two variables with different factors share one path.
+            that exist), a name means several layers, or two variables with different factors share one path.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="body"),
@@ -142,19 +146,12 @@ def resolve_multipliers(
     for name, factor in [*rules.items(), ("default", default)]:
         check_number(f"The factor of {name!r}", factor, at_least=0)
     root = model.model if isinstance(model, Stages) else model
-    names = _names_of_variables(model, root)
-    unmatched = [rule for rule in rules if not any(_matches(rule, n) for n in names.values())]
-    if unmatched:
-        known = dict.fromkeys(name for group in names.values() for name in group)
-        raise ValueError(
-            f"No stage or layer of {root.name!r} with weights is named {unmatched}. There are {list(known)}."
-        )
+    meant, everything = _variables_of(rules, model, root)
     factors: dict[str, float] = {}
     for variable in root.variables:
-        group = names.get(id(variable))
-        if group is None:
+        if id(variable) not in everything:
             continue
-        factor = next((f for rule, f in rules.items() if _matches(rule, group)), default)
+        factor = next((f for rule, f in rules.items() if id(variable) in meant[rule]), default)
         if factors.setdefault(variable.path, float(factor)) != factor:
             raise ValueError(
                 f"Two weights share the path {variable.path!r} but not the factor: {factor} and "
@@ -214,27 +211,44 @@ def discriminative(model: keras.Model | Stages, factor: float = 2.6) -> Multipli
     return layerwise_decay(model, 1 / factor)
 
 
-def _names_of_variables(model: keras.Model | Stages, root: keras.Model) -> dict[int, list[str]]:
-    """List for each variable that can train the names of its stage, its layer and the layers around it."""
-    names: dict[int, list[str]] = {}
+def _variables_of(
+    rules: Iterable[str], model: keras.Model | Stages, root: keras.Model
+) -> tuple[dict[str, set[int]], set[int]]:
+    """The variables that can train: those that each rule means, and those of the whole model."""
     try:
         stages: Stages | None = find_stages(model)
     except ValueError:  # a subclassed model without `at`: its layers still have names
         stages = None
         if not root.built:
             raise
-    for stage in stages or ():
-        for layer in stage.layers:
-            for variable in _keras.own_trainable_variables(layer):
-                names[id(variable)] = [stage.name]
-    for parent in list(_keras.sublayers(root))[1:]:
-        for layer in _keras.sublayers(parent):
-            for variable in _keras.own_trainable_variables(layer):
-                group = names.setdefault(id(variable), [])
-                if parent.name not in group:
-                    group.append(parent.name)
-    return names
+    of_stage = {stage.name: _trainable(stage.layers) for stage in stages or ()}
+    of_layer = {id(layer): _trainable(_keras.sublayers(layer)) for layer in _keras.sublayers(root)}
+    paths = [(path, layer) for path, layer in layer_paths(root) if of_layer[id(layer)]]
+    meant: dict[str, set[int]] = {}
+    unmatched = []
+    for rule in rules:
+        found = {id(layer): layer for path, layer in paths if matches(rule, path)}
+        inside = [of_layer[key] <= of_stage.get(rule, set()) for key in found]
+        if is_pattern(rule):
+            named = [ids for name, ids in of_stage.items() if fnmatch.fnmatchcase(name, rule)]
+            meant[rule] = set().union(*named, *(of_layer[key] for key in found))
+        elif rule in of_stage:
+            if any(inside) and not all(inside):
+                layers_at(paths, rule, _WHAT)  # raises if the stage's layer is only one of several
+            meant[rule] = of_stage[rule]
+        elif found:
+            (layer,) = layers_at(paths, rule, _WHAT)
+            meant[rule] = of_layer[id(layer)]
+        if not meant.get(rule):
+            unmatched.append(rule)
+    if unmatched:
+        known = dict.fromkeys([*of_stage, *(path for path, _ in paths)])
+        raise ValueError(
+            f"No stage or layer of {root.name!r} with weights is named {unmatched}. There are {list(known)}."
+        )
+    inner = [ids for key, ids in of_layer.items() if key != id(root)]
+    return meant, set().union(*of_stage.values(), *inner)
 
 
-def _matches(rule: str, names: list[str]) -> bool:
-    return any(rule == name or fnmatch.fnmatchcase(name, rule) for name in names)
+def _trainable(layers: Iterable[keras.Layer]) -> set[int]:
+    return {id(variable) for layer in layers for variable in _keras.own_trainable_variables(layer)}

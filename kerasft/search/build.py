@@ -10,6 +10,7 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
+from kerasft.freezing import declare_kept
 from kerasft.search.guess_loss import loss_for
 from kerasft.search.space import NAMES
 from kerasft.stages import Stages, find_stages
@@ -34,6 +35,7 @@ def built_model(
     seed: int,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
+    keep_frozen: Sequence[str] = (),
 ) -> tuple[keras.Model, Stages]:
     """Build a model and find its stages; one that is not compiled is compiled with AdamW.
 
@@ -43,6 +45,7 @@ def built_model(
         seed: Of its weights.
         loss: For a model that is not compiled; None leaves it open.
         metrics: For a model that is not compiled; each model gets copies.
+        keep_frozen: As in `kerasft.freeze`; noted, and no flag is changed.
 
     Raises:
         FatalTypeError: The function returned something else than a Keras model.
@@ -62,6 +65,7 @@ def built_model(
             "them otherwise."
         )
     stages = find_stages(model)
+    declare_kept(stages, keep_frozen)
     if not model.compiled:
         model.compile(keras.optimizers.AdamW(1e-3), loss, metrics=_copies(metrics))
     return model, stages

@@ -17,7 +17,7 @@ from keras_tuner import HyperParameters, Tuner
 
 from kerasft import _keras
 from kerasft.arguments import check_integer, check_number
-from kerasft.freezing import BatchNormPolicy, check_batch_norm
+from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen
 from kerasft.search.build import built_model, check_build_model, compile_for_targets
 from kerasft.search.failures import note_failure
 from kerasft.search.preflight import Preflight
@@ -70,20 +70,18 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         depths: Freeze depths or stages' names to choose from; None: all but the head's.
         recipes: Some of "frozen_head", "head_then_all", "one_stage_at_a_time" and
             "linear_probe_then_finetune"; None: all.
-        learning_rate: Base learning rate: a range (low, high), a list to choose from, a number, or None for
-            that of the optimizer.
+        learning_rate: Base rate: a range (low, high), a list to choose from, a number, or None to leave it.
         share: Whether trials share frozen work.
         budget: Seconds after which no new trial starts; None for no limit.
-        layerwise_decay: Factor of the rate from a stage to the one below it: a range, a list, a number or
-            None, like `learning_rate`.
+        layerwise_decay: Factor of the rate from a stage to the one below it, given like `learning_rate`.
         weight_decay: Weight decay, for optimizers that have one: a range, a list, a number or None.
         dropout: Rate of the dropout layers after the backbone: a range, a list, a number or None.
         batch_norm: As in `kerasft.freeze`.
+        keep_frozen: Layers that stay frozen in every trial, as in `kerasft.freeze`.
         loss: For models that are not compiled; None guesses it by the model's output and the targets.
         metrics: Metrics for models that are not compiled; None guesses them as well.
         warm_start: Whether trials begin with the head that was trained first; needs `share`.
-        prune: Whether trials that can't become the best are stopped (never with Hyperband, which stops trials
-            itself).
+        prune: Whether trials that can't become the best are stopped (Hyperband stops trials itself).
         keep: How many of the best trials' checkpoints stay.
         max_bytes: The cap of the records on disk; None: a quarter of what is free.
         seed: Of weights, order and dropout; each trial has the same.
@@ -121,6 +119,7 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         weight_decay: Range = (1e-6, 1e-2),
         dropout: Range = (0.0, 0.5),
         batch_norm: BatchNormPolicy | None = None,
+        keep_frozen: Sequence[str] = (),
         loss: Any = None,
         metrics: Sequence[Any] | None = None,
         warm_start: bool = True,
@@ -135,9 +134,10 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         if budget is not None and budget != math.inf:
             check_number("budget", budget, above=0)
         check_batch_norm(batch_norm)
+        check_keep_frozen(keep_frozen)
         self.build_model = build_model
         self.space = SearchSpace(depths, recipes, learning_rate, layerwise_decay, weight_decay, dropout)
-        self.share, self.budget, self.batch_norm = share, budget, batch_norm
+        self.share, self.budget, self.batch_norm, self.keep_frozen = share, budget, batch_norm, keep_frozen
         self.loss, self.metrics, self.prune, self.keep, self.seed = loss, metrics, prune, keep, int(seed)
         self._sharing = Sharing(warm_start, max_bytes, self.seed)
         self._preflight = Preflight(self._model_and_stages, self.space, self.seed)
@@ -209,7 +209,7 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         return result
 
     def _model_and_stages(self, hp: HyperParameters) -> tuple[keras.Model, Stages]:
-        return built_model(self.build_model, hp, self.seed, self.loss, self.metrics)
+        return built_model(self.build_model, hp, self.seed, self.loss, self.metrics, self.keep_frozen)
 
     def _run(
         self, hp: HyperParameters, model: keras.Model, given: dict[str, Any], context: TrialContext
@@ -225,7 +225,8 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         if self.share:
             cache = self._sharing.for_trial(context, stages, self.space.depths_of(stages), given)
         seed = self.seed + 1 + execution
-        training = TrialTraining(context, stages, choice, before, cache, self.batch_norm, self.prune, seed)
+        policies = self.batch_norm, self.keep_frozen
+        training = TrialTraining(context, stages, choice, before, cache, *policies, self.prune, seed)
         return training.train(given)
 
     def _end(self, context: TrialContext, record: TrialRecord) -> None:

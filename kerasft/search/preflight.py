@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner import HyperParameters
 
+from kerasft import _keras
+from kerasft.freezing import kept_frozen
 from kerasft.search.exported_accuracy import ExportedAccuracy, holdout_of
 from kerasft.search.results import SearchFolder
 from kerasft.search.space import SearchSpace
@@ -100,21 +102,27 @@ class Preflight:
         self._checked.add(str(folder.project))
 
     def _identity(self) -> dict[str, Any]:
-        """The ranges of all hyperparameters and the model, for JSON: no trial may change them."""
+        """The ranges of all hyperparameters and the model, for JSON: no trial may change them.
+
+        Names of layers and stages tell nothing: Keras counts automatic ones up in a process.
+        """
         keras.backend.clear_session()  # so that the names of layers are those of a first build
         hp = HyperParameters()
         model, stages = self.build(hp)
         self.space.choose(hp, model, stages)
+        layers = json.dumps([[kind, digest] for kind, _, digest in _keras.structure(model)])
         shapes = json.dumps([[list(v.shape), str(v.dtype)] for v in model.weights])
         settings = {f"{name} of FreezeDepthSearch": value for name, value in self.space.to_dict().items()}
         return {
             "search space": {p.name: [type(p).__name__, p.get_config()] for p in hp.space} | settings,
             "model": {
-                "stages": stages.names,
                 "parameters": model.count_params(),
                 "shapes": _digest(shapes),
                 "initial weights": _digest("".join(weight_fingerprints(model))),
             },
+            "kept_frozen": kept_frozen(stages).places(),
+            "division into stages": [stage.parameters for stage in stages],
+            f"structure of the model (as Keras {keras.__version__} tells it)": _digest(layers),
             "seed": self.seed,
         }
 

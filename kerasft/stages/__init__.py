@@ -6,6 +6,12 @@ frozen and the rest train. This folder finds the stages of a model. A layer that
 such layers, and uses the graph algorithms of this folder to divide a SavedModel the same way.
 """
 
+from kerasft.stages.addresses import (
+    is_pattern,
+    layer_paths,
+    layers_at,
+    matches,
+)
 from kerasft.stages.blocks import (
     group_blocks,
     unique_names,
@@ -16,6 +22,9 @@ from kerasft.stages.dominators import (
 from kerasft.stages.find import (
     find_stages,
 )
+from kerasft.stages.kept_frozen import (
+    KeptFrozen,
+)
 from kerasft.stages.stage import (
     Stage,
     Stages,
@@ -25,15 +34,30 @@ from kerasft.stages.stage_layer import (
     StageLayer,
     check_policy,
 )
+from kerasft.stages.user_flags import (
+    SeenFlags,
+    UserFlags,
+    record,
+    recorded,
+)
 
 __all__ = [
     "BatchNormPolicy",
+    "KeptFrozen",
+    "SeenFlags",
     "Stage",
     "StageLayer",
     "Stages",
+    "UserFlags",
     "check_policy",
     "cut_points",
     "find_stages",
     "group_blocks",
+    "is_pattern",
+    "layer_paths",
+    "layers_at",
+    "matches",
+    "record",
+    "recorded",
     "unique_names",
 ]

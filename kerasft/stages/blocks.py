@@ -33,24 +33,27 @@ def _words(names: Sequence[str]) -> str:
     return re.sub(r"[/_.\-]+[^/_.\-]*$", "", prefix)
 
 
-def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list[tuple[str, range]]:
+def group_blocks(
+    names: Sequence[Sequence[str]], kernels: Sequence[int], units: Sequence[bool] | None = None
+) -> list[tuple[str, range]]:
     """Put neighbouring pieces of a network together into its blocks (residual units and the like).
 
     Args:
         names: For each piece, in order, the paths of its layers.
         kernels: For each piece, how many of its weights have two or more axes. A piece without any
             (a normalization) joins the piece before it.
+        units: For each piece, whether it can be a whole unit: a shortcut around several layers, or a layer
+            that is made of others. None: those with several names.
 
     Returns:
         One (name, range of pieces) for each block, in order.
     """
     prefixes = [_shared(piece) for piece in names]
+    units = [len(set(piece)) > 1 for piece in names] if units is None else units
     # How deep numbers nest in this network's names (block_3: 1, conv2_block3: 2) shows in the pieces
-    # that hold a whole unit, those with a shortcut around several kernels.
+    # that hold a whole unit, and so several kernels.
     depths = collections.Counter(
-        len(p)
-        for p, piece, k in zip(prefixes, names, kernels, strict=True)
-        if p and k > 1 and len(set(piece)) > 1
+        len(p) for p, k, unit in zip(prefixes, kernels, units, strict=True) if p and k > 1 and unit
     )
     depth = depths.most_common(1)[0][0] if depths else 1
     labels = [p[min(depth, len(p)) - 1] if p else None for p in prefixes]
@@ -78,10 +81,12 @@ def group_blocks(names: Sequence[Sequence[str]], kernels: Sequence[int]) -> list
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Make names unique: the second and later uses of a name get a number."""
-    seen: collections.Counter[str] = collections.Counter()
+    """Make names unique: the second and later uses of a name get a number that no other name has."""
+    taken: set[str] = set()
     unique = []
     for name in names:
-        seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        later = (f"{name}_{n}" for n in itertools.count(2))
+        new = name if name not in taken else next(n for n in later if n not in taken and n not in names)
+        taken.add(new)
+        unique.append(new)
     return unique

@@ -11,6 +11,8 @@ import keras
 from rich.table import Table
 
 from kerasft import _keras
+from kerasft.stages.addresses import is_pattern, layer_paths, layers_at, matches
+from kerasft.stages.kept_frozen import KeptFrozen
 from kerasft.tables import plain_text
 
 
@@ -31,7 +33,8 @@ class Stage:
     @property
     def weights(self) -> list[keras.Variable]:
         """All weights of the stage, moving statistics included."""
-        return [v for layer in self.layers for v in _keras.own_variables(layer)]
+        held = {id(v): v for layer in self.layers for v in _keras.own_variables(layer)}
+        return list(held.values())  # a wrapper may hold a weight of the layer that it wraps
 
     @property
     def parameters(self) -> int:
@@ -47,9 +50,12 @@ class Stage:
 class Stages(Sequence[Stage]):
     """The stages of a model in order; `print` shows them as a table.
 
+    A stage that stays frozen at every freeze depth is marked "kept frozen"; where layers or single weights of
+    a stage do, the table counts them.
+
     Attributes:
         model: The model that was divided.
-        reason: Why there is a single stage, if the model could not be cut; else None.
+        reason: Why the model, or a part of it, could not be divided into stages; None if it could.
     """
 
     def __init__(self, model: keras.Model, stages: Iterable[Stage], reason: str | None = None) -> None:
@@ -73,22 +79,21 @@ class Stages(Sequence[Stage]):
         return [stage.name for stage in self]
 
     def depth(self, depth: int | str) -> int:
-        """The freeze depth that `depth` names: a number, or a stage's name ("up to, but not including").
+        """The freeze depth that `depth` names: a number, a stage's name ("up to, but not including"), or the
+        name or path of the layer that starts a stage.
 
         Raises:
             TypeError: `depth` is neither an integer nor a string.
-            ValueError: It is out of range, or no stage has that name.
+            ValueError: It is out of range, no stage has that name, or the layer of that name lies inside a
+                stage, or several layers have it.
         """
         if isinstance(depth, str):
-            if depth not in self.names:
-                raise ValueError(
-                    f"No stage is named {depth!r}. The stages of {self.model.name!r} are "
-                    f"{self.names}. Name one of them, or give a depth from 0 to {len(self)}."
-                )
-            return self.names.index(depth)
+            return self.names.index(depth) if depth in self.names else self._stage_that_starts_at(depth)
         if isinstance(depth, bool) or not hasattr(depth, "__index__"):
             raise TypeError(
-                f"A freeze depth is an integer or a stage's name, not {depth!r} ({type(depth).__name__})."
+                f"A freeze depth is an integer or a stage's name, not {depth!r} ({type(depth).__name__}): it "
+                "is one place in the model. To train some layers and no others, give the rest the rate 0: "
+                "multipliers={'name': 1.0, '*': 0.0}."
             )
         depth = depth.__index__()
         if not 0 <= depth <= len(self):
@@ -98,12 +103,46 @@ class Stages(Sequence[Stage]):
             )
         return depth
 
+    def _stage_that_starts_at(self, address: str) -> int:
+        """The index of the stage whose first layer is, or lies in, the layer at `address`."""
+        paths = layer_paths(self.model)
+        if not any(matches(address, path) for path, _ in paths):
+            raise ValueError(
+                f"No stage is named {address!r}. The stages of {self.model.name!r} are {self.names}. Name "
+                f"one of them, or the layer that starts it, or give a depth from 0 to {len(self)}."
+            )
+        if is_pattern(address):
+            raise ValueError(
+                f"No stage is named {address!r}, and a freeze depth is one place in the model, not a choice "
+                f"of layers. The stages of {self.model.name!r} are {self.names}. To train the layers that a "
+                f"pattern means and no others, give the rest the rate 0: multipliers={{{address!r}: 1.0, "
+                "'*': 0.0}. keep_frozen= keeps single layers frozen at every depth, and find_stages(model, "
+                "at=[...]) chooses where stages start."
+            )
+        (layer,) = layers_at(paths, address, "A freeze depth")
+        parts = {id(part) for part in _keras.sublayers(layer)}
+        holders = [i for i, stage in enumerate(self) if any(id(part) in parts for part in stage.layers)]
+        if not holders:
+            raise ValueError(
+                f"The layer {address!r} holds no weights, so no stage starts there. The stages of "
+                f"{self.model.name!r} are {self.names}."
+            )
+        stage = self[holders[0]]
+        if id(stage.layers[0]) not in parts:
+            raise ValueError(
+                f"The layer {address!r} lies inside the stage {stage.name!r}, which starts at "
+                f"{stage.layers[0].name!r}. Give the name of a stage, or start one at this layer with "
+                f"find_stages(model, at=[..., {address!r}, ...])."
+            )
+        return holders[0]
+
     def __rich__(self) -> Table:
         title = f"{self.model.name}: {len(self)} stages"
         table = Table("depth", "stage", "layers", "parameters", "trainable", "output", title=title)
+        kept = KeptFrozen(self.model, [stage.layers for stage in self])
         for index, stage in enumerate(self):
             shape = "?" if stage.output_shape is None else str(tuple(stage.output_shape))
-            flag = "yes" if stage.trainable else "no"
+            flag = kept.mark(index, stage.trainable)
             row = (str(index), stage.name, str(len(stage.layers)), f"{stage.parameters:,}", flag, shape)
             table.add_row(*row)
         if self.reason:

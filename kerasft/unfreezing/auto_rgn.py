@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import keras
+
 from kerasft import _keras
 from kerasft.learning_rates import relative_gradient_norms
-from kerasft.stages import Stages
+from kerasft.stages import Stage, Stages
 
 _LEAST = 1e-12  # a factor of 0 would mean: leave out, and trace again
 
@@ -25,10 +27,31 @@ def measured_factors(
         A factor for each variable of a stage that trains, by path.
     """
     factors = base or {}
+    ratios = relative_gradient_norms(stages, norms)
     return {
         v.path: factors.get(v.path, 1.0) * max(ratio, _LEAST)
-        for stage, ratio in zip(stages, relative_gradient_norms(stages, norms), strict=True)
-        if stage.trainable
-        for layer in stage.layers
-        for v in _keras.own_trainable_variables(layer)
+        for stage, ratio in zip(stages, ratios, strict=True)
+        for v in _trained(stage)
     }
+
+
+def with_own_paths(stages: Stages, factors: Mapping[str, float] | None) -> dict[str, float] | None:
+    """The factors that `measured_factors` returned for the model before it was built again, by its paths now.
+
+    Args:
+        stages: The stages of the model, those set to train that trained then.
+        factors: The factors, in their order; None if none were measured.
+    """
+    if factors is None:
+        return None
+    paths = [v.path for stage in stages for v in _trained(stage)]
+    if set(paths) == set(factors) or len(paths) != len(factors):
+        return dict(factors)
+    return dict(zip(paths, factors.values(), strict=True))
+
+
+def _trained(stage: Stage) -> list[keras.Variable]:
+    """The weights of a stage that can train, if it is set to train."""
+    if not stage.trainable:
+        return []
+    return [v for layer in stage.layers for v in _keras.own_trainable_variables(layer)]

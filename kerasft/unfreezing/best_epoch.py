@@ -44,7 +44,7 @@ class BestEpoch:
         for i, variable in enumerate(self._trained()):
             variable.assign(arrays[f"weight.{i}"])
         slots = {n.removeprefix("slot."): value for n, value in arrays.items() if n.startswith("slot.")}
-        _keras.inner_optimizer(self.model.optimizer).restore(slots)
+        _keras.inner_optimizer(self.model.optimizer).restore(slots, self.model.trainable_variables)
         return True
 
     def _trained(self) -> list[keras.Variable]:

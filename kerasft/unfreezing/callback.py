@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerasft import _keras
-from kerasft.freezing import BatchNormPolicy, Flags, check_batch_norm, set_depth
+from kerasft.freezing import BatchNormPolicy, Flags, check_batch_norm, check_keep_frozen, set_depth
 from kerasft.learning_rates import Multipliers, resolve_multipliers
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
 from kerasft.unfreezing import checks
-from kerasft.unfreezing.auto_rgn import measured_factors
+from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
 from kerasft.unfreezing.best_epoch import BestEpoch
 from kerasft.unfreezing.frozen_check import FrozenCheck
 from kerasft.unfreezing.phase import Phase
@@ -25,6 +26,18 @@ from kerasft.unfreezing.run_state import RunState, resume, run_identity
 from kerasft.unfreezing.schedule import UnfreezingSchedule, as_schedule
 
 logger = logging.getLogger(__name__)
+
+
+def _on_trained_weights(hook: Callable[..., None]) -> Callable[..., None]:
+    """Let a hook find the weights that train in the model, if a callback has put averages in their place."""
+
+    @functools.wraps(hook)
+    def wrapped(self: GradualUnfreezing, epoch: int, logs: Logs = None) -> None:
+        callbacks = () if self._fit is None else self._fit.callbacks
+        with _keras.trained_weights(self.model, callbacks):
+            hook(self, epoch, logs)
+
+    return wrapped
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
@@ -45,11 +58,14 @@ class GradualUnfreezing(keras.callbacks.Callback):
     Args:
         schedule: An `UnfreezingSchedule`, or a sequence of `Phase`.
         batch_norm: Policy for BatchNormalization in thawed stages, as in `kerasft.freeze`.
-        stages: The stages of the model; needed for subclassed models, found by `find_stages` otherwise.
+        stages: The stages of the model (or the model); needed for subclassed models, found by `find_stages`
+            otherwise.
         auto_rates: Multiply each stage's learning rate by its relative gradient norm (Auto-RGN), measured
             over each epoch for the next one; the first epoch of a phase trains at the base rates.
         verify: Whether to compare frozen weights after each epoch, and to report on each phase. It costs a
             hash of the frozen weights an epoch, and a copy of those that train.
+        keep_frozen: What stays frozen in every phase besides what you froze for good, as in `kerasft.freeze`.
+        everything: Whether to forget what you froze yourself, as in `kerasft.freeze`.
 
     Attributes:
         schedule: The schedule.
@@ -61,7 +77,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     Raises:
         TypeError, ValueError: An argument is wrong. When `fit` begins: the schedule does not fit the model or
-            the number of epochs. After the first epoch: it watches what is not logged.
+            the number of epochs, or a phase trains nothing. After the first epoch: it watches what is not
+            logged.
         RuntimeError: A frozen weight moved, or someone else changed `trainable` flags.
 
     Example:
@@ -82,17 +99,21 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self,
         schedule: UnfreezingSchedule | Sequence[Phase],
         batch_norm: BatchNormPolicy | None = None,
-        stages: Stages | None = None,
+        stages: keras.Model | Stages | None = None,
         auto_rates: bool = False,
         verify: bool = True,
+        keep_frozen: Sequence[str] = (),
+        everything: bool = False,
     ) -> None:
         super().__init__()
         check_batch_norm(batch_norm)
+        check_keep_frozen(keep_frozen)
         self.schedule = as_schedule(schedule)
         self.batch_norm: BatchNormPolicy | None = batch_norm
-        self.stages = stages
+        self.stages = None if stages is None else find_stages(stages)
         self.auto_rates = auto_rates
         self.verify = verify
+        self.keep_frozen, self.everything = tuple(keep_frozen), everything
         self._given = stages is not None
         self._reset()
 
@@ -125,9 +146,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._fit = _keras.running_fit(self.model)
         checks.check_callbacks([] if self._fit is None else self._fit.callbacks, self, GradualUnfreezing)
         self._best = BestEpoch(self.model, stages)
+        kept = checks.declared(stages, self._depths, self.keep_frozen, self.everything)
         set_depth(stages, min(self._depths), self.batch_norm)
         _keras.add_step_counts(self.model.optimizer)
-        self._identity = run_identity(self.schedule, self.batch_norm, stages, self._optimizer)
+        arguments = self.schedule, self.batch_norm, stages, kept, self._optimizer, self._multipliers
+        self._identity = run_identity(*arguments)
         self._found_before = RunState.from_arrays(self._optimizer.loaded())
         _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
         # where a run that is resumed after its last epoch stands
@@ -135,6 +158,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._optimizer.attach(self._state)
         self._optimizer.measure_gradients(self.auto_rates)
 
+    @_on_trained_weights
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
         self._inside_epoch = True
@@ -143,11 +167,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         checks.check_flags(self._flags, f"before epoch {epoch}")
         if self._clock.ended and not self._clock.is_last:
             if self._waits and not self._optimizer.at_window_boundary():
-                logger.warning(
-                    "No step began with an empty window of accumulated gradients in a whole epoch "
-                    "(steps_per_execution=%d); an unfinished window is dropped.",
-                    _keras.steps_per_call(self.model),
-                )
+                checks.warn_of_dropped_window(self.model)
                 self._optimizer.drop_window()
             self._waits = True
             self._switch_at_boundary()
@@ -157,6 +177,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if self._waits:
             self._switch_at_boundary()
 
+    @_on_trained_weights
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Check what must not have changed, and see whether the phase is over."""
         logs = {} if logs is None else logs
@@ -243,12 +264,13 @@ class GradualUnfreezing(keras.callbacks.Callback):
         same_depth = self._begun is not None and depth == self.freeze_depth
         if not same_depth:
             set_depth(self._stages, depth, self.batch_norm)
+            self._optimizer.settle_frozen_averages()
         self._flags = Flags(self.model)
+        self._rates = None if fresh else with_own_paths(self._stages, self._rates)
         if fresh and phase.learning_rate is not None:
             optimizer.learning_rate = phase.learning_rate
         if fresh:
             optimizer.start_warmup(phase.warmup_steps)
-            self._rates = None
         factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
         retrace = False if factors is None else optimizer.set_multipliers(factors)
         if not same_depth or retrace:
@@ -264,12 +286,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if self._frozen is not None and self._begun is not None and self._epochs_done > self._phase_start:
             epochs = (self._phase_start, self._epochs_done - 1)
             self._frozen.check(f"in phase {self._begun}")
-            self.report.append(
-                self._frozen.report(self._optimizer, self._begun, self.freeze_depth, epochs, best)
-            )
+            place = self._begun, self.freeze_depth, epochs, best
+            self.report.append(self._frozen.report(self._optimizer, *place))
 
     def _state(self) -> dict[str, np.ndarray]:
         """The state that is saved with the optimizer."""
         place = self._epochs_done, self._inside_epoch, self._clock.to_dict()
-        random = _keras.random_state(self.model)
-        return RunState(*place, self._rates, random, self._identity, self._best.arrays).to_arrays()
+        random, lora = _keras.random_state(self.model), _keras.lora_values(self.model)
+        return RunState(*place, self._rates, random, self._identity, self._best.arrays, lora).to_arrays()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from kerasft import _keras
-from kerasft.freezing import Flags
-from kerasft.stages import Stages
+from kerasft.freezing import Flags, declare_kept, log_kept
+from kerasft.stages import KeptFrozen, Stages
 from kerasft.unfreezing.phase import Phase
+
+logger = logging.getLogger(__name__)
 
 
 def check_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> None:
@@ -55,6 +58,39 @@ def check_stages(stages: Stages, model: keras.Model) -> None:
         )
 
 
+def declared(
+    stages: Stages, depths: Sequence[int], keep_frozen: Sequence[str], everything: bool
+) -> KeptFrozen:
+    """Note what stays frozen in every phase, say so in the log, and raise if a phase then trains nothing.
+
+    Args:
+        stages: The stages of the model.
+        depths: The freeze depth of each phase.
+        keep_frozen: As in `kerasft.freeze`.
+        everything: As in `kerasft.freeze`.
+    """
+    kept = declare_kept(stages, keep_frozen, everything)
+    nothing = [index for index, depth in enumerate(depths) if not kept.trains_at(depth)]
+    if nothing:
+        raise ValueError(
+            f"In the phases {nothing} of the schedule, from 0, nothing trains: all stages from their freeze "
+            "depth on are kept frozen, by `keep_frozen` or by flags that you set. Name less in keep_frozen, "
+            "choose a lower depth, or let all layers train with everything=True; print(stages) shows what is "
+            "kept frozen."
+        )
+    log_kept(stages, kept, min(depths))
+    return kept
+
+
+def warn_of_dropped_window(model: keras.Model) -> None:
+    """Say that a phase begins inside a window of accumulated gradients, as no step began at its boundary."""
+    logger.warning(
+        "No step began with an empty window of accumulated gradients in a whole epoch "
+        "(steps_per_execution=%d); an unfinished window is dropped.",
+        _keras.steps_per_call(model),
+    )
+
+
 def check_callbacks(
     callbacks: Sequence[keras.callbacks.Callback], own: keras.callbacks.Callback, kind: type
 ) -> None:
@@ -65,14 +101,30 @@ def check_callbacks(
         own: The callback that asks.
         kind: The class of callbacks that unfreeze.
     """
-    if sum(isinstance(callback, kind) for callback in callbacks) > 1:
-        raise ValueError(f"One fit has two {kind.__name__} callbacks. Join their phases in one schedule.")
-    before = callbacks[: callbacks.index(own)] if own in callbacks else []
-    if any(type(callback).__name__ == "BackupAndRestore" for callback in before):
+    several = [_placed(callbacks, i) for i, other in enumerate(callbacks) if isinstance(other, kind)]
+    if len(several) > 1:
         raise ValueError(
-            f"BackupAndRestore stands before {kind.__name__} in the list of callbacks, so it would "
-            "save an epoch's weights before the schedule has seen the epoch. Put it after."
+            f"One fit has two {kind.__name__} callbacks: {' and '.join(several)}. "
+            "Join their phases in one schedule."
         )
+    place = next((i for i, other in enumerate(callbacks) if other is own), 0)
+    early = [_placed(callbacks, i) for i in range(place) if _saves_epochs(callbacks[i])]
+    if early:
+        raise ValueError(
+            f"{' and '.join(early)} {'stands' if len(early) == 1 else 'stand'} before "
+            f"{_placed(callbacks, place)} in the list of callbacks, so it would save an epoch's weights "
+            "before the schedule has seen the epoch. Put it after."
+        )
+
+
+def _saves_epochs(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback is Keras's BackupAndRestore or ours, or made from one of them."""
+    return any(base.__name__ == "BackupAndRestore" for base in type(callback).__mro__)
+
+
+def _placed(callbacks: Sequence[keras.callbacks.Callback], index: int) -> str:
+    """A callback as messages name it: its class, and its place in the list of `fit`."""
+    return f"{type(callbacks[index]).__name__} (callbacks[{index}])"
 
 
 def check_flags(flags: Flags | None, when: str) -> None:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerasft import _keras
+from kerasft.freezing import kept_frozen
 from kerasft.stages import Stages
 from kerasft.unfreezing.phase_report import PhaseReport, StageReport
 
@@ -26,6 +27,7 @@ class FrozenCheck:
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
+        self._kept = kept_frozen(stages)
         self.variables = [
             v
             for stage in stages
@@ -63,7 +65,7 @@ class FrozenCheck:
     ) -> PhaseReport:
         """The report of a phase that is over."""
         rows = []
-        for stage in self.stages:
+        for place, stage in enumerate(self.stages):
             trained = [v for v in stage.weights if id(v) in self._before]
             changes = [np.abs(v.numpy().astype("float64") - self._before[id(v)]) for v in trained]
             flat = np.concatenate([c.ravel() for c in changes]) if changes else np.zeros(1)
@@ -79,6 +81,7 @@ class FrozenCheck:
                     float(flat.max(initial=0.0)),
                     float(flat.mean()) if flat.size else 0.0,
                     max((optimizer.steps_of(v) for v in known), default=0),
+                    self._kept.mark(place, stage.trainable),
                 )
             )
         return PhaseReport(index, depth, epochs, best, len(self.variables), tuple(rows))
@@ -87,6 +90,8 @@ class FrozenCheck:
 def _kept_still(layer: keras.Layer) -> Sequence[keras.Variable]:
     """The weights that stay as they are in a layer of a stage that trains."""
     trainable = _keras.own_trainable_variables(layer)
+    if not layer.trainable and not any(v.trainable for v in trainable):
+        return _keras.own_variables(layer)
     still = [v for v in trainable if not v.trainable]
     if isinstance(layer, keras.layers.BatchNormalization) and not layer.trainable:
         still += [v for v in _keras.own_variables(layer) if not any(v is t for t in trainable)]

@@ -19,14 +19,15 @@ class Phase:
     counts and averages go back to it together.
 
     Attributes:
-        depth: Number of frozen stages, or a stage's name: freeze up to, but not including, it.
+        depth: Number of frozen stages, or a stage's name, or the name or path (`student/body`) of the layer
+            that starts a stage: freeze up to, but not including, it.
         epochs: How many epochs the phase lasts; None, without `patience`, for the last phase only: until
             the end of `fit`.
         patience: Epochs without improvement of `monitor` after which the phase ends.
         monitor: Name of a logged number, such as "val_loss". Without patience it only tells the best epoch.
         learning_rate: Base learning rate from this phase on; None keeps the optimizer's.
-        multipliers: Learning-rate factors (dimensionless, >= 0) from this phase on, by name or glob of layers
-            and stages (see `kerasft.with_lr_multipliers`); None keeps those in force.
+        multipliers: Learning-rate factors (dimensionless, >= 0) from this phase on, by names of stages, and
+            names, paths and globs of layers (see `kerasft.resolve_multipliers`); None keeps those in force.
         warmup_steps: Optimizer steps over which the rate rises linearly at the phase's beginning.
         ends: Given epochs and patience, whether the "first" or the "last" of them ends the phase.
         min_delta: More than this `monitor` has to change by to have improved (in its own unit).
@@ -57,7 +58,10 @@ class Phase:
 
     def __post_init__(self) -> None:
         if isinstance(self.depth, bool) or not isinstance(self.depth, int | str):
-            raise TypeError(f"Phase.depth is an integer or a stage's name, not {self.depth!r}.")
+            raise TypeError(
+                f"Phase.depth is an integer or a stage's name, not {self.depth!r}: it is one place in the "
+                "model. To train some layers and no others, give the rest the rate 0 in Phase.multipliers."
+            )
         if isinstance(self.depth, int) and self.depth < 0:
             raise ValueError(f"Phase.depth counts frozen stages and can't be negative: {self.depth}.")
         for name, lowest in (("epochs", 1), ("patience", 1), ("warmup_steps", 0)):

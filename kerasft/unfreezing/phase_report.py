@@ -21,6 +21,8 @@ class StageReport:
         largest_change: Largest absolute difference of a weight from the phase's beginning.
         mean_change: Mean absolute difference of its weights from the phase's beginning.
         steps: Optimizer steps since it was thawed for the first time.
+        mark: "yes" or "no", and how many of its layers and single weights stay frozen at every depth: "yes, 2
+            kept frozen"; "kept frozen" if all of it does.
     """
 
     name: str
@@ -30,6 +32,7 @@ class StageReport:
     largest_change: float
     mean_change: float
     steps: int
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -66,5 +69,5 @@ class PhaseReport:
                 f"{stage.mean_change:.2e}" if stage.mean_change else "0",
                 str(stage.steps),
             )
-            rows.append((stage.name, "yes" if stage.trained else "no", *numbers))
+            rows.append((stage.name, stage.mark, *numbers))
         return f"{title}\n{plain_table(header, rows)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.identity import require_same
-from kerasft.stages import Stages
+from kerasft.stages import KeptFrozen, Stages
 from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 logger = logging.getLogger(__name__)
+
+_NAMED = "names"  # what the user called things, which identifies nothing
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class RunState:
         random: States of the model's random generators.
         identity: What a run must have in common with this one to go on with it.
         best: Weights and slots of the phase's best epoch, by name.
+        lora: Weights of the layers in which LoRA is enabled, which a weights file does not keep apart.
     """
 
     epoch: int
@@ -40,12 +43,14 @@ class RunState:
     random: list[list[int]]
     identity: dict[str, Any]
     best: Mapping[str, np.ndarray]
+    lora: Sequence[np.ndarray] = ()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays by name, the names without a slash."""
-        fields = {name: value for name, value in asdict(self).items() if name != "best"}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("best", "lora")}
         text = np.frombuffer(json.dumps(fields, default=str).encode(), "uint8")
-        return {"state": text, **{f"best.{name}": value for name, value in self.best.items()}}
+        lora = {f"lora.{index}": value for index, value in enumerate(self.lora)}
+        return {"state": text, **{f"best.{name}": value for name, value in self.best.items()}, **lora}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RunState | None:
@@ -53,7 +58,8 @@ class RunState:
         if "state" not in arrays:
             return None
         best = {name[5:]: value for name, value in arrays.items() if name.startswith("best.")}
-        return cls(**json.loads(bytes(arrays["state"]).decode()), best=best)
+        lora = [arrays[f"lora.{index}"] for index in range(sum(name.startswith("lora.") for name in arrays))]
+        return cls(**json.loads(bytes(arrays["state"]).decode()), best=best, lora=lora)
 
     def check_identity(self, now: Mapping[str, Any]) -> None:
         """Raise unless a run with the identity `now` is the run that was saved.
@@ -62,21 +68,49 @@ class RunState:
             ValueError: Names what is different, and how.
         """
         advice = "Use what it had, or begin without the backup."
-        require_same(self.identity, now, "The run that was saved can't be resumed: it was begun", advice)
+        then = {name: value for name, value in self.identity.items() if name != _NAMED}
+        if _NAMED not in self.identity:  # of an earlier version, which went by names
+            now = {**now, **now.get(_NAMED, {})}
+        now = {name: value for name, value in now.items() if name != _NAMED}
+        require_same(then, now, "The run that was saved can't be resumed: it was begun", advice)
 
 
 def run_identity(
     schedule: UnfreezingSchedule,
     batch_norm: str | None,
     stages: Stages,
+    kept: KeptFrozen,
     optimizer: keras.optimizers.Optimizer,
+    multipliers: Sequence[Mapping[str, float] | None],
 ) -> dict[str, Any]:
-    """The identity of a run: a run that goes on with its state must have the same."""
+    """The identity of a run: a run that goes on with its state must have the same.
+
+    Stages and weights are told by their numbers, and what is kept frozen by its places, for a model that is
+    built again may have other names.
+
+    Args:
+        schedule: The schedule.
+        batch_norm: The policy for BatchNormalization.
+        stages: The stages of the model.
+        kept: What stays frozen at every depth.
+        optimizer: Its optimizer.
+        multipliers: For each phase the factor of each weight, in the model's order, if it has any.
+    """
+    phases = [
+        {
+            **fields,
+            "depth": stages.depth(phase.depth),
+            **({} if factors is None else {"multipliers": list(factors.values())}),
+        }
+        for fields, phase, factors in zip(schedule.to_dict()["phases"], schedule, multipliers, strict=True)
+    ]
     return {
-        "schedule": schedule.to_dict(),
+        "schedule": {"phases": phases},
         "batch_norm": batch_norm,
-        "stages": [stage.name for stage in stages],
+        "kept_frozen": kept.places(),
+        "division into stages": [stage.parameters for stage in stages],
         "optimizer": _keras.description(optimizer),
+        _NAMED: {"schedule": schedule.to_dict(), "stages": stages.names},
     }
 
 
@@ -87,7 +121,7 @@ def resume(
     identity: Mapping[str, Any],
     epoch: int,
 ) -> None:
-    """Put random generators and data where they were when a run was saved.
+    """Put random generators, LoRA's weights and data where they were when a run was saved.
 
     Args:
         model: The model, whose weights and optimizer were restored.
@@ -114,5 +148,6 @@ def resume(
             epoch,
         )
     _keras.set_random_state(model, state.random)
-    if not _keras.replay_epochs(fit, epoch):
+    _keras.set_lora_values(model, state.lora)
+    if not _keras.replay_epochs(fit, epoch, read=fit is None or epoch < fit.epochs):
         logger.warning("The order of the data could not be replayed; it differs from the killed run's.")

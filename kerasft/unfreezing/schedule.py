@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from kerasft.files import replacing
-from kerasft.stages import Stages
+from kerasft.stages import Stages, find_stages
 from kerasft.tables import plain_table
 from kerasft.unfreezing import recipes
 from kerasft.unfreezing.phase import Phase
@@ -116,11 +118,11 @@ class UnfreezingSchedule:
         """The phase that `epoch` (from 0) belongs to; raises like `index_at`."""
         return self.phases[self.index_at(epoch)]
 
-    def check(self, stages: Stages, epochs: int | None = None) -> list[int]:
+    def check(self, stages: keras.Model | Stages, epochs: int | None = None) -> list[int]:
         """Hold the schedule against a model and a number of epochs.
 
         Args:
-            stages: The model's stages.
+            stages: A built model, or its `Stages`.
             epochs: How many epochs `fit` runs; None leaves that unchecked.
 
         Returns:
@@ -130,6 +132,7 @@ class UnfreezingSchedule:
             ValueError: Lists every fault at once: a depth that the model lacks or that leaves nothing
                 to train, a phase that no epoch reaches.
         """
+        stages = _divided(stages)
         depths, faults = [], []
         starts, earliest = self.starts, self.earliest_starts
         for index, phase in enumerate(self.phases):
@@ -178,23 +181,23 @@ class UnfreezingSchedule:
         return cls(recipes.in_turn(depths, every))
 
     @classmethod
-    def head_then_all(cls, stages: Stages, head_epochs: int = 1) -> UnfreezingSchedule:
-        """Train the last stage alone for `head_epochs` epochs, then everything."""
-        return cls(recipes.head_then_all(stages, head_epochs))
+    def head_then_all(cls, stages: keras.Model | Stages, head_epochs: int = 1) -> UnfreezingSchedule:
+        """Train the last of a model's stages alone for `head_epochs` epochs, then everything."""
+        return cls(recipes.head_then_all(_divided(stages), head_epochs))
 
     @classmethod
-    def one_stage_at_a_time(cls, stages: Stages, every: int = 1) -> UnfreezingSchedule:
-        """Begin with the last stage and thaw the next one below it every `every` epochs.
+    def one_stage_at_a_time(cls, stages: keras.Model | Stages, every: int = 1) -> UnfreezingSchedule:
+        """Begin with the last of a model's stages and thaw the next one below it every `every` epochs.
 
         References:
             Howard & Ruder (2018), arXiv:1801.06146, section 3.3.
         """
-        return cls(recipes.one_stage_at_a_time(stages, every))
+        return cls(recipes.one_stage_at_a_time(_divided(stages), every))
 
     @classmethod
     def linear_probe_then_finetune(
         cls,
-        stages: Stages,
+        stages: keras.Model | Stages,
         probe_epochs: int | None = 5,
         learning_rate: float | None = None,
         warmup_steps: int = 0,
@@ -207,7 +210,7 @@ class UnfreezingSchedule:
         that begins at random distorts them.
 
         Args:
-            stages: The model's stages. With a single one there is no head to probe, and everything trains.
+            stages: A model or its stages. With a single one there is no head to probe, and everything trains.
             probe_epochs: Epochs for the head, at most if there is patience. None: patience alone ends it.
             learning_rate: Base learning rate of the second phase, usually a tenth or less of the first's.
             warmup_steps: Optimizer steps of warm-up in the second phase.
@@ -224,7 +227,7 @@ class UnfreezingSchedule:
         """
         return cls(
             recipes.linear_probe_then_finetune(
-                stages,
+                _divided(stages),
                 learning_rate=learning_rate,
                 warmup_steps=warmup_steps,
                 probe_epochs=probe_epochs,
@@ -275,7 +278,11 @@ def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSch
 
 
 def schedule_of(
-    recipe: Recipe, stages: Stages, depth: int | str, epochs: int, learning_rate: float | None
+    recipe: Recipe,
+    stages: keras.Model | Stages,
+    depth: int | str,
+    epochs: int,
+    learning_rate: float | None,
 ) -> UnfreezingSchedule:
     """The schedule by which a recipe gets to a freeze depth.
 
@@ -288,7 +295,7 @@ def schedule_of(
             everything from `depth` on. "one_stage_at_a_time" thaws from the head down to `depth` in equal
             steps. "linear_probe_then_finetune" trains the head for half of the epochs, and then everything
             from `depth` on at a tenth of the learning rate.
-        stages: The model's stages.
+        stages: A built model, or its `Stages`.
         depth: Where to end: a freeze depth or a stage's name.
         epochs: How many epochs there are for it.
         learning_rate: Base learning rate of the first phase; None leaves rates to the optimizer in all
@@ -301,4 +308,9 @@ def schedule_of(
         Howard & Ruder (2018), arXiv:1801.06146, section 3.3; Kumar et al. (2022), arXiv:2202.10054, section
         4.
     """
-    return UnfreezingSchedule(recipes.recipe_phases(recipe, stages, depth, epochs, learning_rate))
+    return UnfreezingSchedule(recipes.recipe_phases(recipe, _divided(stages), depth, epochs, learning_rate))
+
+
+def _divided(stages: keras.Model | Stages) -> Stages:
+    """Find the stages of a model; stages come back as they are."""
+    return find_stages(stages) if isinstance(stages, keras.Model) else stages

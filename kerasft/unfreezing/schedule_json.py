@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from typing import Any
 
+from kerasft.files import parse_json
 from kerasft.unfreezing.phase import Phase
 
 
@@ -22,9 +22,12 @@ def phases_from(text: str) -> list[Phase]:
         ValueError: Lists every fault, with the phase's number, from 0, and the field.
     """
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The schedule is not valid JSON: {error}") from None
+        return _phases(parse_json(text, "The schedule"))
+    except RecursionError:
+        raise ValueError("The schedule is nested too deeply to be one.") from None
+
+
+def _phases(content: object) -> list[Phase]:
     if not isinstance(content, dict) or not isinstance(content.get("phases"), list) or len(content) > 1:
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(

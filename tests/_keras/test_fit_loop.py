@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft._keras.fit_loop import (
+    build_for,
     keeps_order,
     reads_arrays,
     replay_epochs,
@@ -87,3 +88,85 @@ def test_epochs_that_are_done_with_are_not_read(dense_model):
             assert replay_epochs(fit, 3) and data.passes == before + 1
 
     dense_model.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[Probe()])
+
+
+def seen_fits(model, fit):
+    """What `running_fit` finds within a call of `fit`, which is given callbacks."""
+    found = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            found.append(running_fit(self.model))
+
+    look = Look()
+    fit(callbacks=[look])
+    assert [any(c is look for c in run.callbacks) for run in found] == [True] * len(found)
+    return found
+
+
+def test_a_fit_that_others_have_wrapped_is_found(dense_model, monkeypatch):
+    """As experiment trackers wrap it: in place of Keras's own, and without saying what it wraps."""
+    dense_model.compile("sgd", "mse")
+    plain = keras.Model.fit
+
+    def tracked(self, *args, callbacks=None, epochs=1, **kwargs):
+        epoch_iterator = None  # a tracker's own
+        return plain(self, *args, callbacks=list(callbacks), epochs=epochs + 1, **kwargs), epoch_iterator
+
+    monkeypatch.setattr(keras.Model, "fit", tracked)
+    data = {"x": np.ones((4, 4)), "y": np.ones((4, 3)), "verbose": 0}
+    (found,) = seen_fits(dense_model, lambda **options: dense_model.fit(**data, **options))
+    assert (found.epochs, found.first_epoch, found.epoch_iterator.num_batches) == (2, 0, 1)
+
+
+def test_a_subclass_that_fits_and_a_fit_inside_a_fit_are_found(dense_model):
+    class Own(keras.Sequential):
+        def fit(self, x, callbacks):
+            return super().fit(x, x[:, :1], batch_size=2, epochs=3, verbose=0, callbacks=callbacks)
+
+    outer = Own([keras.Input((4,)), keras.layers.Dense(1)])
+    outer.compile("sgd", "mse")
+    dense_model.compile("sgd", "mse")
+    inside = []
+
+    class Nested(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            data = {"x": np.ones((4, 4)), "y": np.ones((4, 3)), "verbose": 0}
+            inside.extend(seen_fits(dense_model, lambda **options: dense_model.fit(**data, **options)))
+            inside.append(running_fit(outer))
+
+    look = seen_fits(outer, lambda callbacks: outer.fit(np.ones((4, 4)), [*callbacks, Nested()]))
+    assert [run.epochs for run in [*look, *inside]] == [3, 1, 3]
+    assert inside[1].epoch_iterator is look[0].epoch_iterator
+
+
+class Lazy(keras.Model):
+    """A model that has no weights before its first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.Sequential([keras.layers.Dense(3), keras.layers.Dropout(0.5)])
+
+    def call(self, x):
+        return self.inner(x["a"])
+
+
+def test_an_unbuilt_model_is_built_from_the_shapes_of_the_data():
+    """To the weights that Keras's first step gives it, and without a batch."""
+    x, y = {"a": np.ones((4, 4), "float32")}, np.ones((4, 3), "float32")
+    keras.utils.set_random_seed(4)
+    first = Lazy()
+    first(x)
+    keras.utils.set_random_seed(4)
+    model, built = Lazy(), []
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+
+    class Build(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            built.append(model.built)
+            built.append(build_for(model, running_fit(model).epoch_iterator))
+
+    model.fit(x, y, verbose=0, callbacks=[Build()])
+    assert built == [False, True] and int(model.optimizer.iterations) == 1
+    for one, other in zip(model.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

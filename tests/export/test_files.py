@@ -11,7 +11,7 @@ from pathlib import Path
 
 import killed_export
 import pytest
-from kerasft.export.files import check_target, replacing, write_text
+from kerasft.export.files import check_target, parse_json, replacing, write_text
 
 
 def test_a_new_file_takes_its_name_at_the_end(tmp_path):
@@ -259,3 +259,19 @@ def test_a_file_never_takes_the_place_of_a_folder_nor_a_folder_that_of_a_file(tm
         partial.write_text("new") if there == "folder" else partial.mkdir()
     assert (target / "mine" if there == "folder" else target).read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_json_that_hides_something_is_refused():
+    assert parse_json('{"a": [{"b": 1}, {"b": 2}]}', "It") == {"a": [{"b": 1}, {"b": 2}]}
+    for text, message in [
+        ('{"a": [{"b": 1, "b": 1}]}', "It has the key 'b' twice in one object. Leave one."),
+        ("[" * 100_000, "It is nested too deeply to be read."),
+        (
+            "{",
+            "It is not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
+            "(char 1)",
+        ),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            parse_json(text, "It")
+        assert str(caught.value) == message

@@ -190,6 +190,58 @@ def test_names_globs_and_the_first_match(image_model):
     assert by_name["logits"] == 2.0
 
 
+@pytest.fixture
+def towers():
+    """`student` and `teacher`, each with layers `body` and `head`, and `top` over both."""
+    inputs = keras.Input((4,))
+    both = []
+    for name in ("student", "teacher"):
+        inner = [keras.layers.Dense(3, name="body"), keras.layers.Dense(4, name="head")]
+        both.append(keras.Sequential([keras.Input((4,)), *inner], name=name)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(1, name="top")(keras.layers.Subtract()(both)), name="net")
+
+
+@pytest.mark.parametrize(
+    ("address", "at", "slowed"),
+    [
+        ("student/body", None, ["student/body"]),
+        ("teacher", None, ["teacher/body", "teacher/head"]),
+        ("*/body", None, ["student/body", "teacher/body"]),
+        ("student/*", None, ["student/body", "student/head"]),
+        # a stage's name comes before a layer's: these stages begin at that layer, and end elsewhere
+        ("student", ["student", "student/head", "teacher/body"], ["student/body"]),
+        ("student/head", ["student/body", "student/head", "teacher/head"], ["student/head", "teacher/body"]),
+    ],
+)
+def test_an_address_means_its_layers_and_no_others(towers, address, at, slowed):
+    factors = kerasft.resolve_multipliers(kerasft.find_stages(towers, at), {address: 0.5})
+    assert {path for path, factor in factors.items() if factor == 0.5} == {
+        f"{layer}/{kind}" for layer in slowed for kind in ("kernel", "bias")
+    }
+    assert len(factors) == 10
+
+
+def test_a_name_of_several_layers_is_refused_with_their_paths(towers):
+    with pytest.raises(ValueError, match=r"names 'body', .* \['student/body', 'teacher/body'\]"):
+        kerasft.resolve_multipliers(towers, {"body": 0.5})
+    series = keras.Sequential([keras.Input((4,)), *(keras.models.clone_model(m) for m in towers.layers[1:3])])
+    assert kerasft.find_stages(series).names[::2] == ["body", "body_2"]  # one of them a stage of that name
+    with pytest.raises(ValueError, match=r"names 'body', .* \['student/body', 'teacher/body'\]"):
+        kerasft.with_lr_multipliers(keras.optimizers.SGD(), {"body": 0.5}, model=series)
+
+
+def test_a_stage_whose_name_is_also_that_of_a_layer_elsewhere():
+    """`head` is what follows the backbone, also where the backbone has a layer `head`, which has a path."""
+    x = keras.Input((4,))
+    inner = keras.layers.Dense(4, name="head")(keras.layers.Dense(4, name="body")(x))
+    backbone = keras.Model(x, inner, name="backbone")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="top")(backbone(inputs)))
+    for address, layer in (("head", "top"), ("backbone/head", "head")):
+        factors = kerasft.resolve_multipliers(model, {address: 0.5})
+        assert {p for p, f in factors.items() if f == 0.5} == {f"{layer}/kernel", f"{layer}/bias"}
+
+
 def test_new_factors_for_an_optimizer_that_has_trained(dense_model):
     x, y = np.ones((8, 4), "float32"), np.ones((8, 3), "float32")
     optimizer = kerasft.with_lr_multipliers(

@@ -3,6 +3,7 @@
 import functools
 import json
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from small_searches import FIXED, Batches, X, Y, build_model, data, grid, search
 
 import kerasft
 from kerasft import FreezeDepthSearch
-from kerasft.search.preflight import describe_data
+from kerasft.search.preflight import Preflight, describe_data
+from kerasft.search.results import SearchFolder
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,24 @@ def test_another_search_in_the_same_folder_is_refused_by_name(tmp_path):
     other = FreezeDepthSearch(build_model, [0, 1], ["head_then_all"], **FIXED)
     with pytest.raises(ValueError, match=r"another search space: .*freeze_depth was"):
         other.results(searched(random(other, max_trials=2)))
+
+
+def test_a_model_with_other_names_is_the_same_and_one_with_another_activation_is_not(tmp_path):
+    space = FreezeDepthSearch(build_model, [1], ["head_then_all"], **FIXED).space
+
+    def check(*names, activation="tanh"):
+        def build(hp):
+            keras.utils.set_random_seed(0)
+            layers = [keras.layers.Dense(3, activation, name=name) for name in names]
+            model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(2)])
+            return model, kerasft.find_stages(model)
+
+        Preflight(build, space, 0).check_folder(SearchFolder(tmp_path))
+
+    check("a", "b")
+    check("c", "d")
+    with pytest.raises(errors.FatalValueError, match="begun with another structure of the model"):
+        check("a", "b", activation="relu")
 
 
 @pytest.mark.parametrize(

@@ -13,5 +13,15 @@ def test_blocks_follow_numbers_in_names():
     assert list(itertools.chain(*(span for _, span in blocks))) == list(range(6))
 
 
+def test_a_unit_shows_how_deep_numbers_nest():
+    names = [["stage_0_block_0"], ["stage_0_block_1"]]
+    assert [name for name, _ in group_blocks(names, [4, 4])] == ["stage_0"]
+    assert [name for name, _ in group_blocks(names, [4, 4], [True, True])] == [
+        "stage_0_block_0",
+        "stage_0_block_1",
+    ]
+
+
 def test_unique_names():
     assert unique_names(["a", "b", "a"]) == ["a", "b", "a_2"]
+    assert unique_names(["a", "a", "a_2"]) == ["a", "a_3", "a_2"]  # a name of its own stays

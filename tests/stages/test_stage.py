@@ -1,7 +1,9 @@
 """Stages: depths by number and name, and the table."""
 
+import keras
 import pytest
 
+import kerasft
 from kerasft.stages.find import find_stages
 from kerasft.stages.stage import Stage, Stages
 
@@ -34,3 +36,41 @@ def test_a_stage_counts_the_weights_its_layers_own(image_model):
     assert stage.trainable and stage.output_shape is None
     stages = Stages(image_model, [stage])
     assert "?" in str(stages) and repr(stages) == "<Stages of 'classifier': both>"
+
+
+def test_a_depth_by_the_layer_that_starts_a_stage(image_model):
+    stages = find_stages(image_model)
+    starts = ["stem_conv", "backbone", "backbone/block_1_a_conv", "block_2_a_conv", "logits"]
+    assert [stages.depth(name) for name in starts] == [0, 0, 1, 2, 3]
+    kerasft.freeze(image_model, "backbone/block_2_a_conv")
+    assert kerasft.freeze_depth(image_model) == kerasft.Stages.depth(stages, "block_2") == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            "block_1_b_conv",
+            r"inside the stage 'block_1', which starts at 'block_1_a_conv'.*at=\[\.\.\., 'block_1_b",
+        ),
+        ("global_average_pooling2d", "holds no weights, so no stage starts there"),
+        ("*_bn", r"one place in the model.*multipliers=\{'\*_bn': 1\.0, '\*': 0\.0\}.*keep_frozen=.*at="),
+        ("nose/*", r"No stage is named 'nose/\*'\. .* are \['stem', 'block_1', 'block_2', 'head'\]"),
+    ],
+)
+def test_what_starts_no_stage_is_refused(image_model, address, message):
+    image_model.layers[3].name = "global_average_pooling2d"
+    with pytest.raises(ValueError, match=message):
+        find_stages(image_model).depth(address)
+
+
+def test_a_name_of_several_layers_is_no_depth():
+    layers = [keras.layers.Dense(4, name="a"), keras.layers.Dense(4, name="b")]
+    towers = [keras.Sequential([keras.Input((4,)), *layers], name=name) for name in ("one", "two")]
+    copy = keras.models.clone_model(towers[1])
+    model = keras.Sequential([keras.Input((4,)), towers[0], copy], name="net")
+    stages = find_stages(model, at=["one", "two"])
+    with pytest.raises(ValueError, match=r"A freeze depth names 'a', .* \['one/a', 'two/a'\]"):
+        stages.depth("a")
+    assert [stages.depth(name) for name in ("one/a", "two/a")] == [0, 1]
+    assert find_stages(model).depth("b") == 1  # a stage's name comes first

@@ -208,3 +208,28 @@ def test_a_file_keeps_policy_and_flags(depth, policy, tmp_path):
         assert copy.get_config() == layer.get_config()
         assert [w.trainable for w in copy.weights] == [w.trainable for w in layer.weights]
     np.testing.assert_allclose(loaded(X), model(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("loaded", ["inference", "statistics"])
+def test_weights_that_were_switched_off_by_hand_stay_off(loaded):
+    """A policy's own flags are no word of the user's, not even in a stage that is loaded with it."""
+    model = build(batch_norm=loaded)
+    first, second, _ = kerasft.find_stages(model)
+    held = set() if loaded == "inference" else SCALES
+    first.layers[0].kernel.trainable = False
+    second.layers[0].trainable = False
+    for depth in (3, 0):
+        kerasft.freeze(model, depth)
+    names = {w.name for w in first.layers[0].trainable_weights}
+    assert names == SCALES - held and not second.layers[0].trainable_weights
+    kerasft.unfreeze(model, "train")
+    assert {w.name for w in first.layers[0].trainable_weights} == SCALES
+    assert not second.layers[0].trainable and not second.layers[0].updates_itself
+    before = [w.numpy() for w in [*second.layers[0].weights, first.layers[0].kernel]]
+    model.fit(X, Y, batch_size=8, verbose=0)
+    after = [*second.layers[0].weights, first.layers[0].kernel]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    kerasft.unfreeze(model, "train", everything=True)
+    assert all(
+        {"kernel"} | SCALES == {w.name for w in s.layers[0].trainable_weights} for s in (first, second)
+    )

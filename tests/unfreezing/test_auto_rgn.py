@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kerasft
-from kerasft.unfreezing.auto_rgn import measured_factors
+from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
 
 
 def test_the_factors_of_a_phase_are_scaled_by_relative_gradients(dense_model):
@@ -26,3 +26,11 @@ def test_a_stage_without_gradients_keeps_a_factor_above_zero(dense_model):
     stages = kerasft.unfreeze(dense_model)
     factors = measured_factors(stages, {id(dense_model.get_layer("top").kernel): 1.0}, None)
     assert min(factors.values()) == 1e-12 and max(factors.values()) == 1.0
+
+
+def test_factors_of_a_model_that_is_built_again_go_by_order(dense_model):
+    stages = kerasft.freeze(dense_model, "second")
+    own = ["net/second/kernel", "net/second/bias", "net/top/kernel", "net/top/bias"]
+    stored = dict(zip(["a/k", "a/b", "net/second/kernel", "b/b"], [1.0, 2.0, 3.0, 4.0], strict=True))
+    assert with_own_paths(stages, stored) == dict(zip(own, stored.values(), strict=True))
+    assert with_own_paths(stages, dict.fromkeys(own[::-1], 0.5)) == dict.fromkeys(own, 0.5)

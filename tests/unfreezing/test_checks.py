@@ -52,10 +52,23 @@ def test_the_order_of_callbacks(tmp_path):
     own, backup = GradualUnfreezing([Phase(0)]), kerasft.BackupAndRestore(tmp_path)
     for fine in ([own, backup], [own], [], [backup]):
         check_callbacks(fine, own, GradualUnfreezing)
-    with pytest.raises(ValueError, match="stands before GradualUnfreezing.*Put it after"):
-        check_callbacks([backup, own], own, GradualUnfreezing)
-    with pytest.raises(ValueError, match="two GradualUnfreezing callbacks"):
-        check_callbacks([own, GradualUnfreezing([Phase(0)])], own, GradualUnfreezing)
+    other = keras.callbacks.CSVLogger(tmp_path / "log")
+    with pytest.raises(ValueError) as caught:
+        check_callbacks([other, backup, own], own, GradualUnfreezing)
+    assert str(caught.value).startswith(
+        "BackupAndRestore (callbacks[1]) stands before GradualUnfreezing (callbacks[2]) in the list"
+    )
+
+    class Mine(keras.callbacks.BackupAndRestore):
+        """A user's own."""
+
+    with pytest.raises(ValueError, match=r"^Mine \(callbacks\[0\]\) stands before"):
+        check_callbacks([Mine(tmp_path), own], own, GradualUnfreezing)
+    several = [own, other, GradualUnfreezing([Phase(0)])]
+    with pytest.raises(
+        ValueError, match=r"two .*: GradualUnfreezing \(callbacks\[0\]\) and .*\[2\]\)\. Join"
+    ):
+        check_callbacks(several, own, GradualUnfreezing)
 
 
 def test_flags_that_changed_are_named(dense_model):

@@ -57,3 +57,39 @@ def test_what_a_policy_keeps_still_is_watched_in_thawed_stages(image_model, poli
     getattr(norm, still).assign_add(np.full(4, 1e-7))
     with pytest.raises(RuntimeError, match=f"stem_bn/{still}"):
         frozen.check("now")
+
+
+def test_what_is_kept_frozen_is_watched_and_marked():
+    """A normalization and a kernel in a stage that trains, and a whole stage."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(4, name="body"),
+            layers.BatchNormalization(name="norm", trainable=False),
+            layers.Dense(4, name="fixed", trainable=False),
+            layers.Dense(2, name="top"),
+        ]
+    )
+    model.get_layer("body").enable_lora(2)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    fixed = [
+        model.get_layer("body")._kernel,
+        *model.get_layer("norm").weights,
+        *model.get_layer("fixed").weights,
+    ]
+    callback = GradualUnfreezing([Phase("top", 1), Phase(0)])
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    model.fit(x, x[:, :2], epochs=2, verbose=0, callbacks=[callback])
+    marks = [[stage.mark for stage in report.stages] for report in callback.report]
+    assert marks == [
+        ["no, 2 kept frozen", "kept frozen", "yes"],
+        ["yes, 2 kept frozen", "kept frozen", "yes"],
+    ]
+    assert [report.frozen_weights for report in callback.report] == [3 + 1 + len(fixed) - 1, len(fixed)]
+    assert "fixed  kept frozen         " in str(callback.report[1])
+    for weight in fixed:
+        check = FrozenCheck(callback.stages)
+        weight.assign_add(np.full(weight.shape, 1e-6))
+        with pytest.raises(RuntimeError, match="Frozen weights changed"):
+            check.check("now")

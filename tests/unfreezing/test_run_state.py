@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule, _keras, find_stages
+from kerasft.freezing import kept_frozen
 from kerasft.unfreezing.run_state import RunState, resume, run_identity
 
 IDENTITY = {
@@ -61,10 +62,47 @@ def test_outside_of_fit_the_data_can_not_be_replayed(dense_model, caplog):
     assert "made inside epoch 3" in caplog.text and "could not be replayed" in caplog.text
 
 
+def test_weights_of_lora_come_back_as_they_were(dense_model):
+    dense_model.get_layer("second").enable_lora(2)
+    layer = dense_model.get_layer("second")
+    layer.lora_kernel_b.assign(np.ones((2, 5)))
+    saved = state(random=_keras.random_state(dense_model), lora=_keras.lora_values(dense_model))
+    before = [w.numpy() for w in dense_model.weights]
+    layer.lora_kernel_a.assign(np.zeros((6, 2)))  # what loading a weights file does
+    layer._kernel.assign_add(np.ones((6, 5)))
+    resume(dense_model, None, RunState.from_arrays(saved.to_arrays()), IDENTITY, epoch=3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, dense_model.weights, strict=True))
+    older = RunState.from_arrays(state(random=saved.random).to_arrays())  # of an older version
+    resume(dense_model, None, older, IDENTITY, epoch=3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, dense_model.weights, strict=True))
+
+
 def test_the_identity_of_a_run(dense_model):
     dense_model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse")
     schedule = UnfreezingSchedule([Phase("top", 1), Phase(0)])
-    identity = run_identity(schedule, "train", find_stages(dense_model), dense_model.optimizer)
-    assert identity["schedule"] == {"phases": [{"depth": "top", "epochs": 1}, {"depth": 0}]}
-    assert (identity["batch_norm"], identity["stages"]) == ("train", ["first", "second", "top"])
+    stages = find_stages(dense_model)
+    factors = [{"net/first/kernel": 0.5}, None]
+    identity = run_identity(schedule, "train", stages, kept_frozen(stages), dense_model.optimizer, factors)
+    assert identity["kept_frozen"] == []
+    phases = [{"depth": 2, "epochs": 1, "multipliers": [0.5]}, {"depth": 0}]
+    assert identity["schedule"] == {"phases": phases}
+    assert (identity["batch_norm"], identity["division into stages"]) == (
+        "train",
+        [30, 35, 18],
+    )  # 4·6+6, 6·5+5, 5·3+3
     assert identity["optimizer"]["class"] == "SGD" and identity["optimizer"]["momentum"] == 0.5
+
+
+def test_names_are_no_part_of_it_unless_an_earlier_version_knew_nothing_else(dense_model):
+    def identity(names, depth):
+        phases = {"schedule": {"phases": [{"depth": depth}]}, "division into stages": [30, 18]}
+        return {**phases, "names": {"schedule": {"phases": [{"depth": names[depth]}]}, "stages": names}}
+
+    saved = RunState.from_arrays(state(identity=identity(["dense", "dense_1"], 1)).to_arrays())
+    saved.check_identity(identity(["dense_2", "dense_3"], 1))
+    with pytest.raises(ValueError, match=r"another schedule: phases\[0\].depth was 1 and is 0"):
+        saved.check_identity(identity(["dense", "dense_1"], 0))
+    earlier = state(identity=identity(["dense", "dense_1"], 1)["names"])
+    earlier.check_identity(identity(["dense", "dense_1"], 1))
+    with pytest.raises(ValueError, match=r'another schedule: .* was "dense_1" and is "dense_3"'):
+        earlier.check_identity(identity(["dense_2", "dense_3"], 1))

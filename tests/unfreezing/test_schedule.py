@@ -2,12 +2,13 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
 
-from kerasft import Phase, UnfreezingSchedule, find_stages
+from kerasft import GradualUnfreezing, Phase, UnfreezingSchedule, find_stages, resolve_multipliers
 from kerasft.unfreezing.phase import direction
-from kerasft.unfreezing.schedule import as_schedule
+from kerasft.unfreezing.schedule import as_schedule, schedule_of
 
 
 def test_phases_follow_each_other():
@@ -116,6 +117,22 @@ def test_json_that_can_not_be_written_leaves_nothing(tmp_path):
     ],
 )
 def test_bad_json(text, message):
+    with pytest.raises(ValueError, match=message):
+        UnfreezingSchedule.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"phases": [{"depth": 1, "depth": 0}]}', "The schedule has the key 'depth' twice"),
+        ('{"phases": [{"depth": 0}], "phases": []}', "The schedule has the key 'phases' twice"),
+        ('{"phases": ' + "[" * 100_000, "nested too deeply"),
+        ('{"phases": ' + '{"a": ' * 100_000, "nested too deeply"),
+        ('{"phases": [' + "[" * 900 + "]" * 900 + "]}", "nested too deeply|needs `depth`"),
+    ],
+    ids=["twice", "twice outside", "lists", "objects", "just below the limit"],
+)
+def test_json_that_python_would_take_or_choke_on_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         UnfreezingSchedule.from_json(text)
 
@@ -314,3 +331,27 @@ def test_numbers_of_numpy_are_stored_as_plain_ones():
     schedule = UnfreezingSchedule([phase])
     assert UnfreezingSchedule.from_json(schedule.to_json()) == schedule
     assert (type(phase.epochs), type(phase.learning_rate)) == (int, float)
+
+
+def test_a_model_is_taken_for_its_stages(dense_model):
+    stages, build = find_stages(dense_model), UnfreezingSchedule
+    for make in (build.one_stage_at_a_time, build.head_then_all, build.linear_probe_then_finetune):
+        assert make(dense_model) == make(stages)
+    assert build.head_then_all(stages).check(dense_model, 3) == [2, 0]
+    assert schedule_of("frozen_head", dense_model, 0, 3, None) == schedule_of(
+        "frozen_head", stages, 0, 3, None
+    )
+    assert GradualUnfreezing([Phase(0)], stages=dense_model).stages.names == stages.names
+    with pytest.raises(ValueError, match="has no weights yet"):
+        build.head_then_all(keras.Sequential([keras.layers.Dense(2)]))
+
+
+def test_layers_that_are_no_suffix_are_refused_with_the_way_to_train_them(dense_model):
+    """The way that the message names is taken: all rates but those of `second` are 0."""
+    schedule = UnfreezingSchedule([Phase("sec*")])
+    with pytest.raises(ValueError, match=r"phase 0: .*multipliers=\{'sec\*': 1\.0, '\*': 0\.0\}"):
+        schedule.check(dense_model)
+    with pytest.raises(TypeError, match=r"one place in the model.*rate 0 in Phase\.multipliers"):
+        Phase(["first", "top"])
+    factors = resolve_multipliers(dense_model, {"sec*": 1.0, "*": 0.0})
+    assert [factors[v.path] for v in dense_model.weights] == [0, 0, 1, 1, 0, 0]

@@ -8,6 +8,9 @@ Importing this folder registers the classes that saved models name: `kerasft>LrM
 """
 
 import kerasft._keras.optimizer.variants  # noqa: F401 - they register themselves
+from kerasft._keras.optimizer.averages import (
+    trained_weights,
+)
 from kerasft._keras.optimizer.growth import (
     extend_optimizer,
     optimizer_state,
@@ -40,4 +43,5 @@ __all__ = [
     "optimizer_variables",
     "set_optimizer_state",
     "settable_rate",
+    "trained_weights",
 ]

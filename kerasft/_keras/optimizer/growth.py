@@ -26,8 +26,9 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
         optimizer.build(list(variables))
         return
     inner = inner_optimizer(optimizer)
-    known = {id(v): i for i, v in enumerate(inner._trainable_variables)}
-    if all(id(v) in known for v in variables):
+    key = inner._var_key  # a variable of TensorFlow's is the same as the one of Keras's around it
+    known = {key(v): i for i, v in enumerate(inner._trainable_variables)}
+    if all(key(v) in known for v in variables):
         return
     add_step_counts(optimizer)
     if others := [name for name in inner.scalars() if name.startswith("other")]:
@@ -36,8 +37,8 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
             "lists with one entry for each weight, so its state can't follow a thaw. Build it on all weights "
             "before you freeze: optimizer.build(model.trainable_variables)."
         )
-    listed = {id(v) for v in variables}
-    superset = [*variables, *(v for v in inner._trainable_variables if id(v) not in listed)]
+    listed = {key(v) for v in variables}
+    superset = [*variables, *(v for v in inner._trainable_variables if key(v) not in listed)]
     slots, scalars = slots_and_scalars(inner)
     vectors = {name: vector.numpy() for name, vector in inner._vectors().items()}
     _forget_variables(inner)
@@ -50,19 +51,19 @@ def extend_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[
     new_slots, new_scalars = slots_and_scalars(inner)
     for name, entries in new_slots.items():
         for variable, entry in zip(superset, entries, strict=True):
-            if entry is not None and id(variable) in known:
-                entry.assign(slots[name][known[id(variable)]])
+            if entry is not None and key(variable) in known:
+                entry.assign(slots[name][known[key(variable)]])
     for name, vector in inner._vectors().items():
         values = vector.numpy()
         for position, variable in enumerate(superset):
-            if id(variable) in known:
-                values[position] = vectors[name][known[id(variable)]]
+            if key(variable) in known:
+                values[position] = vectors[name][known[key(variable)]]
         vector.assign(values)
     for name, entry in new_scalars.items():
         old = scalars.get(name)
         if old is not None and old is not entry and name in inner.scalars():
             entry.assign(old)
-    inner._claim(p for p, v in enumerate(superset) if id(v) not in known)
+    inner._claim(p for p, v in enumerate(superset) if key(v) not in known)
 
 
 def _forget_variables(optimizer: keras.optimizers.Optimizer) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from kerasft._keras.optimizer.named_state import FileState, NamedState, value_at_path
+from kerasft._keras.optimizer.averages import OwnAverages
+from kerasft._keras.optimizer.named_state import FileState, path_of, value_at_path
 from kerasft._keras.optimizer.settings import as_number, inner_optimizer, newer_optimizer
 
 Variables: TypeAlias = Sequence[keras.Variable]
@@ -69,7 +70,7 @@ class StepScalars:
 
 
 @keras.saving.register_keras_serializable("kerasft")
-class LrMultipliers(NamedState):
+class LrMultipliers(OwnAverages):
     """Mixin over an optimizer's class: a learning-rate factor and a step count for every variable.
 
     Keras corrects Adam's bias by one count for all variables. A variable that is thawed at step 5,000 has
@@ -93,13 +94,16 @@ class LrMultipliers(NamedState):
     def build(self, variables: Variables) -> None:
         if self.built:
             return
-        self._exclude_loaded(variables)
+        names = self._names_since_configured(variables)
+        state = self._multiplier_state
+        state.multipliers = {names.get(path, path): factor for path, factor in state.multipliers.items()}
+        self._exclude_loaded(variables, names)
         super().build(variables)
         self._add_multiplier_state()
 
     def _add_multiplier_state(self) -> None:
         state = self._multiplier_state
-        state.factors = [value_at_path(state.multipliers, v.path, 1.0) for v in self._trainable_variables]
+        state.factors = [value_at_path(state.multipliers, path_of(v), 1.0) for v in self._trainable_variables]
         self._variable_steps = self._add_vector("variable_steps", 0, "int64")
         self._factor_values = self._add_vector("factors", list(state.factors), keras.config.floatx())
         self._gradient_norms = self._add_vector("gradient_norms", 0.0, "float32")
@@ -130,7 +134,7 @@ class LrMultipliers(NamedState):
         if not self.built:
             return False
         before = [factor == 0 for factor in state.factors]
-        state.factors = [value_at_path(state.multipliers, v.path, 1.0) for v in self._trainable_variables]
+        state.factors = [value_at_path(state.multipliers, path_of(v), 1.0) for v in self._trainable_variables]
         self._factor_values.assign(state.factors)
         return before != [factor == 0 for factor in state.factors]
 
@@ -270,36 +274,6 @@ class LrMultipliers(NamedState):
             self._gradient_norms.assign_add(keras.ops.scatter_update(norms, where, keras.ops.stack(values)))
         return super()._clip_gradients(grads)
 
-    # An average begins at a variable's own first step, and frozen variables are left as they are: Keras
-    # would pair by position, and an average of equal values can differ from them in the last bit.
-
-    def _update_model_variables_moving_average(self, trainable_variables: Variables) -> None:
-        state = self._multiplier_state
-        if not self.use_ema or state.scalars is None:
-            return
-        for position in state.trained:
-            variable = self._trainable_variables[position]
-            average = self._model_variables_moving_average[position]
-            if average is not None:
-                started = keras.ops.cast(state.scalars.steps[position] != 0, variable.dtype)
-                momentum = started * self.ema_momentum
-                average.assign(momentum * average + (1 - momentum) * variable)
-
-    def _overwrite_model_variables_with_average_value(self, trainable_variables: Variables) -> None:
-        state = self._multiplier_state
-        within_step = state.scalars is not None
-        steps = keras.ops.unstack(self._variable_steps.value)
-        for variable in trainable_variables:
-            position = self._get_variable_index(variable)
-            average = self._model_variables_moving_average[position]
-            left_out = position not in state.trained if within_step else state.factors[position] == 0
-            if average is None or left_out:
-                continue
-            value = keras.ops.where(steps[position] > 0, average, variable)
-            self._distribution_strategy.extended.update(
-                getattr(variable, "value", variable), lambda target, new: target.assign(new), args=(value,)
-            )
-
     def get_config(self) -> dict[str, Any]:
         inner = type(self).optimizer_class.from_config(super().get_config())
         return {
@@ -307,6 +281,7 @@ class LrMultipliers(NamedState):
             "multipliers": dict(self.lr_multipliers),
             "scale_weight_decay": self._multiplier_state.scale_weight_decay,
             "without_weight_decay": self._without_weight_decay(),
+            "variables": [[path_of(v), list(v.shape)] for v in self._trainable_variables],
         }
 
     @classmethod
@@ -316,6 +291,7 @@ class LrMultipliers(NamedState):
         inner = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
         optimizer = add_step_counts(inner, config["multipliers"], config["scale_weight_decay"])
         optimizer._load_exclusions(config.get("without_weight_decay", {}))
+        optimizer._file_state.configured = [(p, tuple(s)) for p, s in config.get("variables", ())]
         return optimizer
 
 
@@ -355,7 +331,7 @@ def must_trace_for(
     if not isinstance(inner, LrMultipliers) or not inner.built or int(as_number(inner._iterations)) == 0:
         return False
     state = inner._multiplier_state
-    factors = [value_at_path(multipliers, v.path, 1.0) for v in inner._trainable_variables]
+    factors = [value_at_path(multipliers, path_of(v), 1.0) for v in inner._trainable_variables]
     same_zeros = [f == 0 for f in factors] == [f == 0 for f in state.factors]
     return not same_zeros or scale_weight_decay != state.scale_weight_decay
 

@@ -9,10 +9,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasft._keras.structure import plain_data
+
 
 def as_number(value: keras.Variable | tf.Tensor | float) -> float:
     """Turn a scalar into a number; `float` does not take a variable that several replicas have."""
     return float(keras.ops.convert_to_numpy(value))
+
+
+def native(value: Any) -> Any:
+    """TensorFlow's variable inside Keras's; anything else as it is."""
+    return value.value if isinstance(value, keras.Variable) else value
 
 
 def newer_optimizer(name: str) -> type[keras.optimizers.Optimizer] | tuple[()]:
@@ -45,7 +52,8 @@ def description(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     optimizer_class = getattr(type(inner), "optimizer_class", type(inner))
     config = optimizer_class.get_config(inner)
     left_out = ("name", "learning_rate") if learning_rate_is_settable(inner) else ("name",)
-    return {"class": class_name(inner), **{k: v for k, v in config.items() if k not in left_out}}
+    plain = {name: plain_data(value) for name, value in config.items() if name not in left_out}
+    return {"class": class_name(inner), **plain}
 
 
 def learning_rate_is_settable(optimizer: keras.optimizers.Optimizer) -> bool:

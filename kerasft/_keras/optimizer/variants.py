@@ -80,11 +80,21 @@ class ScaledLrMultipliers(keras.optimizers.LossScaleOptimizer):
     """
 
     def save_own_variables(self, store: Store) -> None:
+        if not self.built:
+            super().save_own_variables(store)
+            return
         for name in ("step_counter", "dynamic_scale"):
             store[name] = getattr(self, name).numpy()
 
     def load_own_variables(self, store: Store) -> None:
         keys = list(store.keys())
+        if not self.built or (all(key.isdigit() for key in keys) and len(keys) < _LEAST_IN_FILE):
+            super().load_own_variables(store)  # one of both was not built, which the warning says
+            return
         names = {"step_counter": "2", "dynamic_scale": "3"}  # Keras: after a count and a rate of no use
         for name, position in names.items():
             getattr(self, name).assign(np.asarray(store[name if name in keys else position]))
+
+
+# Keras's file of one that was built: four variables of its own, and two or more of the optimizer inside
+_LEAST_IN_FILE = 6

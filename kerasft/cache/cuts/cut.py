@@ -64,7 +64,7 @@ class Cut:
     @property
     def digest(self) -> str:
         """A name for what the prefix computes: its layers' settings, their connections and their weights."""
-        calls = [[_settings(o.layer), o.reads, o.writes] for o in self.before]
+        calls = [[_keras.settings(o.layer), o.reads, o.writes] for o in self.before]
         return hashlib.blake2b(
             json.dumps([calls, self.weights_digest], sort_keys=True, default=repr).encode(), digest_size=16
         ).hexdigest()
@@ -109,21 +109,3 @@ def _cost(operation: _keras.Operation) -> float:
     """What a call costs, in multiplications of a sample, roughly; 0 for a layer without weights."""
     sizes = [math.prod(v.shape) for v in getattr(operation.layer, "weights", ())]
     return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
-
-
-def _settings(layer: Any) -> Any:
-    """A layer's configuration, without what does not matter for what it computes when it is frozen."""
-    if not isinstance(layer, keras.Layer):  # one of keras.ops, or the conversion of a nested model's inputs
-        attributes = vars(layer) if layer is not None else {}
-        plain = {k: repr(v) for k, v in attributes.items() if k != "name" and not k.startswith("_")}
-        return [type(layer).__name__, plain]
-    try:
-        return [type(layer).__name__, _without_names(layer.get_config())]
-    except NotImplementedError:  # Keras's answer for a layer without a configuration
-        return [type(layer).__name__]
-
-
-def _without_names(config: Any) -> Any:
-    if isinstance(config, dict):
-        return {k: _without_names(v) for k, v in config.items() if k not in ("name", "trainable", "seed")}
-    return [_without_names(v) for v in config] if isinstance(config, list | tuple) else config

@@ -45,6 +45,8 @@ class SearchFolder:
         """
         path = self.shared / "search.json"
         then = json.loads(path.read_text()) if path.exists() else {}
+        if isinstance(model := then.get("model"), dict):
+            model.pop("stages", None)  # names, in files of earlier versions
         advice = "Go on with what it had, or begin a new one: overwrite=True, or another project_name."
         try:
             require_same(then, now, f"The search in {self.project} was begun", advice)

@@ -41,6 +41,7 @@ class TrialTraining:
         before: Checksums of the model's weights as it was built.
         cache: The record of frozen work; None if there is none.
         batch_norm: As in `kerasft.freeze`.
+        keep_frozen: As in `kerasft.freeze`.
         prune: Whether it is stopped once it can't become the best.
         seed: Of order and dropout.
     """
@@ -51,6 +52,7 @@ class TrialTraining:
     before: Sequence[str]
     cache: PrefixCache | None
     batch_norm: BatchNormPolicy | None
+    keep_frozen: Sequence[str]
     prune: bool
     seed: int
 
@@ -79,7 +81,8 @@ class TrialTraining:
             first_depth=self.stages.depth(schedule.phases[0].depth),
             state=context.state,
         )
-        callbacks: list[Any] = [GradualUnfreezing(schedule, self.batch_norm, self.stages, verify=False)]
+        options: dict[str, Any] = {"verify": False, "keep_frozen": self.keep_frozen}
+        callbacks: list[Any] = [GradualUnfreezing(schedule, self.batch_norm, self.stages, **options)]
         if self.cache is not None:
             callbacks = [_OrderOfRecord(), *callbacks, self.cache]
         built = [v.numpy() for v in model.weights] if isinstance(context.goal, ExportedAccuracy) else []

@@ -16,6 +16,18 @@ def test_the_description_of_an_optimizer_has_everything_that_stays_as_it_is():
     assert description(keras.optimizers.Adam(schedule))["learning_rate"]["class_name"] == "CosineDecay"
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_function_for_the_rate_is_its_code():
+    """As in a cell of a notebook that runs again, which is another file to Python; here, in another line."""
+    rates = [
+        lambda: 0.1,
+        lambda: 0.1,
+        lambda: 0.2,
+    ]
+    one, other, third = (description(keras.optimizers.SGD(rate)) for rate in rates)
+    assert one == other != third
+
+
 def test_a_schedule_can_be_replaced_for_a_while(dense_model):
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     dense_model.compile(keras.optimizers.Adam(schedule), "mse")

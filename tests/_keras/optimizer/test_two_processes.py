@@ -23,12 +23,12 @@ def test_two_replicas_train_like_one_device(tmp_path):
     assert len(lines) == 1, lines
 
 
-def test_importing_the_hub_is_enough_to_load_a_compiled_model():
-    """Its file names the classes of the optimizer, which register themselves when they are imported.
+def test_importing_kerasft_is_enough_to_load_a_compiled_model():
+    """Its file names stages of the hub and classes of the optimizer, which Keras is told of before they load.
 
     A new Python: one that was forked might have imported them already.
     """
-    script = SUPPORT / "load_after_hub.py"
+    script = SUPPORT / "load_after_import.py"
     model = SUPPORT.parent / "data" / "earlier" / "model.keras"
     done = subprocess.run([sys.executable, script, model], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -46,6 +46,16 @@ def test_what_becomes_known_later_is_noted_and_held_to(tmp_path):
     folder.check_identity({"seed": 0, "content of the data set": "a"})  # what differed was not noted
 
 
+def test_names_of_stages_in_a_file_of_an_earlier_version_tell_nothing(tmp_path):
+    folder = SearchFolder(tmp_path)
+    folder.check_identity({"model": {"stages": ["dense_3", "top"], "parameters": 5}})
+    folder.check_identity({"model": {"parameters": 5}, "division into stages": [3, 2]})
+    with pytest.raises(ValueError, match="another model: parameters was 5 and is 6"):
+        folder.check_identity({"model": {"parameters": 6}})
+    with pytest.raises(ValueError, match="another division into stages: it was"):
+        folder.check_identity({"division into stages": [2, 3]})
+
+
 def test_what_differs_in_the_space_is_named_and_nothing_else(tmp_path):
     folder = SearchFolder(tmp_path)
     folder.check_identity({"search_space": {"same": 1, "dropout": 0.1, "old": 2}})

@@ -1,13 +1,13 @@
-"""Loads a compiled model after `import kerasft.hub` alone, and prints what its optimizer is."""
+"""Loads a compiled model after `import kerasft` alone, and prints what its optimizer is."""
 
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
+import kerasft  # noqa: F401, I001 - first: whether it waits for Keras is what is tested
 
-import kerasft.hub  # noqa: F401
+import keras
 
 optimizer = keras.models.load_model(sys.argv[1]).optimizer
 inner = optimizer.inner_optimizer
