@@ -40,6 +40,7 @@ def with_lr_multipliers(
     *,
     model: keras.Model | Stages | None = None,
     scale_weight_decay: bool = True,
+    decay_vectors: bool = True,
 ) -> keras.optimizers.Optimizer:
     """Give each variable a learning rate of its own: the optimizer's rate times a factor.
 
@@ -56,6 +57,8 @@ def with_lr_multipliers(
         model: The model whose layers the names belong to. If it trains with `optimizer`, its training step
             is traced again.
         scale_weight_decay: Whether decoupled weight decay is scaled as well.
+        decay_vectors: Whether weights of at most one axis (biases, and the scales and offsets of
+            normalizations) decay as well. False leaves them out, as timm does by default.
 
     Returns:
         `optimizer` itself.
@@ -103,12 +106,13 @@ def with_lr_multipliers(
         multipliers = resolve_multipliers(model, multipliers)
     root = model.model if isinstance(model, Stages) else model
     trains = root is not None and root.compiled and root.optimizer is optimizer
-    if _keras.must_trace_for(optimizer, multipliers, scale_weight_decay) and not trains:
+    decay = scale_weight_decay, decay_vectors
+    if _keras.must_trace_for(optimizer, multipliers, *decay) and not trains:
         raise ValueError(
-            "The optimizer has trained, and a factor becomes 0 or ceases to be, or scale_weight_decay "
+            "The optimizer has trained, and a factor becomes 0 or ceases to be, or how weights decay "
             "changes: the training step has to be traced again. Pass the model that it trains: model=..."
         )
-    _keras.add_step_counts(optimizer, multipliers, scale_weight_decay)
+    _keras.add_step_counts(optimizer, multipliers, *decay)
     if trains:
         _keras.apply_trainable_flags(root)
     return optimizer
@@ -160,27 +164,56 @@ def resolve_multipliers(
     return Multipliers(factors)
 
 
-def layerwise_decay(model: keras.Model | Stages, decay: float) -> Multipliers:
-    """Factors that fall by `decay` with each stage below the head: `decay ** (last - i)` for stage `i`.
+def layerwise_decay(
+    model: keras.Model | Stages,
+    decay: float | None = None,
+    *,
+    low: float | None = None,
+    high: float = 1.0,
+) -> Multipliers:
+    """Factors that fall from stage to stage below the head, by `decay` or from `high` to `low`.
+
+    With `decay`, stage `i` has `high * decay ** (last - i)`. With `low`, the first stage has `low` and the
+    last one `high`, with equal quotients between, as in fastai's `slice(low, high)`: there they are rates,
+    here factors of the optimizer's rate.
 
     Args:
         model: A built model, or its `Stages`.
         decay: Factor from one stage to the one below it, usually 0.65 to 0.95.
+        low: Factor of the first stage, in place of `decay`.
+        high: Factor of the last stage.
 
     Returns:
-        Factors for `with_lr_multipliers`; the last stage has 1.
+        Factors (dimensionless) for `with_lr_multipliers`. A model of a single stage has `high`.
 
     Raises:
-        TypeError, ValueError: `decay` is not a number above 0, or the model can't be divided.
+        TypeError, ValueError: Both or neither of `decay` and `low` are given, one of the three is not a
+            number above 0, or the model can't be divided.
+
+    Example:
+        >>> layers = [keras.layers.Dense(3, use_bias=False, name=name) for name in ("a", "b", "c")]
+        >>> net = keras.Sequential([keras.Input((4,)), *layers])
+        >>> [round(factor, 3) for factor in layerwise_decay(net, low=0.01).values()]
+        [0.01, 0.1, 1.0]
 
     References:
-        Clark et al. (2020), ELECTRA, arXiv:2003.10555, appendix B; Bao et al. (2022), arXiv:2106.08254.
+        Clark et al. (2020), ELECTRA, arXiv:2003.10555, appendix B; Bao et al. (2022), arXiv:2106.08254;
+        Howard & Gugger (2020), fastai, arXiv:2002.04688, section 4.
     """
-    check_number("decay", decay, above=0)
+    if (decay is None) == (low is None):
+        raise ValueError(
+            f"layerwise_decay takes decay, or low; received decay={decay!r} and low={low!r}. Write "
+            "layerwise_decay(model, 0.8), or layerwise_decay(model, low=0.01, high=1.0)."
+        )
+    for name, number in (("decay", decay), ("low", low), ("high", high)):
+        if number is not None:
+            check_number(name, number, above=0)
     stages = find_stages(model)
     last = len(stages) - 1
+    if low is not None:
+        decay = (low / high) ** (1 / max(last, 1))
     factors = [
-        (variable.path, decay ** (last - index))
+        (variable.path, high * (decay or 1.0) ** (last - index))
         for index, stage in enumerate(stages)
         for layer in stage.layers
         for variable in _keras.own_trainable_variables(layer)

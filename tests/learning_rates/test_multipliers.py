@@ -106,6 +106,51 @@ def test_weight_decay_is_scaled_or_not():
         np.testing.assert_allclose(mine[1], before[1] * (1 - 0.5 * 0.2), rtol=1e-6)
 
 
+def test_vectors_decay_or_not(tmp_path):
+    """Plain Keras, told the same weights by name, is the reference; a file keeps the choice."""
+
+    def build(optimizer):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(3, bias_initializer="ones"), keras.layers.LayerNormalization()]
+        model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(2)])
+        model.compile(optimizer, "mse")
+        return model
+
+    def optimizer():
+        return keras.optimizers.AdamW(0.1, weight_decay=0.2)
+
+    plain = build(optimizer())
+    plain.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    made = build(kerasft.with_lr_multipliers(optimizer(), Multipliers({}), decay_vectors=False))
+    made.optimizer.build(made.trainable_variables)
+    made.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    decays = build(kerasft.with_lr_multipliers(optimizer(), Multipliers({})))
+    x, y = np.ones((4, 4), "float32"), np.ones((4, 2), "float32")
+    for model in (plain, loaded, decays):
+        model.train_on_batch(x, y)
+    differ = []
+    for a, b, c in zip(plain.weights, loaded.weights, decays.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+        differ += [a.name] * (not np.array_equal(a, c))
+    assert differ == ["bias", "gamma"]  # those that began at 1; the others at 0
+
+
+def test_how_vectors_decay_may_change_while_the_optimizer_trains(dense_model):
+    optimizer = kerasft.with_lr_multipliers(keras.optimizers.AdamW(0.1, weight_decay=0.2), Multipliers({}))
+    dense_model.compile(optimizer, "mse")
+    dense_model.train_on_batch(np.ones((2, 4)), np.ones((2, 3)))
+    with pytest.raises(ValueError, match="how weights decay changes"):
+        kerasft.with_lr_multipliers(optimizer, Multipliers({}), decay_vectors=False)
+    kerasft.with_lr_multipliers(optimizer, Multipliers({}), model=dense_model, decay_vectors=False)
+    before = [w.numpy().copy() for w in dense_model.weights]
+    optimizer.learning_rate = 1e-30  # Adam's own step vanishes, and decay with it: so the decay is raised
+    optimizer.weight_decay = 1e29
+    dense_model.train_on_batch(np.ones((2, 4)), np.ones((2, 3)))
+    for a, b in zip(before, dense_model.weights, strict=True):
+        np.testing.assert_allclose(b, a * (0.9 if a.ndim > 1 else 1.0), rtol=1e-5)
+
+
 def test_moving_averages_stay_with_their_own_variables():
     """Keras writes averages back by position; with one variable frozen that is another's place."""
     mine = variables()
@@ -174,6 +219,13 @@ def test_layerwise_decay_and_discriminative(dense_model):
         "net/top/kernel": 1.0,
         "net/top/bias": 1.0,
     }
+    between = kerasft.layerwise_decay(
+        dense_model, low=0.02, high=0.5
+    )  # 0.5 / 0.02 is 25: a factor of 5 a stage
+    assert list(between.values()) == pytest.approx([0.02, 0.02, 0.1, 0.1, 0.5, 0.5])
+    for wrong in ({}, {"decay": 0.5, "low": 0.1}):
+        with pytest.raises(ValueError, match=r"takes decay, or low; received"):
+            kerasft.layerwise_decay(dense_model, **wrong)
     rates = kerasft.discriminative(dense_model)
     assert rates["net/second/kernel"] == pytest.approx(1 / 2.6)  # ULMFiT, section 3.2
     assert rates["net/first/kernel"] == pytest.approx(1 / 2.6**2)

@@ -324,7 +324,10 @@ def _mixed_class(optimizer_class: type) -> type:
 
 
 def must_trace_for(
-    optimizer: keras.optimizers.Optimizer, multipliers: Mapping[str, float], scale_weight_decay: bool
+    optimizer: keras.optimizers.Optimizer,
+    multipliers: Mapping[str, float],
+    scale_weight_decay: bool,
+    decay_vectors: bool,
 ) -> bool:
     """Whether a training step that was traced would ignore a part of these factors."""
     inner = inner_optimizer(optimizer)
@@ -333,13 +336,15 @@ def must_trace_for(
     state = inner._multiplier_state
     factors = [value_at_path(multipliers, path_of(v), 1.0) for v in inner._trainable_variables]
     same_zeros = [f == 0 for f in factors] == [f == 0 for f in state.factors]
-    return not same_zeros or scale_weight_decay != state.scale_weight_decay
+    decay = (state.scale_weight_decay, inner._file_state.decay_vectors)
+    return not same_zeros or decay != (scale_weight_decay, decay_vectors)
 
 
 def add_step_counts(
     optimizer: keras.optimizers.Optimizer,
     multipliers: Mapping[str, float] | None = None,
     scale_weight_decay: bool = True,
+    decay_vectors: bool = True,
 ) -> keras.optimizers.Optimizer:
     """Turn `optimizer` in place into one with a step count and a factor for each variable."""
     inner = inner_optimizer(optimizer)
@@ -353,10 +358,13 @@ def add_step_counts(
     if isinstance(inner, LrMultipliers):
         if multipliers is not None:
             inner._multiplier_state.scale_weight_decay = scale_weight_decay
+            inner._file_state.decay_vectors = decay_vectors
+            inner._exclude_from_weight_decay_cache = {}  # answers of before
             inner.set_multipliers(multipliers)
         return optimizer
     inner._multiplier_state = _MultiplierState(multipliers or {}, scale_weight_decay)
-    inner._file_state = FileState()
+    inner._file_state = FileState(decay_vectors=decay_vectors)
+    inner._exclude_from_weight_decay_cache = {}
     inner.__class__ = _mixed_class(inner.__class__)
     if inner.built:
         inner._add_multiplier_state()

@@ -35,6 +35,7 @@ class FileState:
         unclaimed: Loaded state of variables that the optimizer is not built for yet, by name and path.
         listed: Path and shape of each variable of the optimizer that wrote the file, in order.
         excluded: Loaded paths of variables without weight decay, which Keras needs before it builds.
+        decay_vectors: Whether variables of at most one axis have weight decay.
         configured: Path and shape of each variable of the optimizer whose configuration was loaded, in order.
     """
 
@@ -43,6 +44,7 @@ class FileState:
     unclaimed: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     listed: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
+    decay_vectors: bool = True
     configured: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
 
 
@@ -248,13 +250,23 @@ class NamedState(OptimizerBase):
         """The arguments that `exclude_from_weight_decay` was called with, as a configuration."""
         listed: set[object] = getattr(self, "_exclude_from_weight_decay", set())
         paths = [path_of(v) for v in self._trainable_variables if self._var_key(v) in listed]
-        return {"pattern": self._excluded_pattern(), "paths": paths or self._file_state.excluded}
+        return {
+            "pattern": self._excluded_pattern(),
+            "paths": paths or self._file_state.excluded,
+            "vectors": not self._file_state.decay_vectors,
+        }
+
+    def _use_weight_decay(self, variable: keras.Variable | tf.Variable) -> bool:
+        """Keras's own answer, but no for biases, scales and offsets where vectors do not decay."""
+        decays: bool = super()._use_weight_decay(variable)  # type: ignore[misc]
+        return decays and (self._file_state.decay_vectors or len(variable.shape) > 1)
 
     def _load_exclusions(self, without: Mapping[str, Any]) -> None:
         """Exclude what `_without_weight_decay` returned; variables follow when the optimizer is built."""
         if without.get("pattern"):
             self.exclude_from_weight_decay(var_names=[without["pattern"]])
         self._file_state.excluded = list(without.get("paths", ()))
+        self._file_state.decay_vectors = not without.get("vectors", False)
 
     def _exclude_loaded(self, variables: Sequence[keras.Variable], names: Mapping[str, str]) -> None:
         paths = dict.fromkeys(names.get(path, path) for path in self._file_state.excluded)
