@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
 
 from kerasft import _keras
 from kerasft.files import replacing
@@ -18,6 +20,8 @@ from kerasft.identity import as_stored, require_same
 from kerasft.typing import Logs
 
 logger = logging.getLogger(__name__)
+
+_LORA = "kerasft_lora"  # a group in the file of weights
 
 _EARLIER = {"epoch", "bytes", "sha256", "identity", "random"}  # what manifests without a checksum say
 
@@ -106,6 +110,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         with replacing(weights, overwrite=True, durable=True) as partial:
             with _keras.trained_weights(self.model, callbacks):
                 self.model.save_weights(partial)
+                _add_lora(partial, _keras.lora_values(self.model))
             content = {
                 "epoch": epoch + 1,
                 "bytes": partial.stat().st_size,
@@ -137,7 +142,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         epoch = int(manifest["epoch"])
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(path.with_name(f"{path.stem}.weights.h5"))
+        weights = path.with_name(f"{path.stem}.weights.h5")
+        self.model.load_weights(weights)
+        _keras.set_lora_values(self.model, _lora_of(weights))
         _keras.set_random_state(self.model, manifest["random"])
         _keras.start_at(self.model, epoch)
         # where nothing is left to train, no data are needed
@@ -183,6 +190,20 @@ class BackupAndRestore(keras.callbacks.Callback):
             had, has = {"class": had["class"]}, {"class": has["class"]}
         had, has = ({"optimizer": {n: v for n, v in o.items() if v is not None}} for o in (had, has))
         require_same(had, has, begun, "Use the optimizer that was saved, or another folder.")
+
+
+def _add_lora(weights: Path, values: Sequence[np.ndarray]) -> None:
+    """Add to a file of weights what Keras merges there: a LoRA layer's kernel and its two factors."""
+    if values:
+        with h5py.File(weights, "a") as file:
+            for index, value in enumerate(values):
+                file[f"{_LORA}/{index}"] = value
+
+
+def _lora_of(weights: Path) -> list[np.ndarray]:
+    """What `_add_lora` added."""
+    with h5py.File(weights, "r") as file:
+        return [np.asarray(file[f"{_LORA}/{index}"]) for index in range(len(file.get(_LORA, ())))]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -472,3 +472,20 @@ def test_a_process_killed_at_any_instant_resumes_to_the_same_weights(tmp_path, u
     process.kill()
     forked.finish(process)
     assert_equal(finish(start(), tmp_path), unkilled)
+
+
+def test_lora_goes_on_with_both_of_its_factors(tmp_path):
+    """Keras merges them into the kernel in a file of weights, and reads zeros, which never train again."""
+
+    def adapted():
+        model = small()
+        model.layers[0].enable_lora(2)
+        model.compile(keras.optimizers.Adam(0.05), "mse")
+        return model
+
+    whole = fit_small(adapted())
+    stop_small(tmp_path, adapted)
+    resumed = fit_small(adapted(), BackupAndRestore(tmp_path))
+    assert resumed.history.epoch == [2]
+    assert_equal(resumed.get_weights(), whole.get_weights())
+    assert np.abs(resumed.layers[0].lora_kernel_b).max() > 0
