@@ -80,6 +80,6 @@ def test_a_policy_for_batch_normalization_is_given_again(tmp_path, policy, kept)
     loaded = keras.models.load_model(tmp_path / "model.keras")
     flags = [[v.trainable for v in weights.variables] for weights in (model, loaded)]
     assert (flags[0] == flags[1]) is kept
-    kerasft.freeze(loaded, 1, batch_norm=policy)
+    kerasft.freeze(loaded, 1, batch_norm=policy, everything=True)
     assert flags[0] == [v.trainable for v in loaded.variables]
     assert [layer.trainable for layer in loaded.layers] == [layer.trainable for layer in model.layers]
