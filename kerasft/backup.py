@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 class BackupAndRestore(keras.callbacks.Callback):
     """Save a run after each epoch, and resume it from there, exactly.
 
-    Like `keras.callbacks.BackupAndRestore`, and beyond it: weights, optimizer, epoch and where
-    `GradualUnfreezing` stands are one file that is either whole or not there; its checksum is tested before
-    it is used, and the backup before it takes its place if it was cut short. A run with another model or
+    Like `keras.callbacks.BackupAndRestore`, and beyond it: weights, optimizer, epoch, where
+    `GradualUnfreezing` stands and what decides the order of the data in a `PrefixCache` are one backup that
+    is either whole or not there; its checksum is tested before it is used, and the backup before it takes its place if it was cut short. A run with another model or
     optimizer is refused. The data of the epochs that are over are read again, without training, so that a
     seeded shuffle goes on in the same order.
 
@@ -57,9 +57,11 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.backup_dir = Path(backup_dir)
         self.delete_checkpoint = delete_checkpoint
         self.replay_data = replay_data
+        self._fit: _keras.RunningFit | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Restore the newest backup that is whole."""
+        self._fit = _keras.running_fit(self.model)
         if self.backup_dir.is_file():
             raise ValueError(f"backup_dir is a folder, but {self.backup_dir} is a file.")
         manifests = sorted(self.backup_dir.glob("epoch-*.json"), reverse=True)
@@ -93,6 +95,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "sha256": _sha256(partial),
                 "identity": self._identity(),
                 "random": _keras.random_state(self.model),
+                "callbacks": self._states(),
             }
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk
         with replacing(self.backup_dir / f"{name}.json", overwrite=True, durable=True) as partial:
@@ -120,10 +123,19 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.model.load_weights(path.with_name(f"{path.stem}.weights.h5"))
         _keras.set_random_state(self.model, manifest["random"])
         _keras.start_at(self.model, epoch)
-        fit = _keras.running_fit(self.model)
-        if not _keras.replay_epochs(fit, epoch, read=self.replay_data):
+        for name, callback in self._with_state().items():
+            callback.restore_backup(manifest.get("callbacks", {}).get(name))
+        if not _keras.replay_epochs(self._fit, epoch, read=self.replay_data):
             logger.warning("The order of the data could not be replayed; it differs from the killed run's.")
         logger.info("Restored %s: training goes on at epoch %d.", path.stem, epoch)
+
+    def _with_state(self) -> dict[str, Any]:
+        """The other callbacks of the fit that have something to store, by the names of their classes."""
+        callbacks = [] if self._fit is None else self._fit.callbacks
+        return {type(c).__name__: c for c in callbacks if hasattr(c, "backup_state")}
+
+    def _states(self) -> dict[str, Any]:
+        return {name: callback.backup_state() for name, callback in self._with_state().items()}
 
     def _identity(self) -> dict[str, Any]:
         return {
