@@ -24,9 +24,9 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     Like `keras.callbacks.BackupAndRestore`, and beyond it: weights, optimizer, epoch, where
     `GradualUnfreezing` stands and what decides the order of the data in a `PrefixCache` are one backup that
-    is either whole or not there; its checksum is tested before it is used, and the backup before it takes its place if it was cut short. A run with another model or
-    optimizer is refused. The data of the epochs that are over are read again, without training, so that a
-    seeded shuffle goes on in the same order.
+    is either whole or not there; its checksum is tested before it is used, and the backup before it takes its
+    place if it was cut short. A run with another model or optimizer is refused. The data of the epochs that
+    are over are read again, without training, so that a seeded shuffle goes on in the same order.
 
     Put it after `GradualUnfreezing`. The program that is started again must build the same model and the
     same data with the same seeds (`keras.utils.set_random_seed`).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -112,7 +113,9 @@ class BatchRecorder:
         self.recorder.save(self.divided.cuts)
         return replay
 
-    def watch(self, batch: Batch, plan: StepPlan, spec: Any, is_first: bool) -> None:
+    def watch(
+        self, batch: Batch, plan: StepPlan, spec: Any, is_first: bool, recorded: Collection[int] | None
+    ) -> None:
         """Record a batch that passes by, as it was recorded when a run trained on it that is resumed.
 
         Args:
@@ -120,6 +123,7 @@ class BatchRecorder:
             plan: What is known of the fit.
             spec: The specification of the data.
             is_first: Whether it is the first one of its epoch.
+            recorded: The positions of the cuts of which that run has values; None if that is not known.
 
         Raises:
             StorageError: There is no room, or the source does not give the same samples again.
@@ -130,12 +134,14 @@ class BatchRecorder:
                 self.prepare(plan, spec)
                 self.recorder.forget_changed(self.divided.cuts)
                 self.recorder.look_for_saved(self.divided, BatchQueue(iter([batch])), plan)
+        batch, cuts = without_optionals(batch), self.divided.cuts
         if self.recorder.is_closed:
             self.recorder.settle(self.divided.fingerprints(batch))
-        elif self.divided.is_prepared:
-            self.record(without_optionals(batch))
+        elif cuts and (recorded is None or cuts[0].position in recorded or cuts[0].extra_inputs):
+            self.record(batch)
         else:
-            self.recorder.see(self.divided.fingerprints(batch))
+            _, new = self.recorder.see(self.divided.fingerprints(batch))
+            self.recorder.recording.add_targets(new, leaves(keras.utils.unpack_x_y_sample_weight(batch)[1:]))
 
     def _columns(self, batch: Batch, fingerprints: np.ndarray, rows: Rows, new: np.ndarray) -> Columns:
         """Return what the step needs for a batch; record what is missing of it."""

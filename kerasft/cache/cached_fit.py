@@ -160,7 +160,7 @@ class CachedFit:
         self.end_epoch()
         recorder = self._train.records.recorder
         reason = self.reason if self._is_broken else None
-        return Resumed(recorder.seed, recorder.epochs, self._given, reason)
+        return Resumed(recorder.seed, recorder.epochs, self._given, recorder.recording.positions, reason)
 
     def _replay(self, epoch: int, resumed: Resumed | None) -> None:
         """Let the epochs pass by that a backup has left out, and record what the run recorded of them."""
@@ -183,9 +183,11 @@ class CachedFit:
             recorder = self._train.records.recorder
             watched = resumed.epochs is None or past in resumed.epochs or recorder.is_closed
             if watched and not (recorder.is_settled or self._is_broken):
-                self._train.watch(past, spec, replay)
+                self._train.watch(past, spec, replay, resumed.recorded)
             else:
                 replay()
+        if pending and resumed.recorded is not None:  # what was missing then is read again, as it was
+            self._train.records.recorder.recording.keep_at(resumed.recorded)
 
     def close(self) -> None:
         """Give the model its own functions back, and delete what is not kept."""

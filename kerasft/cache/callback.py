@@ -35,9 +35,10 @@ class PrefixCache(keras.callbacks.Callback):
 
     Stale data are never used. Each sample has a fingerprint of all its data; unless the data are arrays, a
     second epoch reads the source again and uses the record for the samples that it knows. When nothing was
-    new in a whole epoch, further epochs are drawn from the record: in the source's order if it has one, in a
-    fresh permutation otherwise, which the samples, the seed and the epoch's number decide. The first batch of each is compared with the source (less and less often, if
-    the source takes long to give one), which finds augmentation in the input pipeline. The cache also finds,
+    new in a whole epoch, further epochs are drawn from the record: in the source's order if it has one,
+    otherwise in a fresh permutation that the samples, the seed and the epoch's number decide. The first batch
+    of each is compared with the source (less and less often, if the source takes long to give one), which
+    finds augmentation in the input pipeline. The cache also finds,
     before or while it trains, whatever else makes recording wrong: layers in the prefix that draw random
     numbers or update themselves, a model's own `train_step`, a distribution strategy, a model without a cut.
     Then the cache is off, `reason` says why, and training continues as if it were not there.

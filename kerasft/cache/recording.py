@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,16 @@ class Recording:
 
     def forget_all_but(self, cuts: Sequence[Cut]) -> None:
         """Keep the values at these cuts alone: what comes before others will train."""
-        for position in self._values.keys() - {cut.position for cut in cuts}:
+        self.keep_at([cut.position for cut in cuts])
+
+    @property
+    def positions(self) -> list[int]:
+        """The positions of the cuts of which it has values."""
+        return sorted(self._values)
+
+    def keep_at(self, positions: Collection[int]) -> None:
+        """Keep the values at cuts with these positions alone."""
+        for position in self._values.keys() - set(positions):
             self._store.drop(self._values.pop(position).table)
 
     def has_inputs_for(self, cuts: Sequence[Cut]) -> bool:
@@ -177,6 +186,16 @@ class Recording:
         if self._dtype == "float16":  # as later epochs take it from the record
             value = _as_float16(_array(value), cuts[0])
         return [value, *([] if mask is None else [mask]), *columns]
+
+    def add_targets(self, new: np.ndarray, others: Columns) -> None:
+        """Record targets and weights of what is new of a batch, to which values can be added later.
+
+        Raises:
+            StorageError: There is no room, or the batch is unlike those before it.
+        """
+        check_rows(others, len(new))
+        if new.any():
+            self._append(self._other_columns, [_array(t)[new] for t in others], ())
 
     def _missing(self, cut: Cut, rows: Rows) -> tuple[Values, np.ndarray]:
         """The values at a cut, and where the samples are that they lack, each once."""

@@ -16,12 +16,14 @@ class Resumed:
         epochs: The epochs in which the source was watched, by which the order of later ones was settled; None
             if that is not known: then all of them until it is settled.
         given: How many batches the source gave in epochs that came from the record; in others, all of them.
+        recorded: The positions of the cuts of which it had values; None if that is not known.
         off: Why the cache was off for the rest of the fit; None if it was not.
     """
 
     seed: int
     epochs: Sequence[int] | None = None
     given: Mapping[int, int] = field(default_factory=dict)
+    recorded: Sequence[int] | None = None
     off: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ which reads the record alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import keras
@@ -95,20 +95,27 @@ class CachedStepFunction:
 
     # --- a run that is resumed
 
-    def watch(self, epoch: int, spec: Any, replay: Callable[[Callable[[Batch], object]], None]) -> None:
+    def watch(
+        self,
+        epoch: int,
+        spec: Any,
+        replay: Callable[[Callable[[Batch], object]], None],
+        recorded: Collection[int] | None = None,
+    ) -> None:
         """Record an epoch that passes by without training, as it was recorded when it trained.
 
         Args:
             epoch: Its number.
             spec: The specification of its data.
             replay: Lets it pass by, and calls what it is given with each batch.
+            recorded: The positions of the cuts of which the run had values; None if that is not known.
         """
 
         def look(batch: Batch) -> None:
             if self._halted or self._plan is None:
                 return
             try:
-                self.records.watch(batch, self._plan, spec, self._is_first_call)
+                self.records.watch(batch, self._plan, spec, self._is_first_call, recorded)
             except (NoCutError, StorageError) as error:
                 self._halt(error)
             self._is_first_call = False
@@ -197,6 +204,8 @@ class CachedStepFunction:
                 batches.put_back(batch)
                 self._halt(error)
                 return self._from_stock(batches, steps - done, logs)
+        if logs is None and not batches.given:
+            return self._call_stock(batches.iterator)  # which says of empty data what Keras says
         if logs is None:
             raise StopIteration
         return logs
