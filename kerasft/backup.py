@@ -29,9 +29,10 @@ _EARLIER = {"epoch", "bytes", "sha256", "identity", "random"}  # what manifests 
 class BackupAndRestore(keras.callbacks.Callback):
     """Save a run after each epoch, and resume it from there, exactly.
 
-    Like `keras.callbacks.BackupAndRestore`, and beyond it: weights, optimizer, epoch and where
-    `GradualUnfreezing` stands are one file that is either whole or not there. Checksums are tested before a
-    backup is used, and the one before it takes its place if it is damaged. A run with another model or
+    Like `keras.callbacks.BackupAndRestore`, and beyond it: weights, optimizer, epoch, where
+    `GradualUnfreezing` stands and what decides the order of the data in a `PrefixCache` are one backup that
+    is either whole or not there. Checksums are tested before a backup is used, and the one before it takes
+    its place if it is damaged. A run with another model or
     optimizer is refused: a model is the same if its layers, their settings and connections, and the shapes
     and dtypes of its weights are, in order, whatever the names are. The data of the epochs that are over are
     read again, without training, so that a seeded shuffle goes on in the same order.
@@ -117,6 +118,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "sha256": _sha256(partial),
                 "identity": self._identity or self._describe(),
                 "random": _keras.random_state(self.model),
+                "callbacks": self._states(),
             }
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk
         with replacing(self.backup_dir / f"{name}.json", overwrite=True, durable=True) as partial:
@@ -147,6 +149,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         _keras.set_lora_values(self.model, _lora_of(weights))
         _keras.set_random_state(self.model, manifest["random"])
         _keras.start_at(self.model, epoch)
+        for name, callback in self._with_state().items():
+            callback.restore_backup(manifest.get("callbacks", {}).get(name))
         # where nothing is left to train, no data are needed
         read = self.replay_data and (self._fit is None or epoch < self._fit.epochs)
         if not _keras.replay_epochs(self._fit, epoch, read=read):
@@ -163,6 +167,14 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "of it could never be restored. Call it on a batch before `fit`, model(x), or give it a "
                 f"`build` that builds its layers{_listed(_keras.unbuilt(self.model))}."
             )
+
+    def _with_state(self) -> dict[str, Any]:
+        """The other callbacks of the fit that have something to store, by the names of their classes."""
+        callbacks = [] if self._fit is None else self._fit.callbacks
+        return {type(c).__name__: c for c in callbacks if hasattr(c, "backup_state")}
+
+    def _states(self) -> dict[str, Any]:
+        return {name: callback.backup_state() for name, callback in self._with_state().items()}
 
     def _describe(self) -> dict[str, Any]:
         """The identity of a run, for JSON."""

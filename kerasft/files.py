@@ -12,7 +12,35 @@ import filelock
 from kerasft.export import files
 from kerasft.export.files import parse_json, replacing
 
-__all__ = ["lock", "parse_json", "replacing", "write_text"]
+__all__ = ["lock", "newest_first", "parse_json", "replacing", "write_text"]
+
+
+def newest_first(folder: Path, pattern: str) -> list[Path]:
+    """List what is in a folder that other processes may write and clear at the same time.
+
+    What goes while the folder is read is left out, and so is a folder that is gone.
+
+    Args:
+        folder: The folder.
+        pattern: As in `Path.glob`.
+
+    Returns:
+        The paths that match, by the time of their last change, the newest first; those of one time by name.
+
+    Example:
+        >>> newest_first(Path("no such folder"), "*.json")
+        []
+    """
+    paths: list[Path] = []
+    for _ in range(100):  # a folder that goes while it is read ends the listing, which begins again
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            paths = list(folder.glob(pattern))
+            break
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found.append((-path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:

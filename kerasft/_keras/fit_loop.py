@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # How many epochs of a fit's data have passed by without training, by the fit's iterator.
 _REPLAYED: weakref.WeakKeyDictionary[EpochIterator, int] = weakref.WeakKeyDictionary()
+# How many are to pass by before the first epoch begins, left to a callback that looks at them.
+_WANTED: weakref.WeakKeyDictionary[EpochIterator, int] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def build_for(model: keras.Model, epoch_iterator: EpochIterator) -> bool:
 
     if all(layer.built for layer in model._flatten_layers()):
         return True
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(epoch_iterator._distributed_dataset.element_spec)
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(element_spec(epoch_iterator))
     if not all(isinstance(spec, tf.TensorSpec) for spec in keras.tree.flatten(x)):
         return False
     inputs = keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), x)
@@ -97,7 +99,8 @@ def replay_epochs(fit: RunningFit | None, epochs: int, read: bool = True) -> boo
     """Let the data of a fit pass by for `epochs` epochs without training, once.
 
     The next data are then those that a run would get that had trained on the epochs: in the same order, if
-    the data are shuffled with a seed.
+    the data are shuffled with a seed. If a callback of the fit has an attribute `reads_replay`, the epochs
+    are left to it: it looks at the data, with `pending_replay` and `pass_epoch`, before the first epoch.
 
     Args:
         fit: The result of `running_fit`.
@@ -110,17 +113,55 @@ def replay_epochs(fit: RunningFit | None, epochs: int, read: bool = True) -> boo
     if fit is None:
         return False
     iterator = fit.epoch_iterator
-    already = _REPLAYED.get(iterator, 0)
-    for _ in range(already, epochs if read else 0):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns when data end, of whatever length they are
-            with iterator.catch_stop_iteration():
-                for begin, end, batches in iterator:
-                    for _ in range(begin, end + 1):
-                        if next(batches, None) is None:
-                            break
-    _REPLAYED[iterator] = max(already, epochs)
+    if not read:
+        _REPLAYED[iterator] = max(_REPLAYED.get(iterator, 0), epochs)
+    elif any(getattr(callback, "reads_replay", False) for callback in fit.callbacks):
+        _WANTED[iterator] = max(_WANTED.get(iterator, 0), epochs)
+    else:
+        for epoch in pending_replay(fit, epochs):
+            pass_epoch(fit, epoch)
     return True
+
+
+def pending_replay(fit: RunningFit, epochs: int = 0) -> range:
+    """The epochs whose data are still to pass by: `epochs`, or more if `replay_epochs` was asked for more."""
+    iterator = fit.epoch_iterator
+    return range(_REPLAYED.get(iterator, 0), max(epochs, _WANTED.get(iterator, 0)))
+
+
+def pass_epoch(
+    fit: RunningFit, epoch: int, look: Callable[[Any], object] | None = None, most: int | None = None
+) -> None:
+    """Let the data of one epoch pass by without training.
+
+    Args:
+        fit: The result of `running_fit`.
+        epoch: The next epoch of `pending_replay`.
+        look: Is called with each batch.
+        most: How many batches are read, at the epoch's first step; None reads one for each step.
+    """
+    iterator = fit.epoch_iterator
+    _REPLAYED[iterator] = epoch + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns when data end, of whatever length they are
+        with iterator.catch_stop_iteration():
+            for begin, end, batches in iterator:
+                steps = range(begin, end + 1)
+                if most is not None:
+                    steps = range(begin, begin + most if begin == 0 else begin)
+                for step in steps:
+                    batch = next(batches, None)
+                    if batch is None and step == begin:
+                        raise StopIteration  # as a training step does that finds no data
+                    if batch is None:
+                        break
+                    if look is not None:
+                        look(batch)
+
+
+def element_spec(epoch_iterator: EpochIterator) -> Any:
+    """The specification of the batches of a `fit`."""
+    return epoch_iterator._distributed_dataset.element_spec
 
 
 def reads_arrays(epoch_iterator: EpochIterator) -> bool:

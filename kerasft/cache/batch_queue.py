@@ -13,6 +13,7 @@ class BatchQueue:
 
     Attributes:
         iterator: Where they come from: Keras's iterator over a data set, in a fit.
+        given: How many of them the iterator has given.
 
     Example:
         >>> batches = BatchQueue(iter([1, 2, 3]))
@@ -23,6 +24,7 @@ class BatchQueue:
     def __init__(self, iterator: Any) -> None:
         self.iterator = iterator
         self._next: Batch = None
+        self.given = 0
 
     @property
     def is_ahead(self) -> bool:
@@ -33,6 +35,7 @@ class BatchQueue:
         """Return the next batch, which stays the next one; None at the end."""
         if self._next is None:
             self._next = next(self.iterator, None)
+            self.given += self._next is not None
         return self._next
 
     def take(self) -> Batch:
@@ -44,11 +47,9 @@ class BatchQueue:
         """Let a batch that was taken be the next one."""
         self._next = batch
 
-    def drop(self) -> None:
-        """Leave out the batch that was looked at."""
-        self._next = None
-
     def take_up_to(self, count: int) -> list[Batch]:
         """Return the next batches, fewer at the end."""
         held, self._next = [] if self._next is None else [self._next], None
-        return [*held, *itertools.islice(self.iterator, count - len(held))]
+        found = list(itertools.islice(self.iterator, count - len(held)))
+        self.given += len(found)
+        return [*held, *found]

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import random
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -17,6 +17,7 @@ from kerasft.cache.cuts import NoCutError
 from kerasft.cache.options import check_options, free_disk, writable_folder
 from kerasft.cache.records import Storage, free_memory
 from kerasft.cache.report import CacheReport
+from kerasft.cache.resumed import Resumed
 from kerasft.cache.step_plan import StepSettings
 from kerasft.typing import Logs
 
@@ -34,12 +35,16 @@ class PrefixCache(keras.callbacks.Callback):
 
     Stale data are never used. Each sample has a fingerprint of all its data; unless the data are arrays, a
     second epoch reads the source again and uses the record for the samples that it knows. When nothing was
-    new in a whole epoch, further epochs are drawn from the record: in the source's order if it has one, in a
-    fresh permutation otherwise. The first batch of each is compared with the source (less and less often, if
-    the source takes long to give one), which finds augmentation in the input pipeline. The cache also finds,
+    new in a whole epoch, further epochs are drawn from the record: in the source's order if it has one,
+    otherwise in a fresh permutation that the samples, the seed and the epoch's number decide. The first batch
+    of each is compared with the source (less and less often, if the source takes long to give one), which
+    finds augmentation in the input pipeline. The cache also finds,
     before or while it trains, whatever else makes recording wrong: layers in the prefix that draw random
     numbers or update themselves, a model's own `train_step`, a distribution strategy, a model without a cut.
     Then the cache is off, `reason` says why, and training continues as if it were not there.
+
+    A run that `kerasft.BackupAndRestore` or Keras's own resumes reads the data of past epochs again, without
+    training, and ends at the weights of the run that was not interrupted, to the bit.
 
     Steps from the record are taken several at a time if no callback needs to look in between: one with hooks
     for batches makes them single, unless it has an attribute `display_only = True`.
@@ -53,9 +58,9 @@ class PrefixCache(keras.callbacks.Callback):
         validation: Whether validation data are recorded as well.
         verify: Whether data are compared with the source, as above. Without that, a source that augments
             is not noticed.
-        keep: Whether the record stays in the folder `storage` for later runs with the same data and frozen
-            weights, which then run the prefix for no sample, for runs with more layers frozen, which run
-            those alone, and for a run that is resumed.
+        keep: Whether the record stays in the folder `storage` for later runs with the same frozen weights,
+            which then run the prefix for none of its samples, and for runs with more layers frozen, which run
+            those alone. A run takes values of its own samples from such a record, and nothing else.
         augmented_views: Record this many epochs of an augmenting source, to be used in turn, in place of
             comparing them.
         seed: For permutations; None draws one from Python's random numbers (`keras.utils.set_random_seed`).
@@ -99,6 +104,8 @@ class PrefixCache(keras.callbacks.Callback):
         self.report = CacheReport()
         self._plan = CutPlan() if cut_plan is None else cut_plan
         self._cached: CachedFit | None = None
+        self._fit: _keras.RunningFit | None = None
+        self._resumed: Resumed | None = None  # that a backup has brought
         self._reason: str | None = "fit has not begun."
 
     @property
@@ -121,11 +128,15 @@ class PrefixCache(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Get ready for an epoch."""
+        resumed, self._resumed = self._resumed, None
         if self._cached is not None:
-            self._cached.begin_epoch(epoch)
+            self._cached.begin_epoch(epoch, resumed)
+        elif self._fit is not None:
+            for past in _keras.pending_replay(self._fit):
+                _keras.pass_epoch(self._fit, past)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Notice whether somebody has had the training step traced again."""
+        """Stand in for the model's training function in the next call."""
         if self._cached is not None:
             self._cached.begin_batch()
 
@@ -139,25 +150,49 @@ class PrefixCache(keras.callbacks.Callback):
         if self._cached is not None:
             self._cached.begin_test()
 
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Stand in for the model's test function in the next call."""
+        if self._cached is not None:
+            self._cached.begin_test_batch()
+
     def on_test_end(self, logs: Logs = None) -> None:
-        """Give the model its own function back."""
+        """Learn from a validation."""
         if self._cached is not None:
             self._cached.end_test()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Give the model its own function back, and delete what is not kept."""
+        """Delete what is not kept."""
         self.close()
 
     def close(self) -> None:
-        """End what a `fit` began; needed only after one that was interrupted."""
+        """End what a `fit` began. After one that was interrupted, this frees the record."""
         if self._cached is not None:
             self._cached.close()
             self._reason, self._cached = self._cached.reason, None
+        self._fit = None
+
+    # --- backups
+
+    reads_replay: bool = True
+
+    def backup_state(self) -> dict[str, Any] | None:
+        """What `kerasft.BackupAndRestore` stores: what decides the order of the data."""
+        return None if self._cached is None else self._cached.state().to_dict()
+
+    def restore_backup(self, state: dict[str, Any] | None) -> None:
+        """Take what `backup_state` returned in the run that is resumed."""
+        self._resumed = None if state is None else Resumed.from_dict(state)
+
+    # --- copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has the settings and the report; the model and the fit belong to the original."""
+        return {**vars(self), "_model": None, "_cached": None, "_fit": None, "_reason": self.reason}
 
     # --- the beginning of a fit
 
     def _begin(self) -> CachedFit:
-        fit = _keras.running_fit(self.model)
+        self._fit = fit = _keras.running_fit(self.model)
         if fit is None:
             raise NoCutError("Keras's fit was not found on the stack; another program calls the callbacks.")
         if sum(isinstance(other, PrefixCache) for other in fit.callbacks) > 1:
@@ -182,5 +217,5 @@ class PrefixCache(keras.callbacks.Callback):
             self.augmented_views if training else 1,
             self.seed,
             self.folder if self.keep else None,
-            self._plan.trusts_data,
+            self._plan.known_data[0 if training else 1],
         )

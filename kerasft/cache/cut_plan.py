@@ -23,15 +23,15 @@ class CutPlan:
         stages: The stages that `depths` count.
         depths: Freeze depths that are recorded in the same pass as the cut in force, in place of those that
             a schedule reaches; the last ones are left out first if there is no room. None asks the schedule.
-        trusts_data: Whether the data are known to be those of saved records, so that training begins with the
-            record at once.
+        known_data: The names of the sets of training and of validation samples, as in `CacheReport`, if they
+            are known: a saved record of such a set is used at once, and the data are not read.
         quiet: Whether the user is told elsewhere that the cache is off, so that no warning is needed.
     """
 
     least_share: float = 0.0
     stages: Stages | None = None
     depths: Sequence[int] | None = None
-    trusts_data: bool = False
+    known_data: tuple[str | None, str | None] = (None, None)
     quiet: bool = False
 
 

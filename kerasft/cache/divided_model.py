@@ -47,18 +47,26 @@ class DividedModel:
         self._prefix: Prefix | None = None
         self._suffix: Suffix | None = None
 
+    def describe(self, spec: Any) -> None:
+        """Get ready for `fingerprints` of data with a specification, as an iterator gives it.
+
+        Raises:
+            StorageError: Such data can't be recorded.
+        """
+        self._spec = without_optionals(spec)
+        check_spec(self._spec)
+        traced = tf.function(lambda *given: sample_fingerprints(given), autograph=False)
+        self._fingerprints = traced.get_concrete_function(*leaves(self._spec))
+
     def prepare(self, finder: FitCuts, spec: Any) -> None:
-        """Find the cuts for data with a specification, as an iterator gives it.
+        """Find the cuts for data with a specification.
 
         Raises:
             NoCutError: There is none.
             StorageError: Such data can't be recorded.
         """
-        self._spec = without_optionals(spec)
-        check_spec(self._spec)
+        self.describe(spec)
         self._finder, self.cuts = finder, finder.find(finder.nondeterministic)
-        traced = tf.function(lambda *given: sample_fingerprints(given), autograph=False)
-        self._fingerprints = traced.get_concrete_function(*leaves(self._spec))
 
     @property
     def is_prepared(self) -> bool:

@@ -1,4 +1,4 @@
-"""FunctionSlot: a model's training or test function, with another in its place for a while."""
+"""FunctionSlot: a model's training or test function, with another in its place for one call."""
 
 from __future__ import annotations
 

@@ -30,6 +30,9 @@ class DepthSchedule(Protocol):
     def acts_at_window_boundaries(self) -> bool:
         """Whether its hooks for batches do something only if the optimizer accumulates gradients."""
 
+    def begin_run(self, epoch: int) -> None:
+        """Set the depth with which `fit` begins, at `epoch`, if that is not done yet."""
+
 
 def depth_schedule(callbacks: Sequence[keras.callbacks.Callback]) -> DepthSchedule | None:
     """Find the callback that knows coming depths; None if there is none."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasft.cache.cuts import Cut
 from kerasft.cache.later_cut import record_at_later_cut
-from kerasft.cache.recording import Recording
 from kerasft.cache.records import SavedRecord, Storage, read_records, write_record
 from kerasft.cache.samples import are_close
 
@@ -24,7 +24,7 @@ PROBED = 4  # samples of a saved record that are computed again
 
 @dataclass(frozen=True, eq=False)
 class FirstSamples:
-    """The first batch of a source, which a saved record must have.
+    """The first batch of a source, by which a saved record is known.
 
     Attributes:
         x: The model's inputs.
@@ -52,34 +52,44 @@ class RecordLibrary:
         self._folder, self._training, self._dtype, self._store = folder, training, dtype, store
         self.derived_records = 0
 
-    def find(self, cut: Cut, recording: Recording, first: FirstSamples) -> SavedRecord | None:
-        """Find the newest record at a cut that fits.
+    def find(self, cut: Cut, first: FirstSamples, digest: str | None = None) -> SavedRecord | None:
+        """Find a record at a cut: the newest with all of the first samples, or else with most of them.
 
         Args:
             cut: The cut.
-            recording: Its samples are those that the record must have, if there are any yet.
-            first: The first samples of the source, which the record must have, with the values that the
-                frozen layers give now.
+            first: The first samples of the source; those in the record must have the values that the frozen
+                layers give now.
+            digest: The name of a set of samples: the record must have these and no others.
         """
+        best, most = None, 0
         for path, found in read_records(self._folder_of(cut)):
-            if not recording.has_samples_of(found, first.fingerprints.tolist()):
+            count = int((found.index.known(first.fingerprints) >= 0).sum())
+            if count <= most or digest not in (None, found.index.digest()):
                 continue
-            if self._has_values_of(cut, found, first):
-                logger.info("Using the record kept in %s.", path)
-                return found
-            logger.warning("The record in %s is of other layers; it is not used.", path)
-        return None
+            if not self._has_values_of(cut, found, first):
+                logger.warning("The record in %s is of other layers; it is not used.", path)
+                continue
+            logger.info("Using the record kept in %s.", path)
+            best, most = found, count
+            if count == len(first.fingerprints):
+                break
+        return best
 
     def derive(
-        self, cut: Cut, earlier: Sequence[Cut], recording: Recording, first: FirstSamples
+        self, cut: Cut, earlier: Sequence[Cut], find: Callable[[Cut], SavedRecord | None]
     ) -> SavedRecord | None:
         """Make a record at a cut from the record at the last of some earlier cuts, and save it.
+
+        Args:
+            cut: The cut.
+            earlier: The earlier cuts, the last one first.
+            find: Finds a record at a cut.
 
         Raises:
             StorageError: There is no room.
         """
         for lower in earlier:
-            found = self.find(lower, recording, first)
+            found = find(lower)
             if found is None:
                 continue
             made = record_at_later_cut(lower, cut, found, self._store, self._dtype)
@@ -103,6 +113,7 @@ class RecordLibrary:
 
     def _has_values_of(self, cut: Cut, found: SavedRecord, first: FirstSamples) -> bool:
         """Whether the first samples have the saved values: layers may do more than their settings tell."""
-        values = cut.prefix(keras.tree.map_structure(lambda t: t[:PROBED], first.x), self._training)
-        rows, _ = found.index.find(first.fingerprints[:PROBED])
-        return are_close(values, found.values.take(found.positions[rows])[0])
+        rows = found.index.known(first.fingerprints)
+        known = np.flatnonzero(rows >= 0)[:PROBED]
+        values = cut.prefix(keras.tree.map_structure(lambda t: tf.gather(t, known), first.x), self._training)
+        return are_close(values, found.values.take(found.positions[rows[known]])[0])

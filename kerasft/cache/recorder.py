@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from kerasft.cache.batch_queue import BatchQueue
 from kerasft.cache.cuts import Cut, without_optionals
 from kerasft.cache.divided_model import DividedModel
+from kerasft.cache.kept_records import KeptRecords
 from kerasft.cache.record_library import FirstSamples, RecordLibrary
 from kerasft.cache.recording import Recording
 from kerasft.cache.records import RepeatDetector, ReplayOrder, SavedRecord, Storage, StorageError
@@ -33,17 +35,20 @@ class Recorder:
 
     Attributes:
         recording: What is recorded.
-        began_with_saved: Whether the record is one that an earlier run has saved.
+        kept: Records of earlier runs, in which values are looked up.
+        seed: For permutations: that of the settings, or of the run that is resumed.
+        used_saved: Whether a record of an earlier run was used.
     """
 
     def __init__(self, settings: StepSettings, store: Storage) -> None:
         self._settings, self._store = settings, store
         self._epoch = 0
+        self.seed, self.used_saved = settings.seed, False
         self._plan: StepPlan | None = None
         self._library: RecordLibrary | None = None
         if settings.folder is not None:
             self._library = RecordLibrary(settings.folder, settings.training, settings.dtype, store)
-        self.recording = Recording(store, settings.dtype)
+        self.recording, self.kept = Recording(store, settings.dtype), KeptRecords()
         self.forget()
         self.begin_epoch(0)
 
@@ -51,16 +56,16 @@ class Recorder:
         """Begin from scratch."""
         self._plan = None
         self.restart()
-        self._looked_for_saved = False
         self._compare_seconds = 0.0  # that the last comparison took
 
     def restart(self) -> None:
         """Begin a new record."""
         self.recording.drop()
-        self.recording = Recording(self._store, self._settings.dtype)
-        self._detector = RepeatDetector(self._settings.verify, self._settings.views, self._settings.seed)
+        self.recording, self.kept = Recording(self._store, self._settings.dtype), KeptRecords()
+        self._looked_for_saved: set[int] = set()  # positions of cuts
+        self._has_adopted = False  # a saved record in place of one of its own
+        self._detector = RepeatDetector(self._settings.verify, self._settings.views, self.seed)
         self._detector.begin(self._epoch)
-        self.began_with_saved = False
         self.follow(self._plan)
 
     def follow(self, plan: StepPlan | None) -> None:
@@ -68,6 +73,25 @@ class Recorder:
         self._plan = plan
         if plan is not None:
             self._detector.repeats, self._detector.ordered = plan.repeats, plan.ordered
+
+    def resume(self, seed: int) -> None:
+        """Take the seed of the run that is resumed."""
+        self.seed = self._detector.seed = seed
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs that the source was watched in, by which the order of later ones is settled."""
+        return self._detector.epochs
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the order of later epochs is known."""
+        return self._detector.order is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether later epochs bring nothing new."""
+        return self._detector.closed
 
     @property
     def derived_records(self) -> int:
@@ -89,6 +113,7 @@ class Recorder:
     def follow_cuts(self, cuts: Sequence[Cut]) -> None:
         """Record at these cuts from now on."""
         self.recording.forget_all_but(cuts)
+        self.kept.drop_all_but(cuts)
         if not self.recording.has_inputs_for(cuts):
             self.restart()  # a deeper cut needed fewer extra inputs
 
@@ -98,10 +123,12 @@ class Recorder:
         Raises:
             StorageError: That happens again and again.
         """
-        self.recording.forget_changed(cuts[:1] if self._detector.closed else cuts)
+        for cut in self.recording.forget_changed(cuts[:1] if self._detector.closed else cuts):
+            self._looked_for_saved.discard(cut.position)
+            self.kept.drop(cut)
 
     def replay(self, divided: DividedModel, batches: BatchQueue, plan: StepPlan) -> list[Rows] | None:
-        """Return the rows of each batch of this epoch, if it can be drawn from the record.
+        """Return the rows of each batch of this epoch, if its order is settled.
 
         Args:
             divided: The model, which is prepared.
@@ -111,19 +138,13 @@ class Recorder:
         Raises:
             StorageError: The source has changed.
         """
-        if not self._looked_for_saved:
-            self._looked_for_saved = True
-            if self._library is not None:
-                self._use_saved(self._library, divided, batches, plan)
+        self.look_for_saved(divided, batches, plan)
         if not self._detector.closed:
             return None
-        if self.recording.has_all(divided.cut):
-            order = self._compare(divided, batches)
-            batches.drop()
-            return order.epoch(self._epoch)
-        if self._settings.views > 1:  # its epochs do not come again
-            self.restart()
-        return None
+        if self._settings.views > 1 and not self.recording.has_all(divided.cut):
+            self.restart()  # its epochs do not come again
+            return None
+        return self._compare(divided, batches).epoch(self._epoch)
 
     def see(self, fingerprints: np.ndarray) -> tuple[Rows, np.ndarray]:
         """Note a batch; return the row of each sample, and which of them are new.
@@ -132,13 +153,19 @@ class Recorder:
             StorageError: The source does not give the same samples again.
         """
         rows, new = self.recording.index.find(fingerprints)
-        if new.any() and self.began_with_saved:  # that record is of other data, or of a part of them
-            logger.info("The data differ from those of the kept record; it is not used.")
-            self._is_whole = not self._detector.batches  # the batches before this one are not recorded
-            self.restart()
-            rows, new = self.recording.index.find(fingerprints)
         self._detector.see(rows, new)
         return rows, new
+
+    def see_again(self, fingerprints: np.ndarray) -> Rows:
+        """Return the row of each sample of a batch that is read to record another cut.
+
+        Raises:
+            StorageError: There are samples that the source has not given before.
+        """
+        rows = self.recording.index.known(fingerprints)
+        if (rows < 0).any():
+            raise StorageError(self._detector.why_changed(int((rows < 0).sum()), len(rows)))
+        return rows
 
     def end_epoch(self, whole: bool, cuts: Sequence[Cut]) -> None:
         """End an epoch that read the source, and learn from it whether the source repeats.
@@ -155,14 +182,22 @@ class Recorder:
         if not (whole and self._is_whole):
             self._detector.break_off()
             return
-        was_closed = self._detector.closed
-        self._detector.end(len(self.recording))
-        if not was_closed:
-            self._save(cuts)
+        self._detector.end(self.recording.index.fingerprints())
+        self.save(cuts)
+
+    def settle(self, fingerprints: np.ndarray) -> None:
+        """Settle the order by the first batch of an epoch that passes by, if that is still to be done."""
+        if self._detector.closed and self._detector.order is None:
+            self._settle(fingerprints)
+
+    def _settle(self, fingerprints: np.ndarray) -> ReplayOrder:
+        first = self.recording.index.known(fingerprints)
+        everything = self.recording.index.fingerprints()
+        return self._detector.settle_by_first_batch(None if (first < 0).any() else first, everything)
 
     def _compare(self, divided: DividedModel, batches: BatchQueue) -> ReplayOrder:
         """Compare the first batch of a replay with the record, if that is due; return the order."""
-        order, index = self._detector.order, self.recording.index
+        order = self._detector.order
         if order is not None and not (self._detector.compares and self._is_due(order)):
             return order
         begin = time.perf_counter()
@@ -170,13 +205,11 @@ class Recorder:
         if batch is None:
             raise StorageError(f"The source had no data in epoch {self._epoch}.")
         fingerprints = divided.fingerprints(batch)
-        known = [fingerprint in index for fingerprint in fingerprints.tolist()]
-        if self._detector.compares and not all(known):
-            raise StorageError(self._detector.why_changed(known.count(False), len(known)))
+        if self._detector.compares:
+            self.see_again(fingerprints)
         if order is None:
-            first = index.find(fingerprints)[0] if all(known) else None
-            order = self._detector.settle_by_first_batch(first, len(index))
-            self._save(divided.cuts)
+            order = self._settle(fingerprints)
+            self.save(divided.cuts)
         self._compare_seconds = time.perf_counter() - begin
         return order
 
@@ -187,43 +220,51 @@ class Recorder:
 
     # --- saved records
 
-    def _save(self, cuts: Sequence[Cut]) -> None:
+    def save(self, cuts: Sequence[Cut]) -> None:
         """Write what is recorded in full where later runs find it."""
-        if self._library is None or self.began_with_saved:
+        if self._library is None or self._has_adopted:
             return
         for cut in cuts:
-            record = self.recording.to_save(cut, self._detector)
-            if record is not None:
+            record = self.recording.to_save(cut, self._detector.order)
+            if record is not None and not self.kept.has_just(cut, self.recording.index):
                 self._library.save(cut, record)
 
-    def _use_saved(
-        self, library: RecordLibrary, divided: DividedModel, batches: BatchQueue, plan: StepPlan
-    ) -> None:
-        """Begin with records that an earlier run has saved, if they have the first samples."""
-        batch = batches.peek()
+    def look_for_saved(self, divided: DividedModel, batches: BatchQueue, plan: StepPlan) -> None:
+        """Find records that an earlier run has saved, for cuts for which that was not done yet."""
+        if self._library is None:
+            return
+        cuts = [cut for cut in divided.cuts if cut.position not in self._looked_for_saved]
+        cuts = [cut for cut in cuts if not len(self.recording) or not self.recording.has_all(cut)]
+        batch = batches.peek() if cuts else None
         if batch is None:
             return
         x, _, _ = keras.utils.unpack_x_y_sample_weight(without_optionals(batch))
-        first = FirstSamples(x, divided.fingerprints(batch))
+        find = functools.partial(self._find, self._library, FirstSamples(x, divided.fingerprints(batch)))
         earlier: list[Cut] | None = None
-        for cut in divided.cuts:
-            found = library.find(cut, self.recording, first)
+        for cut in cuts:
+            self._looked_for_saved.add(cut.position)
+            found = find(cut)
             if found is None:
                 earlier = list(plan.cuts.earlier()) if earlier is None else earlier
                 lower = [other for other in earlier if other.position < cut.position]
-                found = library.derive(cut, lower, self.recording, first)
-            if found is None:
-                continue
-            if not len(self.recording):
-                self.began_with_saved, self._detector.wanted_order = True, found.order
-                self._resume(found, len(first.fingerprints), plan)
-            self.recording.use(cut, found)
+                found = self._library.derive(cut, lower, find)
+            if found is not None:
+                self.used_saved = True
+                self._use(cut, found, batch_size=len(divided.fingerprints(batch)))
 
-    def _resume(self, found: SavedRecord, batch_size: int, plan: StepPlan) -> None:
-        """Continue where the run stood that saved a record, if this is that run or trusts its data."""
-        trusts_data = self._settings.trusts_data
-        if 0 < plan.first_epoch == self._epoch and not trusts_data:  # the run that is resumed
-            self._detector.resume(found.log, found.epochs, found.order)
-        elif trusts_data and found.order is not None and found.order.sizes[0] == batch_size:
-            order = dataclasses.replace(found.order, first_epoch=self._epoch, start=0)
-            self._detector.resume(found.log, found.epochs, order)
+    def _find(self, library: RecordLibrary, first: FirstSamples, cut: Cut) -> SavedRecord | None:
+        known = self._settings.known_data
+        exact = None if known is None else library.find(cut, first, known)
+        return library.find(cut, first) if exact is None else exact
+
+    def _use(self, cut: Cut, found: SavedRecord, batch_size: int) -> None:
+        """Take a saved record for the run's own if it is known to be; else look up values in it."""
+        order = found.order
+        is_known = found.index.digest() == self._settings.known_data
+        if is_known and not len(self.recording) and order is not None and order.sizes[0] == batch_size:
+            self._has_adopted = True
+            self._detector.adopt(dataclasses.replace(order, first_epoch=self._epoch, start=0))
+        if self._has_adopted and (not len(self.recording) or self.recording.has_samples_of(found)):
+            self.recording.adopt(cut, found)
+        else:
+            self.kept.put(cut, found)

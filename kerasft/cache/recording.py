@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from kerasft.cache.cuts import Cut
 from kerasft.cache.frozen_weights import Weights
 from kerasft.cache.records import (
-    RepeatDetector,
+    ReplayOrder,
     SampleIndex,
     SavedRecord,
     Storage,
@@ -76,19 +76,29 @@ class Recording:
 
     def forget_all_but(self, cuts: Sequence[Cut]) -> None:
         """Keep the values at these cuts alone: what comes before others will train."""
-        for position in self._values.keys() - {cut.position for cut in cuts}:
+        self.keep_at([cut.position for cut in cuts])
+
+    @property
+    def positions(self) -> list[int]:
+        """The positions of the cuts of which it has values."""
+        return sorted(self._values)
+
+    def keep_at(self, positions: Collection[int]) -> None:
+        """Keep the values at cuts with these positions alone."""
+        for position in self._values.keys() - set(positions):
             self._store.drop(self._values.pop(position).table)
 
     def has_inputs_for(self, cuts: Sequence[Cut]) -> bool:
         """Whether it has the extra inputs of these cuts, or no samples yet."""
         return not len(self) or {s for cut in cuts for s in cut.extra_inputs} <= set(self.extra_inputs)
 
-    def forget_changed(self, cuts: Sequence[Cut]) -> None:
-        """Forget the values at those of these cuts before which weights have changed.
+    def forget_changed(self, cuts: Sequence[Cut]) -> list[Cut]:
+        """Forget the values at those of these cuts before which weights have changed, and return these cuts.
 
         Raises:
             StorageError: That happens again and again.
         """
+        changed = []
         for cut in cuts:
             values = self._values.get(cut.position)
             if values is None or values.weights.are_unchanged():
@@ -101,6 +111,8 @@ class Recording:
                     "writes them."
                 )
             logger.info("The frozen weights before %s have changed; their record is dropped.", cut.name)
+            changed.append(cut)
+        return changed
 
     def has_all(self, cut: Cut) -> bool:
         """Whether it has the values of all samples at a cut."""
@@ -111,9 +123,12 @@ class Recording:
         """Whether it lacks one of these samples at a cut for which there is room; the first is in force."""
         return any(
             (values := self._values.get(cut.position)) is None or values.missing(rows).any()
-            for cut in cuts
-            if cut is cuts[0] or cut.position not in self._left_out
+            for cut in self.with_room(cuts)
         )
+
+    def with_room(self, cuts: Sequence[Cut]) -> list[Cut]:
+        """Those of these cuts for which there is room; the first is in force."""
+        return [cut for cut in cuts if cut is cuts[0] or cut.position not in self._left_out]
 
     def take(self, cut: Cut, rows: Rows) -> list[np.ndarray]:
         """Return the columns of a step: the value at a cut, its mask if it has one, and the other columns."""
@@ -168,24 +183,46 @@ class Recording:
                     logger.info("Nothing is recorded for the coming cut at %s. %s", cut.name, error)
                     self._leave_out(cut)
         value, mask = values[0]
+        if self._dtype == "float16":  # as later epochs take it from the record
+            value = _as_float16(_array(value), cuts[0])
         return [value, *([] if mask is None else [mask]), *columns]
 
-    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: Rows, value: Any, mask: Any) -> None:
+    def add_targets(self, new: np.ndarray, others: Columns) -> None:
+        """Record targets and weights of what is new of a batch, to which values can be added later.
+
+        Raises:
+            StorageError: There is no room, or the batch is unlike those before it.
+        """
+        check_rows(others, len(new))
+        if new.any():
+            self._append(self._other_columns, [_array(t)[new] for t in others], ())
+
+    def _missing(self, cut: Cut, rows: Rows) -> tuple[Values, np.ndarray]:
+        """The values at a cut, and where the samples are that they lack, each once."""
         values = self._values.get(cut.position)
         if values is None:
             values = self._values[cut.position] = Values(self._store.table(), Weights(cut.weights))
         at = np.flatnonzero(values.missing(rows))
-        at = at[np.unique(rows[at], return_index=True)[1]]  # a sample that comes twice is recorded once
-        arrays = [self._rounded(_array(value)[at], cut), *([] if mask is None else [_array(mask)[at]])]
+        return values, at[np.unique(rows[at], return_index=True)[1]]
+
+    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: Rows, value: Any, mask: Any) -> None:
+        values, at = self._missing(cut, rows)
+        arrays = [_array(value)[at], *([] if mask is None else [_array(mask)[at]])]
+        if self._dtype == "float16":
+            arrays[0] = _as_float16(arrays[0], cut)
         begin = len(values.table)
         self._append(values.table, arrays, cuts[1:] if cut is cuts[0] else ())
         values.positions[rows[at]] = np.arange(begin, begin + len(at))
 
     def _append(self, table: Table, arrays: Sequence[np.ndarray], coming: Sequence[Cut]) -> None:
         """Add rows to a table; the values at coming cuts make room for them, if there is none."""
+        self._with_room(coming, lambda: self._store.append(table, arrays))
+
+    def _with_room(self, coming: Sequence[Cut], action: Callable[[], None]) -> None:
+        """Do something that needs room; without it, drop the values at coming cuts, the last one first."""
         while True:
             try:
-                self._store.append(table, arrays)
+                action()
                 return
             except StorageError:
                 recorded = [cut for cut in coming if cut.position in self._values]
@@ -193,45 +230,36 @@ class Recording:
                     raise
                 self._leave_out(recorded[-1])
 
+    def make_room(self, cuts: Sequence[Cut]) -> None:
+        """Make room for the values that are missing at the first of these cuts, of which there are some.
+
+        Raises:
+            StorageError: There is not enough.
+        """
+        table = self._values[cuts[0].position].table
+        bytes_of_row = sum(column.row_bytes for column in table.columns)
+        more = bytes_of_row * (len(self) - len(table))
+        self._with_room(cuts[1:], lambda: self._store.check_room(more, "the rest of it"))
+
     def _leave_out(self, cut: Cut) -> None:
         """Record nothing for a coming cut, until it is in force."""
         self._left_out.add(cut.position)
         if values := self._values.pop(cut.position, None):
             self._store.drop(values.table)
 
-    def _rounded(self, values: np.ndarray, cut: Cut) -> np.ndarray:
-        """Values in the dtype of the record."""
-        if self._dtype != "float16" or values.dtype not in (np.float32, np.float64):
-            return values
-        with np.errstate(over="ignore"):
-            rounded = values.astype(np.float16)
-        if np.isinf(rounded).any() and np.isfinite(values).all():
-            raise StorageError(
-                f'dtype="float16" can\'t hold the output of {cut.name!r}: it has values up to '
-                f'{np.abs(values).max():.3g}, and 65504 is the largest. Use "float32".'
-            )
-        return rounded
-
     # --- saved records
 
-    def to_save(self, cut: Cut, detector: RepeatDetector) -> SavedRecord | None:
-        """Return the record at a cut for later runs; None if it is not complete."""
+    def to_save(self, cut: Cut, order: ReplayOrder | None) -> SavedRecord | None:
+        """Return the record at a cut for later runs, with this one's order; None if it is not complete."""
         if not self.has_all(cut):
             return None
         values = self._values[cut.position]
         return SavedRecord(
-            self.index,
-            values.table,
-            self._other_columns,
-            values.positions,
-            self.extra_inputs,
-            tuple(detector.log),
-            detector.epochs,
-            detector.order,
+            self.index, values.table, self._other_columns, values.positions, self.extra_inputs, order
         )
 
-    def use(self, cut: Cut, found: SavedRecord) -> None:
-        """Take over the saved values at a cut, and their samples if there are none yet."""
+    def adopt(self, cut: Cut, found: SavedRecord) -> None:
+        """Take over the saved values at a cut, and their samples if there are none yet: nothing is added."""
         if not len(self):
             self.index, self._other_columns, self.extra_inputs = (
                 found.index,
@@ -240,12 +268,28 @@ class Recording:
             )
         self._values[cut.position] = Values(found.values, Weights(cut.weights), found.positions)
 
-    def has_samples_of(self, found: SavedRecord, fingerprints: Collection[int]) -> bool:
-        """Whether a saved record has the same samples; the given ones, if there are none yet."""
-        if len(self):
-            return np.array_equal(found.index.fingerprints(), self.index.fingerprints())
-        return all(fingerprint in found.index for fingerprint in fingerprints)
+    def has_samples_of(self, found: SavedRecord) -> bool:
+        """Whether a saved record has the same samples in the same rows."""
+        return np.array_equal(found.index.fingerprints(), self.index.fingerprints())
 
 
 def _array(tensor: Any) -> np.ndarray:
     return np.asarray(tensor)
+
+
+def _as_float16(values: np.ndarray, cut: Cut) -> np.ndarray:
+    """Values in half the bytes, if they are floats.
+
+    Raises:
+        StorageError: They are too large.
+    """
+    if values.dtype not in (np.float32, np.float64):
+        return values
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    if np.isinf(rounded).any() and np.isfinite(values).all():
+        raise StorageError(
+            f'dtype="float16" can\'t hold the output of {cut.name!r}: it has values up to '
+            f'{np.abs(values).max():.3g}, and 65504 is the largest. Use "float32".'
+        )
+    return rounded

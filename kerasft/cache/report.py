@@ -11,15 +11,16 @@ class CacheReport:
 
     Attributes:
         seconds: Of each epoch, validation included.
-        replayed: Whether each epoch was trained from the record.
+        replayed: Whether each epoch was trained from the record, without reading the source.
         samples: How many samples are recorded, validation data left out.
         bytes: Bytes of the largest record, validation data included.
         peak_bytes: The most of it that was in memory at once.
         cut: The layer whose output was recorded last.
         on_disk: Whether some of it was on disk.
-        kept: Whether it began with a record that an earlier run had kept.
+        kept: Whether all samples came from a record that an earlier run had kept.
         seconds_saved: Estimated from what the frozen layers took for a sample; 0 if they never ran.
         digest: A name for the set of recorded samples, whatever their order.
+        validation_digest: The same for validation data; "" if they are not recorded.
         traced_prefixes: How often the frozen layers were made ready to run, for training or for validation;
             0 if all that they give was in records of earlier runs.
         derived_records: How many records were made from records that earlier runs kept at lower depths.
@@ -35,6 +36,7 @@ class CacheReport:
     kept: bool = False
     seconds_saved: float = 0.0
     digest: str = ""
+    validation_digest: str = ""
     traced_prefixes: int = 0
     derived_records: int = 0
 

@@ -6,6 +6,7 @@ which reads the record alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import keras
@@ -14,10 +15,9 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.batch_queue import BatchQueue
-from kerasft.cache.cuts import NoCutError, leaves, without_optionals
-from kerasft.cache.divided_model import DividedModel
+from kerasft.cache.batch_recorder import BatchRecorder
+from kerasft.cache.cuts import NoCutError, Suffix, without_optionals
 from kerasft.cache.function_slot import FunctionSlot
-from kerasft.cache.recorder import Recorder
 from kerasft.cache.records import Storage, StorageError
 from kerasft.cache.step_plan import StepPlan, StepSettings
 from kerasft.typing import Batch, Columns, Logs, Rows
@@ -46,15 +46,14 @@ class CachedStepFunction:
 
     Attributes:
         slot: Where the model has this function, or its own.
+        records: What it records.
     """
 
     def __init__(self, model: keras.Model, settings: StepSettings, store: Storage, host: StepHost) -> None:
         self._model, self._host = model, host
         self.slot = FunctionSlot(model, settings.training)
         self._plan: StepPlan | None = None
-        self._divided = DividedModel(model, settings.training)
-        self._recorder = Recorder(settings, store)
-        self._spared_cost = 0.0
+        self.records = BatchRecorder(model, settings, store)
         self.begin_epoch(0)
 
     # --- what the cache does with it
@@ -62,26 +61,24 @@ class CachedStepFunction:
     def retrace(self, plan: StepPlan | None) -> None:
         """Trace the steps again before the next one, by a plan; without one, the model's function steps."""
         self._plan = plan
-        self._divided.retrace()
-        self._recorder.follow(plan)
+        self.records.divided.retrace()
+        self.records.recorder.follow(plan)
         self._logs: list[Logs] = []
 
     def forget(self) -> None:
         """Begin from scratch, without a record and without traced steps."""
         self.retrace(None)
-        self._divided.forget()
-        self._recorder.forget()
-        self._spared_cost = 0.0
+        self.records.forget()
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch: the next call is its first one."""
-        self._recorder.begin_epoch(epoch)
+        self.records.recorder.begin_epoch(epoch)
         self._is_first_call = True
         self._replay: list[Rows] | None = None
         self._next = 0
         self._logs = []
         self._batches: BatchQueue | None = None  # of the iterator that this epoch's calls bring
-        self._halted = False
+        self._halted = self._has_read = False
 
     def end_epoch(self, whole: bool) -> None:
         """End an epoch, and learn from it whether the source repeats.
@@ -89,60 +86,63 @@ class CachedStepFunction:
         Args:
             whole: Whether the epoch was not broken off.
         """
-        if self._replay is not None or not self._divided.is_prepared:
+        if self._replay is not None:
             return
         try:
-            self._recorder.end_epoch(whole, self._divided.cuts)
+            self.records.recorder.end_epoch(whole, self.records.divided.cuts)
         except StorageError as error:
             self._halt(error)
+
+    # --- a run that is resumed
+
+    def watch(
+        self,
+        epoch: int,
+        spec: Any,
+        replay: Callable[[Callable[[Batch], object]], None],
+        recorded: Collection[int] | None = None,
+    ) -> None:
+        """Record an epoch that passes by without training, as it was recorded when it trained.
+
+        Args:
+            epoch: Its number.
+            spec: The specification of its data.
+            replay: Lets it pass by, and calls what it is given with each batch.
+            recorded: The positions of the cuts of which the run had values; None if that is not known.
+        """
+
+        def look(batch: Batch) -> None:
+            if self._halted or self._plan is None:
+                return
+            try:
+                self.records.watch(batch, self._plan, spec, self._is_first_call, recorded)
+            except (NoCutError, StorageError) as error:
+                self._halt(error)
+            self._is_first_call = False
+
+        self.begin_epoch(epoch)
+        replay(look)
+        self.end_epoch(whole=True)
 
     # --- what it reports
 
     @property
     def replays(self) -> bool:
-        """Whether this epoch comes from the record."""
-        return self._replay is not None
+        """Whether this epoch comes from the record, and the source was not read to complete it."""
+        return self._replay is not None and not self._has_read
 
     @property
-    def began_with_saved(self) -> bool:
-        """Whether the record is one that an earlier run has saved."""
-        return self._recorder.began_with_saved
-
-    @property
-    def samples(self) -> int:
-        """How many samples are recorded."""
-        return len(self._recorder.recording)
-
-    @property
-    def digest(self) -> str:
-        """A name for the set of recorded samples, whatever their order."""
-        return self._recorder.recording.index.digest()
-
-    @property
-    def seconds_spared(self) -> float:
-        """The time that the prefix would have taken for the samples that came from the record, estimated by
-        its fastest batch; 0 if it never ran."""
-        return self._spared_cost * self._divided.seconds_per_cost
-
-    @property
-    def cut_name(self) -> str:
-        """The layer at the cut in force."""
-        return self._divided.cut.name if self._divided.is_prepared else ""
-
-    @property
-    def traced_prefixes(self) -> int:
-        """How often the frozen layers were made ready to run."""
-        return self._divided.traced_prefixes
-
-    @property
-    def derived_records(self) -> int:
-        """How many records were made from records at earlier cuts."""
-        return self._recorder.derived_records
+    def given(self) -> int | None:
+        """How many batches the source has given in an epoch that comes from the record; None in others."""
+        if self._replay is None or self._halted:
+            return None
+        return 0 if self._batches is None else self._batches.given
 
     # --- in place of Keras's function
 
     def __call__(self, iterator: Any) -> Logs:
         """Take as many steps as Keras expects of one call; return the logs of the last one."""
+        self.slot.take_out(self)  # whatever happens, the model has its own function after each call
         plan, batches = self._plan, self._batches
         if plan is None:
             return self._call_stock(iterator)
@@ -158,26 +158,27 @@ class CachedStepFunction:
 
     def _get_ready(self, batches: BatchQueue, plan: StepPlan) -> None:
         """Divide the model if that is to be done, and begin the epoch if this is its first call."""
-        is_new = not self._divided.is_prepared
-        if is_new:
-            self._divided.prepare(plan.cuts, batches.iterator.element_spec)
-            self._recorder.follow_cuts(self._divided.cuts)
+        records = self.records
+        divided, recorder = records.divided, records.recorder
+        is_new = not divided.is_prepared
+        records.prepare(plan, batches.iterator.element_spec)
         if self._is_first_call or is_new:
-            self._recorder.forget_changed(self._divided.cuts)
+            recorder.forget_changed(divided.cuts)
         if self._is_first_call:
             self._is_first_call = False
-            self._replay = self._recorder.replay(self._divided, batches, plan)
+            self._replay = recorder.replay(divided, batches, plan)
         elif is_new and self._replay is not None:
-            if not self._recorder.recording.has_all(self._divided.cut):
-                self._replay = None  # the depth has changed within the epoch
-                self._recorder.note_gap()
+            recorder.look_for_saved(divided, batches, plan)
+        if self._replay is not None and not records.is_complete():
+            self._has_read = True
+            self._replay = records.complete(batches, self._replay)
 
     def _halt(self, error: Exception) -> None:
         """Leave this and the coming steps to Keras's own function."""
-        self._halted = True
-        self._recorder.note_gap()
+        self._halted, self._replay = True, None
+        self.records.recorder.note_gap()
         if isinstance(error, NoCutError):  # found while a batch was in hand; the next depth may have a cut
-            self._recorder.restart()
+            self.records.recorder.restart()
         self._host.stop(str(error), not isinstance(error, NoCutError))
 
     def _call_stock(self, iterator: Any) -> Logs:
@@ -197,11 +198,14 @@ class CachedStepFunction:
             if batch is None:
                 break
             try:
-                logs = self._record_and_step(without_optionals(batch))
+                columns = self.records.record(without_optionals(batch))
+                logs = self._suffix(columns).step(columns)
             except (NoCutError, StorageError) as error:
                 batches.put_back(batch)
                 self._halt(error)
                 return self._from_stock(batches, steps - done, logs)
+        if logs is None and not batches.given:
+            return self._call_stock(batches.iterator)  # which says of empty data what Keras says
         if logs is None:
             raise StopIteration
         return logs
@@ -223,29 +227,12 @@ class CachedStepFunction:
 
     def _take_steps(self, left: list[Rows], plan: StepPlan) -> None:
         """Take the next steps from the record, as many in one call as may be."""
-        row_bytes = max(1, self._recorder.recording.row_bytes(self._divided.cut))
+        row_bytes = max(1, self.records.recorder.recording.row_bytes(self.records.divided.cut))
         fit = max(1, CHUNK_BYTES // (row_bytes * max(1, len(left[0]))))
         batches = left[: max(fit, plan.steps) if plan.ahead else plan.steps]
         self._next += len(batches)
-        columns = self._take(np.concatenate(batches))
-        suffix = self._divided.suffix(columns, self._recorder.recording.extra_inputs)
-        self._logs = suffix.steps(columns, [len(batch) for batch in batches])
+        columns = self.records.take(np.concatenate(batches))
+        self._logs = self._suffix(columns).steps(columns, [len(batch) for batch in batches])
 
-    def _record_and_step(self, batch: Batch) -> Logs:
-        """Take one step on data from the source, which are recorded."""
-        rows, new = self._recorder.see(self._divided.fingerprints(batch))
-        columns = self._columns(batch, rows, new)
-        return self._divided.suffix(columns, self._recorder.recording.extra_inputs).step(columns)
-
-    def _columns(self, batch: Batch, rows: Rows, new: np.ndarray) -> Columns:
-        """Return what the step needs for a batch, from the record where it has it."""
-        recording = self._recorder.recording
-        if not new.any() and not recording.lacks(self._divided.cuts, rows):
-            return self._take(rows)
-        values, extra_inputs = self._divided.run_prefix(batch)
-        _, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return recording.add(self._divided.cuts, rows, new, values, extra_inputs, leaves((y, weight)))
-
-    def _take(self, rows: Rows) -> Columns:
-        self._spared_cost += len(rows) * self._divided.cut.cost
-        return self._recorder.recording.take(self._divided.cut, rows)
+    def _suffix(self, columns: Columns) -> Suffix:
+        return self.records.divided.suffix(columns, self.records.recorder.recording.extra_inputs)

@@ -19,8 +19,8 @@ class StepSettings:
         views: How many epochs are recorded, to be used in turn.
         seed: For permutations.
         folder: Where records are kept for later runs; None keeps none.
-        trusts_data: Whether the source is known to be the one that a saved record was made from, so that
-            training can begin with the record at once.
+        known_data: The name of the set of samples that the source is known to have, so that training can
+            begin at once with a saved record of that set; None if it is not known.
     """
 
     training: bool
@@ -29,7 +29,7 @@ class StepSettings:
     views: int
     seed: int
     folder: Path | None
-    trusts_data: bool = False
+    known_data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class StepPlan:
         repeats: Whether the data are the same in each epoch for certain.
         ordered: Whether they come in the same order for certain.
         ahead: Whether several steps may be taken before the first of them is reported.
-        first_epoch: Where `fit` began.
         steps: How many steps Keras expects of one call.
     """
 
@@ -49,5 +48,4 @@ class StepPlan:
     repeats: bool
     ordered: bool
     ahead: bool
-    first_epoch: int
     steps: int

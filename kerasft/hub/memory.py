@@ -93,5 +93,8 @@ def folder_fingerprint(folder: str) -> tuple[tuple[str | int, ...], ...] | None:
     """
     base = Path(os.path.realpath(folder))
     files = sorted([*base.glob("saved_model.pb*"), *base.glob("variables/*")])
-    states = [(str(file), file.stat()) for file in files]
+    try:
+        states = [(str(file), file.stat()) for file in files]
+    except FileNotFoundError:  # another process writes it anew
+        return None
     return tuple((f, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for f, s in states) or None

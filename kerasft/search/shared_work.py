@@ -79,10 +79,12 @@ class Prepared:
 
     Attributes:
         data: A name for the set of training samples; None if it is not known.
+        validation_data: The same for validation samples.
         reason: Why nothing can be shared; None if it can.
     """
 
     data: str | None
+    validation_data: str | None
     reason: str | None
 
 
@@ -126,7 +128,7 @@ class Sharing:
         """
         reason, key = _key(stages)
         if reason is not None:
-            return Prepared(None, reason)
+            return Prepared(None, None, reason)
         if self._are_other_data(arguments):
             self._prepared = {}
         place = folder / "heads" / f"{key}.npz"
@@ -172,11 +174,12 @@ class Sharing:
                 self._warned.add(prepared.reason)
             return None
         context.folder.check_identity({"content of the data set": prepared.data})
-        return self.cache(context.folder.shared, self.seed)
+        return self.cache(context.folder.shared, self.seed, prepared)
 
-    def cache(self, folder: Path, seed: int) -> PrefixCache:
+    def cache(self, folder: Path, seed: int, prepared: Prepared) -> PrefixCache:
         """A cache for a trial of a model that was prepared."""
-        plan = CutPlan(least_share=WORTH, trusts_data=True, quiet=True)
+        known = prepared.data, prepared.validation_data
+        plan = CutPlan(least_share=WORTH, known_data=known, quiet=True)
         return PrefixCache(folder / "records", self._cap(folder), keep=True, seed=seed, cut_plan=plan)
 
     def _probe(
@@ -213,13 +216,13 @@ class Sharing:
             _keras.set_random_state(model, random)  # of dropout in the head, say
             model.train_function = model.test_function = None
         if cache.reason is not None:
-            return Prepared(None, cache.reason)
+            return Prepared(None, None, cache.reason)
         if not done:
             place.parent.mkdir(parents=True, exist_ok=True)
             with replacing(place, overwrite=True) as partial, open(partial, "wb") as file:
                 np.savez(file, **{str(i): v.numpy() for i, v in enumerate(stages[-1].weights)})
             write_text(summary, json.dumps({"data": cache.report.digest, "samples": cache.report.samples}))
-        return Prepared(cache.report.digest, None)
+        return Prepared(cache.report.digest, cache.report.validation_digest or None, None)
 
     def _cap(self, folder: Path) -> int:
         if self.max_bytes is not None:

@@ -161,9 +161,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
     @_on_trained_weights
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
+        self.begin_run(epoch)
         self._inside_epoch = True
-        if self._begun is None:
-            self._start(epoch)
         checks.check_flags(self._flags, f"before epoch {epoch}")
         if self._clock.ended and not self._clock.is_last:
             if self._waits and not self._optimizer.at_window_boundary():
@@ -209,6 +208,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         self._optimizer.attach(None)
         self._optimizer.measure_gradients(False)
+
+    def begin_run(self, epoch: int) -> None:
+        """Stand where the run stands that begins at `epoch`, if that is not done yet."""
+        if self._begun is None:
+            self._start(epoch)
 
     @property
     def freeze_depth(self) -> int:

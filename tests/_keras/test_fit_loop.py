@@ -2,11 +2,15 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from kerasft._keras.fit_loop import (
     build_for,
+    element_spec,
     keeps_order,
+    pass_epoch,
+    pending_replay,
     reads_arrays,
     replay_epochs,
     running_fit,
@@ -170,3 +174,49 @@ def test_an_unbuilt_model_is_built_from_the_shapes_of_the_data():
     assert built == [False, True] and int(model.optimizer.iterations) == 1
     for one, other in zip(model.get_weights(), first.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def numbers(count, **options):
+    rows = tf.data.Dataset.range(count).map(lambda n: (tf.fill((4,), n), tf.zeros(3)))
+    return rows.batch(2, **options)
+
+
+def test_a_callback_that_looks_at_the_data_is_left_to_let_them_pass(dense_model):
+    """Three steps an epoch of a source that goes on where the epoch before it has stopped."""
+    dense_model.compile("sgd", "mse")
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        reads_replay = True
+
+        def on_train_begin(self, logs=None):
+            self.fit = running_fit(self.model)
+            assert replay_epochs(self.fit, 3) and pending_replay(self.fit) == range(3)
+            start_at(self.model, 3)
+
+        def on_epoch_begin(self, epoch, logs=None):
+            for past, most in enumerate((None, 1, 5)):
+                pass_epoch(self.fit, past, lambda batch: seen.append(int(batch[0][0, 0])), most)
+            assert list(pending_replay(self.fit)) == [] and list(pending_replay(self.fit, 4)) == [3]
+            assert element_spec(self.fit.epoch_iterator)[0].shape.as_list() == [None, 4]
+
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(f"step {int(dense_model.optimizer.iterations)}")
+
+    options = {"steps_per_epoch": 3, "epochs": 4, "verbose": 0, "shuffle": False}
+    dense_model.fit(numbers(40).repeat(), callbacks=[Look()], **options)
+    assert seen == [*range(0, 18, 2), "step 1", "step 2", "step 3"]
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_data_of_unknown_length_end(dense_model):
+    dense_model.compile("sgd", "mse")
+    rows = numbers(6).filter(lambda x, y: True)
+
+    class Probe(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            fit = running_fit(self.model)
+            assert fit.epoch_iterator.num_batches is None and replay_epochs(fit, 2)
+            assert fit.epoch_iterator.num_batches in (3, 4)  # as Keras counts them
+
+    dense_model.fit(rows, epochs=1, verbose=0, shuffle=False, callbacks=[Probe()])

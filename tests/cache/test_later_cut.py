@@ -35,7 +35,7 @@ def record_at(cut, inputs, store, dtype=np.float32, extra_inputs=None):
     values.append([column[np.argsort(positions)] for column in columns])
     others.append([*(inputs[side] for side in extra_inputs), np.arange(COUNT)])
     index.find(np.arange(1, COUNT + 1, dtype=np.uint64))
-    return SavedRecord(index, values, others, positions, tuple(extra_inputs), (), 1, None)
+    return SavedRecord(index, values, others, positions, tuple(extra_inputs), None)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import logging
 import keras
 import numpy as np
 import pytest
-from cached_fits import BATCH, COUNT, compiled, data, image_model, with_layer
+from cached_fits import BATCH, COUNT, compiled, data, image_model, named_model, with_layer
 
 import kerasft
 from kerasft import PrefixCache
@@ -147,4 +147,49 @@ def test_a_kept_record_of_a_part_of_the_data(tmp_path):
     model.fit(x, y, callbacks=[cache], **options)
     for a, b in zip(plain.weights, model.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
-    assert cache.report.replayed == [False, False, True] and cache.report.samples == COUNT
+    assert cache.report.replayed == [False, True, True] and cache.report.samples == COUNT
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_whatever_the_folder_holds_a_run_trains_on_its_own_samples(tmp_path, shuffle):
+    """Targets name samples: an epoch has each of its own once, and none of those that validate."""
+    x, names = data()[0], np.arange(COUNT, dtype="float32")
+    options = {"epochs": 4, "verbose": 0, "shuffle": shuffle}
+    earlier = PrefixCache(tmp_path, keep=True, seed=3)
+    named_model().fit(x, names, batch_size=BATCH, validation_data=(x, names), callbacks=[earlier], **options)
+    model, cache = named_model(), PrefixCache(tmp_path, keep=True, seed=3)
+    history = model.fit(x, names, batch_size=5, validation_split=0.5, callbacks=[cache], **options).history
+    half = COUNT / 2  # 22 samples that come once, and 22 that do not come
+    assert history["identities"] == history["val_identities"] == [half] * 4
+    assert history["second_half"] == [0.0] * 4 and history["val_second_half"] == [half] * 4
+    assert cache.report.kept and cache.report.samples == half and cache.report.traced_prefixes == 0
+    assert cache.report.replayed == [False, True, True, True]
+    steps = 4 * np.ceil(half / 5)
+    assert int(model.optimizer.iterations) == steps
+    plain = named_model()
+    plain.fit(x, names, batch_size=5, validation_split=0.5, **options)
+    if not shuffle:
+        for a, b in zip(plain.weights, model.weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)
+
+
+def test_a_kept_record_and_other_weights_of_samples(tmp_path):
+    """What the frozen layers give is the same; a sample with another weight is another sample."""
+    options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0}
+    image_model().fit(
+        *data(),
+        class_weight={0: 1.0, 1: 2.0, 2: 3.0},
+        callbacks=[PrefixCache(tmp_path, keep=True)],
+        **options,
+    )
+    for changed in (
+        {"class_weight": {0: 3.0, 1: 0.5, 2: 1.0}},
+        {"sample_weight": np.linspace(0, 2, COUNT)},
+        {"steps_per_epoch": 3},
+    ):
+        plain, model = image_model(), image_model()
+        given = {**options, "epochs": 2 if "steps_per_epoch" in changed else 3, **changed}
+        plain.fit(*data(), **given)
+        model.fit(*data(), callbacks=[PrefixCache(tmp_path, keep=True)], **given)
+        for a, b in zip(plain.weights, model.weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=a.path)

@@ -12,7 +12,7 @@ from kerasft.cache.divided_model import DividedModel
 def test_read_compare_replay():
     bench = Bench()
     assert [bench.epoch(i, rows(5)) for i in range(4)] == [3, 3, 3, 3]
-    assert bench.source.replays and bench.source.samples == 5 and not bench.reasons
+    assert bench.source.replays and len(bench.source.records.recorder.recording) == 5 and not bench.reasons
     assert bench.model.optimizer.iterations == 12 and bench.stock_steps == 0
 
 
@@ -51,7 +51,7 @@ def test_new_samples_are_added_until_nothing_is_new():
     bench = Bench()
     for i in range(4):
         bench.epoch(i, rows(8) if i else rows(6))
-    assert bench.source.replays and bench.source.samples == 8 and not bench.reasons
+    assert bench.source.replays and len(bench.source.records.recorder.recording) == 8 and not bench.reasons
 
 
 def test_many_new_samples_end_it_in_the_middle_of_an_epoch():
@@ -72,30 +72,31 @@ def test_an_epoch_that_was_broken_off_does_not_count():
     bench.epoch(1, rows(4))
     assert not source.replays
     bench.epoch(2, rows(4))
-    assert source.replays and source.samples == 4
+    assert source.replays and len(source.records.recorder.recording) == 4
 
 
-@pytest.mark.parametrize("first_epoch", [0, 1, 2, 3])
-def test_a_run_that_is_resumed_goes_on_in_the_same_order(tmp_path, first_epoch):
-    """The third epoch is the first replay: a run that is resumed before it passes the source by again."""
+@pytest.mark.parametrize("first_epoch", [1, 2, 3])
+def test_a_run_that_is_resumed_goes_on_in_the_same_order(first_epoch):
+    """The third epoch is the first replay: a run that is resumed before it watches the source go by."""
 
     def shuffled(epoch):
         return rows(6)[np.random.default_rng(epoch).permutation(6)]
 
-    whole = Bench(folder=tmp_path / "a")
+    whole = Bench()
     weights = []
     for i in range(5):
-        weights.append((whole.model.get_weights(), int(whole.model.optimizer.iterations)))
+        weights.append(whole.model.get_weights())
         whole.epoch(i, shuffled(i))
-    killed = Bench(folder=tmp_path / "b")
+    resumed = Bench(seed=9)
+    resumed.source.records.recorder.resume(0)
     for i in range(first_epoch):
-        killed.epoch(i, shuffled(i))
-    resumed = Bench(folder=tmp_path / "b", first_epoch=first_epoch, seed=9 if first_epoch > 1 else 0)
-    resumed.model.set_weights(weights[first_epoch][0])
+        resumed.watch(i, shuffled(i))
+    assert int(resumed.model.optimizer.iterations) == 0  # nothing was trained
+    resumed.model.set_weights(weights[first_epoch])
     for i in range(first_epoch, 5):
         resumed.epoch(i, shuffled(i))
     for a, b in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_array_equal(a, b)
     assert resumed.source.replays
 
 

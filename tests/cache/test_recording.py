@@ -8,7 +8,7 @@ import tensorflow as tf
 from kerasft import _keras
 from kerasft.cache.cuts.find import find_cut
 from kerasft.cache.recording import Recording, Values
-from kerasft.cache.records.repeat_detector import RepeatDetector
+from kerasft.cache.records.replay_order import infer_order
 from kerasft.cache.records.storage import Storage
 from kerasft.cache.records.table import StorageError
 
@@ -118,16 +118,18 @@ def test_a_batch_with_a_tensor_for_all_samples():
         recording.add([deep], np.arange(2), np.ones(2, bool), **given)
 
 
-def test_a_kept_record_is_taken_over():
+def order_of(recording):
+    return infer_order([np.arange(len(recording))] * 2, 1, recording.index.fingerprints(), 0, 2)
+
+
+def test_a_kept_record_is_adopted():
     (deep, low), _ = cuts()
     store = Storage(None, 10**6, spill=False)
-    recording, detector = Recording(store, "float32"), RepeatDetector(True, 1, 0)
+    recording = Recording(store, "float32")
     add(recording, [deep, low], [7, 5])
-    kept = recording.to_save(low, detector)
+    kept = recording.to_save(low, order_of(recording))
     other = Recording(store, "float32")
-    assert other.has_samples_of(kept, [5]) and not other.has_samples_of(kept, [5, 6])
-    other.use(low, kept)
+    other.adopt(low, kept)
     assert other.take(low, np.array([1]))[0][0, 0] == 5 and not other.has_all(deep)
-    assert other.to_save(deep, detector) is None
-    add(recording, [deep, low], [6])
-    assert not Recording(store, "float32").has_samples_of(recording.to_save(low, detector), [1])
+    assert other.has_samples_of(kept) and not Recording(store, "float32").has_samples_of(kept)
+    assert other.to_save(deep, None) is None

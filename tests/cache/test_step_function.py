@@ -43,7 +43,7 @@ def test_large_rows_go_in_pieces(monkeypatch):
 def test_other_iterators_go_to_keras():
     bench = Bench()
     bench.source(iter([(rows(2), np.zeros((2, 2)))]))
-    assert bench.stock_steps == 1 and bench.source.samples == 0
+    assert bench.stock_steps == 1 and len(bench.source.records.recorder.recording) == 0
 
 
 def test_a_depth_without_a_cut_leaves_nothing_behind(monkeypatch):
@@ -61,7 +61,7 @@ def test_a_depth_without_a_cut_leaves_nothing_behind(monkeypatch):
         before = int(bench.model.optimizer.iterations)
         assert bench.epoch(epoch, rows(6)) == 3
         assert int(bench.model.optimizer.iterations) - before == 3
-    assert bench.source.replays and bench.source.samples == 6
+    assert bench.source.replays and len(bench.source.records.recorder.recording) == 6
 
 
 def test_what_was_spared_is_what_the_prefix_took(monkeypatch):
@@ -72,11 +72,11 @@ def test_what_was_spared_is_what_the_prefix_took(monkeypatch):
     )
     bench = Bench(repeats=True)
     bench.epoch(0, rows(6))
-    assert bench.source.seconds_spared == 0
+    assert bench.source.records.seconds_spared == 0
     for epoch in (1, 2):
         bench.epoch(epoch, rows(6))
-    assert bench.source.replays and bench.source.seconds_spared == pytest.approx(2 * 6 / 2)
+    assert bench.source.replays and bench.source.records.seconds_spared == pytest.approx(2 * 6 / 2)
     compared = Bench()
     for epoch in range(2):
         compared.epoch(epoch, rows(6))
-    assert not compared.source.replays and compared.source.seconds_spared == pytest.approx(6 / 2)
+    assert not compared.source.replays and compared.source.records.seconds_spared == pytest.approx(6 / 2)

@@ -168,12 +168,12 @@ def test_data_that_change_from_epoch_to_epoch_are_not_shared(tmp_path):
 
 def test_a_trials_cache_begins_with_the_record(tmp_path):
     sharing, arguments = Sharing(True, None, 0), data()
-    sharing.prepare(tmp_path, stages_of(), [1], arguments)
+    prepared = sharing.prepare(tmp_path, stages_of(), [1], arguments)
     stages = stages_of()
     for stage in stages[:-1]:
         for layer in stage.layers:
             layer.trainable = False
-    cache = sharing.cache(tmp_path, 3)
+    cache = sharing.cache(tmp_path, 3, prepared)
     assert isinstance(cache, PrefixCache) and cache.seed == 3
     stages.model.fit(**arguments, epochs=2, verbose=0, callbacks=[cache])
     assert cache.reason is None and cache.report.replayed == [True, True]

@@ -13,7 +13,7 @@ from kerasft.cache.step_plan import StepPlan, StepSettings
 class Bench:
     """A cached step function of a small model, and what `CachedFit` does with it."""
 
-    def __init__(self, repeats=False, ahead=True, folder=None, first_epoch=0, **settings):
+    def __init__(self, repeats=False, ahead=True, folder=None, **settings):
         keras.utils.set_random_seed(0)
         self.model = keras.Sequential(
             [keras.Input((3,)), keras.layers.Dense(4, trainable=False), keras.layers.Dense(2)]
@@ -21,7 +21,7 @@ class Bench:
         self.model.compile("sgd", "mse")
         self.reasons = []
         cuts = FitCuts(CutPlan(), self.model, [])
-        self.plan = StepPlan(cuts, repeats, False, ahead, first_epoch, 1)
+        self.plan = StepPlan(cuts, repeats, False, ahead, 1)
         given = {
             "training": True,
             "dtype": "float32",
@@ -49,10 +49,18 @@ class Bench:
             raise StopIteration
         return {}
 
+    def watch(self, number, x, batch=2):
+        """Let an epoch pass by."""
+
+        def replay(look):
+            for given in data(x, batch):
+                look(given)
+
+        self.source.watch(number, data(x, batch).element_spec, replay)
+
     def epoch(self, number, x, batch=2):
         """Train on `x` for one epoch; returns how many steps it took."""
-        rows = tf.data.Dataset.from_tensor_slices((x, np.zeros((len(x), 2), "float32"))).batch(batch)
-        iterator, steps = iter(rows), 0
+        iterator, steps = iter(data(x, batch)), 0
         self.source.begin_epoch(number)
         while True:
             try:
@@ -62,6 +70,10 @@ class Bench:
             steps += 1
         self.source.end_epoch(whole=True)
         return steps
+
+
+def data(x, batch):
+    return tf.data.Dataset.from_tensor_slices((x, np.zeros((len(x), 2), "float32"))).batch(batch)
 
 
 def rows(count, start=0):

@@ -60,16 +60,19 @@ class Suffix:
                 x["mask"] = given[1]
             return keras_step((x, *packed((y, weight), others[len(extra_inputs) :])))
 
-        self._one = tf.function(
+        one = tf.function(
             step, input_signature=self._signature, jit_compile=model.jit_compile, autograph=False
-        ).get_concrete_function()
+        )
+        with _keras.release_traced_steps():
+            self._one = one.get_concrete_function()
 
     @functools.cached_property
     def _many(self) -> Any:
         """A concrete function of the columns and the bounds of the pieces; traced when it is needed."""
         rows = [tf.TensorSpec((None, *spec.shape[1:]), spec.dtype) for spec in self._signature]
         many = tf.function(lambda *given: self._loop(given[:-1], given[-1]), autograph=False)
-        return many.get_concrete_function(*rows, tf.TensorSpec((None,), tf.int32))
+        with _keras.release_traced_steps():
+            return many.get_concrete_function(*rows, tf.TensorSpec((None,), tf.int32))
 
     def step(self, columns: Sequence[Any]) -> Any:
         """One step; returns its logs."""

@@ -1,6 +1,6 @@
 """Records that stay on disk for later runs: each is whole, or it is not used.
 
-The names in a manifest ("sides", "beside", "passes") are those of earlier versions, whose files are read too.
+The names in a manifest ("sides", "beside") are those of earlier versions, whose files are read too.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from kerasft.cache.records.replay_order import ReplayOrder
 from kerasft.cache.records.sample_index import SampleIndex
 from kerasft.cache.records.storage import partial_prefix
 from kerasft.cache.records.table import StorageError, Table
+from kerasft.files import newest_first
 from kerasft.typing import Rows
 
 
 @dataclass(frozen=True, eq=False)
 class SavedRecord:
-    """A record, and where the run stood that made it.
+    """A record, and the order in which the run went on that made it.
 
     Attributes:
         index: The samples.
@@ -34,9 +35,7 @@ class SavedRecord:
         other_columns: What a step needs besides them, row by row: inputs, targets, weights of samples.
         positions: The row of `values` of each sample.
         extra_inputs: Numbers of the model's inputs among the columns of `other_columns`.
-        log: The rows of each batch that the source has given.
-        epochs: How many epochs `log` covers.
-        order: How later epochs go on; None if that had not been settled.
+        order: How later epochs went on; None if that had not been settled.
     """
 
     index: SampleIndex
@@ -44,8 +43,6 @@ class SavedRecord:
     other_columns: Table
     positions: Rows
     extra_inputs: tuple[int, ...]
-    log: tuple[Rows, ...]
-    epochs: int
     order: ReplayOrder | None
 
 
@@ -81,8 +78,6 @@ def write_record(folder: Path, record: SavedRecord) -> Path:
                 "rows": len(record.index),
                 "tables": described,
                 "sides": record.extra_inputs,
-                "log": [batch.tolist() for batch in record.log],
-                "passes": record.epochs,
                 "order": None if record.order is None else record.order.to_dict(),
             }
         )
@@ -119,8 +114,8 @@ def _take_name(partial: Path, target: Path) -> None:
 
 def read_records(folder: Path) -> Iterator[tuple[Path, SavedRecord]]:
     """Read the records in a folder that are whole, with their folders, newest first; skip others."""
-    files = [p for p in folder.glob("*/manifest.txt") if not p.parent.name.startswith(".")]
-    for file in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True):
+    files = [p for p in newest_first(folder, "*/manifest.txt") if not p.parent.name.startswith(".")]
+    for file in files:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, StorageError):
             digest, _, content = file.read_text().partition("\n")
             if digest != digest_of_text(content):
@@ -142,8 +137,6 @@ def read_records(folder: Path) -> Iterator[tuple[Path, SavedRecord]]:
                     tables["beside"],
                     positions,
                     tuple(manifest["sides"]),
-                    tuple(np.array(batch, np.int64) for batch in manifest["log"]),
-                    manifest["passes"],
                     None if manifest["order"] is None else ReplayOrder.from_dict(manifest["order"]),
                 ),
             )

@@ -23,24 +23,23 @@ class RepeatDetector:
         seed: For permutations.
 
     Attributes:
+        seed: The same.
         repeats: Whether the data are the same in each epoch for certain.
         ordered: Whether they come in the same order for certain.
         log: The rows of each batch that the source has given.
-        epochs: How many epochs `log` covers.
+        epochs: Which epochs `log` covers.
         closed: Whether later epochs bring nothing new.
         order: How later epochs go on; None until the first of them has begun.
-        wanted_order: The order of an earlier run, which is taken if it fits.
         batches: The rows of each batch of this epoch.
     """
 
     def __init__(self, verify: bool, views: int, seed: int) -> None:
-        self._verify, self._views, self._seed = verify, views, seed
+        self._verify, self._views, self.seed = verify, views, seed
         self.repeats = self.ordered = False
         self.log: list[Rows] = []
-        self.epochs = 0
+        self.epochs: list[int] = []
         self.closed = False
         self.order: ReplayOrder | None = None
-        self.wanted_order: ReplayOrder | None = None
         self._window = 0
         self.begin(0)
 
@@ -63,69 +62,63 @@ class RepeatDetector:
         """
         self.batches.append(rows)
         self._seen, self._new = self._seen + len(rows), self._new + int(new.sum())
+        if self.closed and new.any():
+            raise StorageError(self.why_changed(int(new.sum()), len(new)))
         if self.compares:
-            if self.closed and new.any():
-                raise StorageError(self.why_changed(int(new.sum()), len(new)))
             if self.epochs and len(self.batches) == 4 and 2 * self._new > self._seen:
                 raise StorageError(self._why_unfit())
 
-    def end(self, rows: int) -> None:
-        """End a whole epoch; there are `rows` samples by now.
+    def end(self, fingerprints: np.ndarray) -> None:
+        """End a whole epoch.
+
+        Args:
+            fingerprints: The fingerprint of each row by now.
 
         Raises:
             StorageError: The source does not give the same samples again, or epochs of other lengths.
         """
-        if self.closed:
-            return  # the epoch was read to record another cut
         before, self._window = self._window, len(self.batches)
         self.log += self.batches
-        self.epochs += 1
+        self.epochs.append(self._epoch)
         if not self.compares:
-            self.closed = self.epochs >= self._views
+            self.closed = len(self.epochs) >= self._views
         elif not self._new:
             self.closed = True
-        elif self.epochs > 1 and (2 * self._new > self._seen or self.epochs > 3):
+        elif len(self.epochs) > 1 and (2 * self._new > self._seen or len(self.epochs) > 3):
             raise StorageError(self._why_unfit())
         if self.closed and before not in (0, self._window):
             raise StorageError(
                 f"Epoch {self._epoch} had {self._window} batches, and the one before it {before}: how many "
                 "later ones have can't be told."
             )
-        if self.closed and (self.repeats or self.epochs > 1):
-            self._settle(self.log * 2 if self.ordered else self.log, rows, self._epoch + 1)
+        if self.closed and (self.repeats or len(self.epochs) > 1):
+            self._settle(self.log * 2 if self.ordered else self.log, fingerprints, self._epoch + 1)
 
     def break_off(self) -> None:
         """End an epoch that was broken off, which shows nothing about whole ones."""
-        if not self.closed:
-            self.log, self.epochs, self._window = [], 0, 0
+        self.log, self.epochs, self._window = [], [], 0
         self.begin(self._epoch)
 
-    def settle_by_first_batch(self, first: Rows | None, rows: int) -> ReplayOrder:
+    def settle_by_first_batch(self, first: Rows | None, fingerprints: np.ndarray) -> ReplayOrder:
         """Settle the order when the first epoch that can be drawn from the record begins.
 
         Args:
             first: The rows of the epoch's first batch; None if not all of them are known.
-            rows: How many rows there are.
+            fingerprints: The fingerprint of each row.
 
         Returns:
             The order of later epochs.
         """
         same = first is not None and np.array_equal(first, self.log[0])
-        return self._settle(self.log * 2 if same else self.log, rows, self._epoch)
+        return self._settle(self.log * 2 if same else self.log, fingerprints, self._epoch)
 
-    def resume(self, log: Sequence[Rows], count: int, order: ReplayOrder | None) -> None:
-        """Continue where an earlier run stood: after `count` epochs, or in an order that was settled."""
-        self.log, self.epochs = list(log), count
-        if order is not None and order.first_epoch <= self._epoch:
-            self.order, self.closed, self._window = order, True, len(order.sizes)
+    def adopt(self, order: ReplayOrder) -> None:
+        """Draw this and later epochs in an order that is known, without having seen the source."""
+        self.order, self.closed, self._window = order, True, len(order.sizes)
 
-    def _settle(self, log: Sequence[Rows], rows: int, first_epoch: int) -> ReplayOrder:
-        order = infer_order(log, self._window, rows, self._seed, first_epoch, self._views)
-        was = self.wanted_order
-        if was is not None and order.seed is not None and was.seed is not None and was.sizes == order.sizes:
-            order = was  # so that this run can be resumed too
-        self.order = order
-        return order
+    def _settle(self, log: Sequence[Rows], fingerprints: np.ndarray, first_epoch: int) -> ReplayOrder:
+        self.order = infer_order(log, self._window, fingerprints, self.seed, first_epoch, self._views)
+        return self.order
 
     def why_changed(self, new: int, of: int) -> str:
         """A sentence for new samples after an epoch that had none."""

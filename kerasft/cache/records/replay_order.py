@@ -57,23 +57,30 @@ class ReplayOrder:
 
 
 def infer_order(
-    log: Sequence[Rows], window: int, rows: int, seed: int, first_epoch: int, views: int = 1
+    log: Sequence[Rows], window: int, fingerprints: np.ndarray, seed: int, first_epoch: int, views: int = 1
 ) -> ReplayOrder:
     """Infer in which order a source goes on whose batches so far were `log`.
 
     If they came in cycles, the order is kept; otherwise each epoch is a fresh permutation of what was seen.
+    What is permuted is sorted by fingerprints first, so that the order of an epoch is a function of the
+    samples, the seed and the epoch's number, whatever the order in which the samples came.
 
     Args:
         log: The rows of each batch since the source began, in epochs of `window` batches.
         window: Batches in an epoch.
-        rows: How many rows there are.
+        fingerprints: The fingerprint of each row.
         seed: For permutations.
         first_epoch: The first epoch that is to come from the record.
         views: How many epochs of an augmented source were recorded, to be used in turn.
     """
+
+    def sort(*rows: Rows) -> Rows:
+        found = np.concatenate(rows)
+        return found[np.argsort(fingerprints[found], kind="stable")]
+
     sizes = tuple(len(batch) for batch in log[-window:])
     if views > 1:
-        windows = [np.concatenate(log[i * window : (i + 1) * window]) for i in range(views)]
+        windows = [sort(*log[i * window : (i + 1) * window]) for i in range(views)]
         return ReplayOrder(tuple(windows), sizes, seed, first_epoch)
     for period in range(1, len(log) - (window + 1) // 2 + 1):  # half an epoch must have come again
         if all(np.array_equal(a, b) for a, b in zip(log, log[period:], strict=False)):
@@ -82,5 +89,5 @@ def infer_order(
                 (np.concatenate(log[:period]),), sizes, None, first_epoch, len(log) % period, cycle
             )
     seen = np.concatenate(log[-window:])
-    others = np.setdiff1d(np.arange(rows), seen)
-    return ReplayOrder((np.concatenate([seen, others]),), sizes, seed, first_epoch)
+    others = np.setdiff1d(np.arange(len(fingerprints)), seen)
+    return ReplayOrder((sort(seen, others),), sizes, seed, first_epoch)

@@ -32,6 +32,10 @@ class SampleIndex:
             rows[i] = row
         return rows, new
 
+    def known(self, fingerprints: np.ndarray) -> Rows:
+        """The row of each sample, -1 for those that are not known; none is added."""
+        return np.array([self._rows.get(f, -1) for f in fingerprints.tolist()], np.int64)
+
     def fingerprints(self) -> np.ndarray:
         """The fingerprints of all rows, in order."""
         return np.fromiter(self._rows, np.uint64, len(self._rows))

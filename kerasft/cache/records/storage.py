@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from kerasft.cache.records.table import StorageError, Table
+from kerasft.files import newest_first
 
 
 class Storage:
@@ -52,15 +53,19 @@ class Storage:
         try:
             if table.in_memory and self.spill and self.bytes_in_memory + more > self.max_bytes:
                 table.move_to(self._new_folder())
-            elif (table.in_memory or self.folder) and self.nbytes + more > self.max_bytes and not self.spill:
-                raise StorageError(
-                    f"The record exceeds max_bytes={self.max_bytes:,}: it has {self.nbytes:,} bytes, and a "
-                    f"batch adds {more:,}."
-                )
+            self.check_room(more, "a batch")
             table.append(arrays)
         except OSError as error:
             raise StorageError(f"The record can't be written: {error}.") from None
         self.peak_bytes = max(self.peak_bytes, self.bytes_in_memory)
+
+    def check_room(self, more: int, what: str) -> None:
+        """Raise StorageError if there is no room for some more bytes; `what` names what has them."""
+        if not self.spill and self.nbytes + more > self.max_bytes:
+            raise StorageError(
+                f"The record exceeds max_bytes={self.max_bytes:,}: it has {self.nbytes:,} bytes, and {what} "
+                f"adds {more:,}."
+            )
 
     def drop(self, table: Table) -> None:
         """Forget a table, and delete its files."""
@@ -102,7 +107,7 @@ def partial_prefix() -> str:
 
 def _sweep(folder: Path) -> None:
     """Delete what processes of this machine that are gone were recording."""
-    for path in folder.glob(f".recording-{socket.gethostname()}-*"):
+    for path in newest_first(folder, f".recording-{socket.gethostname()}-*"):
         pid = path.name.rsplit("-", 2)[1]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(path, ignore_errors=True)

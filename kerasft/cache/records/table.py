@@ -154,14 +154,13 @@ class Table:
         """Open a table that `describe` described.
 
         Raises:
-            StorageError: A file is missing, cut short or altered.
+            OSError: A file is missing.
+            StorageError: A file was cut short or altered.
         """
         table = cls(folder)
         for i, described in enumerate(description):
             path = folder / f"{i}.bin"
-            if described["bytes"] == 0:
-                path.touch()
-            if not path.is_file() or path.stat().st_size != described["bytes"]:
+            if path.stat().st_size != described["bytes"]:
                 raise StorageError(f"{path} was cut short")
             column = Column.of_file(path, tuple(described["shape"]), np.dtype(described["dtype"]), rows)
             if column.digest() != described["blake2b"]:

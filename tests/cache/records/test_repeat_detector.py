@@ -13,7 +13,7 @@ def go(detector, index, epoch, *batches):
     detector.begin(epoch)
     for batch in batches:
         detector.see(*index.find(np.array(batch, np.uint64)))
-    detector.end(len(index))
+    detector.end(index.fingerprints())
 
 
 def order(detector, epoch):
@@ -53,7 +53,7 @@ def test_without_comparison_the_first_batch_tells_the_order():
         go(detector, SampleIndex(), 0, [5, 6], [7])
         assert detector.closed and detector.order is None
         detector.begin(1)
-        detector.settle_by_first_batch(None if first is None else np.array(first), 3)
+        detector.settle_by_first_batch(None if first is None else np.array(first), np.arange(3))
         assert (detector.order.seed is None) == kept
 
 
@@ -86,7 +86,7 @@ def test_a_part_of_an_epoch_says_nothing():
     detector.begin(1)
     detector.see(*index.find(np.array([1], np.uint64)))
     detector.break_off()
-    assert (detector.epochs, detector.log, detector.batches) == (0, [], [])
+    assert (detector.epochs, detector.log, detector.batches) == ([], [], [])
     go(detector, index, 2, [1], [2])
     assert (
         detector.closed and detector.order is None
@@ -102,36 +102,27 @@ def test_views():
     assert sorted(order(detector, 2)[0]) == [0, 1] and sorted(order(detector, 3)[0]) == [2, 3]
 
 
-def test_an_epoch_for_another_cut_changes_nothing():
+def test_the_epochs_that_were_watched_are_named():
     detector, index = RepeatDetector(True, 1, 0), SampleIndex()
-    for epoch in range(2):
+    for epoch in (2, 5):  # the ones between trained without a record
         go(detector, index, epoch, [1, 2])
-    settled = detector.order
-    go(detector, index, 2, [2], [1])
-    assert detector.order is settled and detector.epochs == 2
+    assert detector.epochs == [2, 5] and detector.closed
 
 
-def test_a_run_that_is_resumed_goes_on_where_it_stood():
-    detector, index = RepeatDetector(True, 1, 3), SampleIndex()
-    for epoch in range(2):
-        go(detector, index, epoch, *np.random.default_rng(epoch).permutation(8).reshape(2, 4))
-    again = RepeatDetector(True, 1, 9)
-    again.begin(2)
-    again.resume(detector.log, detector.epochs, detector.order)
-    assert again.closed and order(again, 4) == order(detector, 4)
-    early = RepeatDetector(True, 1, 3)
-    early.begin(1)
-    early.resume(detector.log[:2], 1, detector.order)  # it was settled later
-    assert not early.closed and early.order is None and early.epochs == 1
-
-
-def test_an_order_of_an_earlier_run_is_taken_if_it_fits():
-    detector, index = RepeatDetector(True, 1, 3), SampleIndex()
-    for epoch in range(2):
-        go(detector, index, epoch, *np.random.default_rng(epoch).permutation(8).reshape(2, 4))
-    for sizes, taken in ((2, True), (4, False)):
-        other, index = RepeatDetector(True, 1, 9), SampleIndex()
-        other.wanted_order = detector.order
+def test_the_order_of_an_epoch_is_the_same_whatever_the_order_of_the_epochs_before():
+    found = []
+    for seed in (1, 2):
+        detector, index = RepeatDetector(True, 1, 3), SampleIndex()
         for epoch in range(2):
-            go(other, index, epoch, *np.random.default_rng(epoch).permutation(8).reshape(sizes, -1))
-        assert (other.order is detector.order) == taken
+            go(detector, index, epoch, *np.random.default_rng([seed, epoch]).permutation(8).reshape(2, 4))
+        found.append(index.fingerprints()[np.concatenate(detector.order.epoch(4))].tolist())
+    assert found[0] == found[1] and sorted(found[0]) == list(range(8))
+
+
+def test_an_order_that_is_known_is_adopted():
+    detector, index = RepeatDetector(True, 1, 3), SampleIndex()
+    for epoch in range(2):
+        go(detector, index, epoch, *np.random.default_rng(epoch).permutation(8).reshape(2, 4))
+    other = RepeatDetector(True, 1, 9)
+    other.adopt(detector.order)
+    assert other.closed and order(other, 4) == order(detector, 4)
