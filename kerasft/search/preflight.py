@@ -15,6 +15,7 @@ from keras_tuner import HyperParameters
 
 from kerasft.search.exported_accuracy import ExportedAccuracy, holdout_of
 from kerasft.search.results import SearchFolder
+from kerasft.search.shared_work import named_loss
 from kerasft.search.space import SearchSpace
 from kerasft.search.trial import TrialContext, weight_fingerprints
 from kerasft.stages import Stages
@@ -115,6 +116,7 @@ class Preflight:
                 "shapes": _digest(shapes),
                 "initial weights": _digest("".join(weight_fingerprints(model))),
             },
+            "loss": named_loss(model.loss),
             "seed": self.seed,
         }
 

@@ -72,7 +72,7 @@ def test_long_values_are_cut(tmp_path):
     ("direction", "keep", "stay"),
     [
         ("max", 1, ["1"]),
-        ("max", 2, ["0", "1"]),  # of the two with 0.5 the earlier
+        ("max", 2, ["0", "1", "3"]),  # two have 0.5, and keras-tuner may ask for either
         ("min", 1, ["2"]),
         ("min", 3, ["0", "2", "3"]),
         ("max", 9, ["0", "1", "2", "3"]),  # the failed one has nothing to keep
