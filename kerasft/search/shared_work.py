@@ -240,7 +240,7 @@ class Sharing:
 def _read_head(place: Path, count: int) -> list[np.ndarray] | None:
     """The weights of a trained head; None if there is none, or its file is damaged: it is trained again."""
     try:
-        with np.load(place) as stored:
+        with open(place, "rb") as file, np.load(file) as stored:
             return [stored[str(i)] for i in range(count)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -76,6 +76,8 @@ def read_trial(folder: Path) -> TrialRecord | None:
         content = read_json(folder / _FILE)
         if content is None:
             return None
+        if not isinstance(content.get("score"), int | float | None):
+            raise ValueError(f"{folder / _FILE} is damaged: its score is {content['score']!r}.")
         known = {f.name for f in fields(TrialRecord)}
         return TrialRecord(**{name: value for name, value in content.items() if name in known})
     except (OSError, TypeError, ValueError) as error:
