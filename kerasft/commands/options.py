@@ -21,7 +21,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Where tensorflow-datasets ke
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Seed = Annotated[int, typer.Option(help="Seed of weights and shuffling.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, shuffling and the tuner.", min=0)]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow a backbone's operations to touch files or run code.")
 ]

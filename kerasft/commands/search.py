@@ -30,6 +30,9 @@ def search(
     max_bytes: Annotated[int | None, typer.Option(help="The largest .tflite file, in bytes.")] = None,
     max_ms: Annotated[float | None, typer.Option(help="Its longest latency on this machine.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin no further trial after this time.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="Stop trials that are unlikely to become the best.")
+    ] = True,
     image_size: options.ImageSize = 224,
     input_range: options.PixelRange = "0,1",
     batch_size: options.BatchSize = 32,
@@ -68,6 +71,7 @@ def search(
             max_bytes=max_bytes,
             max_ms=max_ms,
             budget=None if minutes is None else 60 * minutes,
+            prune=prune,
             batch_norm=batch_norm,  # type: ignore[arg-type]
             overwrite=overwrite,
             resume=resume,

@@ -48,6 +48,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             settings.learning_rate,
             budget=settings.budget,
             batch_norm=settings.batch_norm,
+            prune=settings.prune,
             seed=settings.seed,
         )
         project = work.state / "search"
@@ -90,7 +91,7 @@ def _tuner(search: FreezeDepthSearch, settings: SearchSettings, folder: Path) ->
         "objective": objective,
         "directory": folder,
         "project_name": "search",
-        "seed": settings.seed,
+        "seed": settings.seed + 1,  # keras-tuner takes 0 for no seed
     }
     with contextlib.redirect_stdout(io.StringIO()):  # keras-tuner prints that it reloads
         if settings.tuner == "hyperband":

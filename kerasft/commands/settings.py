@@ -87,6 +87,7 @@ class SearchSettings(TrainingSettings):
         max_bytes: The largest such file; None for any.
         max_ms: Its longest latency here, in milliseconds; None for any.
         budget: Seconds after which no new trial starts; None for no limit.
+        prune: Whether trials that are unlikely to become the best are stopped.
     """
 
     tuner: str = "bayesian"
@@ -99,8 +100,9 @@ class SearchSettings(TrainingSettings):
     max_bytes: int | None = None
     max_ms: float | None = None
     budget: float | None = None
+    prune: bool = True
 
     def identity(self, data: ImageData) -> dict[str, Any]:
-        """The identity of a search: one that is resumed may have more trials and more time."""
+        """The identity of a search: one that is resumed may have more trials, more time and no pruning."""
         whole = super().identity(data)
-        return {name: value for name, value in whole.items() if name not in ("trials", "budget")}
+        return {name: value for name, value in whole.items() if name not in ("trials", "budget", "prune")}

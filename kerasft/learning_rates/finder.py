@@ -50,9 +50,10 @@ class LearningRateCurve:
     def __str__(self) -> str:
         low, high = self.learning_rates[[0, -1]]
         end = "the loss exploded" if self.diverged else "the loss did not explode"
+        first = " (the first rate tried: it may be lower)" if self.steepest == low else ""
         return (
             f"{len(self.losses)} steps from {low:.1e} to {high:.1e}, where {end}. "
-            f"Valley {self.valley:.1e}, steepest slope {self.steepest:.1e}."
+            f"Valley {self.valley:.1e}, steepest slope {self.steepest:.1e}{first}."
         )
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -96,7 +97,8 @@ def find_learning_rate(
 
     Raises:
         TypeError, ValueError: The model is not compiled or has nothing to train, an argument is out of
-            range, or there are no data.
+            range, there are no data, or the loss falls at no rate above the first: the range has to begin
+            lower, or to go higher.
 
     Example:
         ```python
@@ -125,14 +127,11 @@ def find_learning_rate(
             "Lower `lowest`, or check that the model's loss is finite at all."
         )
     finite = len(usable)
-    return LearningRateCurve(
-        rates[:finite],
-        losses[:finite],
-        usable,
-        _steepest(rates[:finite], usable),
-        _valley(rates[:finite], usable),
-        test.diverged,
-    )
+    rates, valley = rates[:finite], _valley(rates[:finite], usable)
+    fall = float((np.maximum.accumulate(usable) - usable).max())
+    if valley < rates[1] or fall <= 1e-6 * abs(float(usable[0])):  # which is float32's noise
+        raise ValueError(_no_fall(rates, usable, test.diverged))
+    return LearningRateCurve(rates, losses[:finite], usable, _steepest(rates, usable), valley, test.diverged)
 
 
 def _check(
@@ -217,6 +216,20 @@ def _restoring(model: keras.Model) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         model.reset_metrics()
+
+
+def _no_fall(rates: np.ndarray, smoothed: np.ndarray, diverged: bool) -> str:
+    """Say what to do where the loss falls at the first rate alone, or at none."""
+    tried = f"The loss falls at no learning rate above the first one, {rates[0]:.1e}, up to {rates[-1]:.1e}"
+    rise, size = float(smoothed.max() - smoothed[0]), max(abs(float(smoothed[0])), 1e-12)
+    if diverged or rise > 1e-3 * size:
+        return (
+            f"{tried}, and it rises: the range begins too high. Lower `lowest`, say to {rates[0] / 1e3:.1e}."
+        )
+    return (
+        f"{tried}, and it hardly moves. Raise `highest` if the range is too low, and check that what trains "
+        "can change the loss."
+    )
 
 
 def _steepest(rates: np.ndarray, smoothed: np.ndarray) -> float:

@@ -1,8 +1,8 @@
 """A keras-tuner search for how deep to unfreeze a model, and how to get there.
 
 A trial builds the user's model, freezes it, and walks down to a freeze depth by a recipe; trials share
-frozen work. `trial` runs one of them, `results` holds what they achieved, `cluster` runs them on a Ray
-cluster.
+frozen work. `trial` runs one of them, `loss` finds the loss of a model that is not compiled, `results` holds
+what trials achieved, `cluster` runs them on a Ray cluster.
 """
 
 from kerasft.search.cluster import (

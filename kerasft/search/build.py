@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import keras_tuner
-import tensorflow as tf
 
 from kerasft.freezing import declare_kept
-from kerasft.search.guess_loss import loss_for
 from kerasft.search.space import NAMES
 from kerasft.stages import Stages, find_stages
 
@@ -33,8 +31,7 @@ def built_model(
     build_model: Callable[..., Any],
     hp: keras_tuner.HyperParameters,
     seed: int,
-    loss: Any = None,
-    metrics: Sequence[Any] | None = None,
+    compile_arguments: Callable[[], tuple[Any, Sequence[Any] | None]],
     keep_frozen: Sequence[str] = (),
 ) -> tuple[keras.Model, Stages]:
     """Build a model and find its stages; one that is not compiled is compiled with AdamW.
@@ -43,8 +40,7 @@ def built_model(
         build_model: The user's function.
         hp: The trial's hyperparameters, which the function may add to.
         seed: Of its weights.
-        loss: For a model that is not compiled; None leaves it open.
-        metrics: For a model that is not compiled; each model gets copies.
+        compile_arguments: Gives loss and metrics for a model that is not compiled; None leaves the loss open.
         keep_frozen: As in `kerasft.freeze`; noted, and no flag is changed.
 
     Raises:
@@ -67,42 +63,20 @@ def built_model(
     stages = find_stages(model)
     declare_kept(stages, keep_frozen)
     if not model.compiled:
-        model.compile(keras.optimizers.AdamW(1e-3), loss, metrics=_copies(metrics))
+        model.optimizer = keras.optimizers.AdamW(1e-3)
+        compile_with(model, *compile_arguments())
     return model, stages
 
 
-def compile_for_targets(
-    model: keras.Model, arguments: Mapping[str, Any], metrics: Sequence[Any] | None
-) -> tuple[Any, Sequence[Any]]:
-    """Compile a model without a loss again, with the usual loss for its output and its targets.
+def compile_with(model: keras.Model, loss: Any, metrics: Sequence[Any] | None) -> None:
+    """Compile a model with its optimizer.
 
     Args:
-        model: The model, compiled without a loss.
-        arguments: Those of `fit`, by name.
-        metrics: Metrics; None for the usual ones.
-
-    Returns:
-        The loss and the metrics, for later models.
-
-    Raises:
-        ValueError: The loss can't be guessed.
+        model: The model; its optimizer stays as it is.
+        loss: The loss; None for none.
+        metrics: The metrics, of which it gets copies; None for none.
     """
-    loss, usual = loss_for(model, targets_of(arguments))
-    metrics = metrics or usual
     model.compile(model.optimizer, loss, metrics=_copies(metrics))
-    return loss, metrics
-
-
-def targets_of(arguments: Mapping[str, Any]) -> Any:
-    """The targets among the arguments of `fit`, or a description of their shape and dtype."""
-    if arguments.get("y") is not None:
-        return arguments["y"]
-    x = arguments.get("x")
-    if isinstance(x, tf.data.Dataset):
-        return keras.utils.unpack_x_y_sample_weight(x.element_spec)[1]
-    if isinstance(x, keras.utils.PyDataset):
-        return keras.utils.unpack_x_y_sample_weight(x[0])[1]
-    return None
 
 
 def _copies(metrics: Sequence[Any] | None) -> list[Any] | None:

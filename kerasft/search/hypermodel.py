@@ -6,9 +6,7 @@ import dataclasses
 import inspect
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,23 +15,20 @@ from keras_tuner import HyperParameters, Tuner
 
 from kerasft import _keras
 from kerasft.arguments import check_integer, check_number
-from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen
-from kerasft.search.build import built_model, check_build_model, compile_for_targets
+from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen, set_depth
+from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
+from kerasft.search.build import built_model, check_build_model, compile_with
 from kerasft.search.failures import note_failure
+from kerasft.search.loss import Guess, guess_for, read_guess, write_guess
 from kerasft.search.preflight import Preflight
-from kerasft.search.process_state import ProcessState
-from kerasft.search.results import (
-    SearchFolder,
-    TrialRecord,
-    ranked,
-    read_trials,
-    write_report,
-)
+from kerasft.search.process_state import ProcessState, flags_as_built
+from kerasft.search.results import TrialRecord
 from kerasft.search.shared_work import Sharing
 from kerasft.search.space import (
     Range,
     SearchSpace,
     apply,
+    optimizer_of,
 )
 from kerasft.search.trial import (
     TrialContext,
@@ -41,15 +36,14 @@ from kerasft.search.trial import (
     with_checkpoint_loading,
     without_checkpoint_loading,
 )
+from kerasft.search.tuned_models import EPOCHS, TunedModels
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import Recipe
 
 logger = logging.getLogger(__name__)
 
-EPOCHS = 5  # of a trial, where nobody says
 
-
-class FreezeDepthSearch(keras_tuner.HyperModel):
+class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
     """Search how deep to unfreeze a model, and how to get there, with any of keras-tuner's tuners.
 
     Each trial builds your model, freezes it, and unfreezes it down to a freeze depth by a recipe. The search
@@ -58,7 +52,7 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
 
     Trials share frozen work: before the first one the head alone trains over the frozen backbone, which
     records what the frozen layers give at every depth; trials begin from those records, and with that head. A
-    trial that can no longer become the best is stopped. A checkpoint holds what training has changed.
+    trial that is unlikely to become the best is stopped. A checkpoint holds what training has changed.
 
     A search that was killed goes on when the same program is started again (keras-tuner's `overwrite=False`),
     and loses the running trial at most. Another space, model or data set is refused.
@@ -78,13 +72,17 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         dropout: Rate of the dropout layers after the backbone: a range, a list, a number or None.
         batch_norm: As in `kerasft.freeze`.
         keep_frozen: Layers that stay frozen in every trial, as in `kerasft.freeze`.
-        loss: For models that are not compiled; None guesses it by the model's output and the targets.
-        metrics: Metrics for models that are not compiled; None guesses them as well.
+        loss: For models that are not compiled. None: the one that fits the values of the targets and the
+            measured range of the output; the log says which, and it is stored with the search.
+        metrics: Metrics for models that are not compiled; None: those that go with the loss.
         warm_start: Whether trials begin with the head that was trained first; needs `share`.
-        prune: Whether trials that can't become the best are stopped (Hyperband stops trials itself).
-        keep: How many of the best trials' checkpoints stay.
+        prune: Whether a trial is stopped once no gain of a trial like it, at least three epochs after its
+            last thaw, would make it the best (never with Hyperband, which stops trials itself).
+        keep: How many of the best trials' checkpoints stay, and those of trials that are as good as the last
+            of them; as many models `tuner.get_best_models` can give.
         max_bytes: The cap of the records on disk; None: a quarter of what is free.
-        seed: Of weights, order and dropout; each trial has the same.
+        seed: Of weights, order and dropout; each trial has the same. (The tuner has a seed of its own, for
+            which keras-tuner takes 0 as none.)
 
     Attributes:
         tuner: The tuner that searched last in this process; else None.
@@ -142,15 +140,12 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         self._sharing = Sharing(warm_start, max_bytes, self.seed)
         self._preflight = Preflight(self._model_and_stages, self.space, self.seed)
         self._process = ProcessState()
+        self._guess: Guess | None = None
         self.tuner: Tuner | None = None
         self.on_trial_end: Callable[[TrialRecord], None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "tuner": None, "on_trial_end": None}  # they belong to a process
-
-    def attach(self, tuner: Tuner) -> None:
-        """Make a tuner the one whose trials `results`, `write_report` and `best_model` take by default."""
-        self.tuner = tuner
+        return {**vars(self), "tuner": None, "on_trial_end": None, "_guess": None}  # they belong to a process
 
     def become_worker(self) -> None:
         """Leave `budget` and `on_trial_end` to the process that this copy of the search was sent from."""
@@ -161,16 +156,30 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
     def build(self, hp: HyperParameters) -> keras.Model:
         """Build a trial's model, and declare what is searched; keras-tuner calls it.
 
+        The model is what the trial's recipe ends with: frozen up to its freeze depth, with the learning rate
+        and the multipliers of the last phase. Plain `fit` trains it so from the first epoch on;
+        `callbacks(hp)` takes it through the whole recipe. (The head that trials begin with is no part of it.)
+
         Args:
             hp: The trial's hyperparameters.
+
+        Returns:
+            A compiled model; without a loss if `build_model` gives none and no trial has begun.
 
         Raises:
             FatalTypeError: `build_model` returned something else than a Keras model.
             ValueError: The model has no stages, or not a depth that was asked for.
         """
         model, stages = self._model_and_stages(hp)
-        apply(self.space.choose(hp, model, stages), model, stages)
-        self._process.note_built(model)
+        choice = self.space.choose(hp, model, stages)
+        apply(choice, model, stages)
+        self._process.note_built(model, hp.values)
+        last = self._schedule(choice, stages, 2).phases[-1]
+        set_depth(stages, stages.depth(last.depth), self.batch_norm)
+        if choice.decay is not None:
+            with_lr_multipliers(model.optimizer, layerwise_decay(stages, choice.decay), model=model)
+        if last.learning_rate is not None:
+            optimizer_of(model).learning_rate = last.learning_rate
         before = hp.values.get("tuner/trial_id")
         return with_checkpoint_loading(model, skip=before and f"trial_{before}")
 
@@ -193,8 +202,9 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         arguments = dict(inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments)
         del arguments["self"]
         context = TrialContext.of(arguments.pop("callbacks", None), arguments)
-        self.tuner = context.tuner
-        without_checkpoint_loading(model)
+        if context.tuner is not None:
+            self.attach(context.tuner)
+        flags_as_built(without_checkpoint_loading(model))
         began = self._process.elapsed()
         try:
             with _keras.release_traced_steps():
@@ -202,6 +212,8 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         except keras_tuner.errors.FatalError:
             raise
         except Exception as error:
+            if self._guess is not None and self._guess.contradiction in str(error):
+                raise keras_tuner.errors.FatalValueError(self._guess.contradiction) from None
             recipe, seconds = str(hp.values.get("recipe", "")), self._process.elapsed() - began
             note_failure(context, recipe, error, seconds, self.on_trial_end)
             raise
@@ -209,19 +221,42 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
         return result
 
     def _model_and_stages(self, hp: HyperParameters) -> tuple[keras.Model, Stages]:
-        return built_model(self.build_model, hp, self.seed, self.loss, self.metrics, self.keep_frozen)
+        return built_model(self.build_model, hp, self.seed, self._compile_arguments, self.keep_frozen)
+
+    def _compile_arguments(self) -> tuple[Any, Sequence[Any] | None]:
+        """The loss and the metrics for a model that is not compiled."""
+        if self.loss is not None or (guess := self._known_guess()) is None:
+            return self.loss, self.metrics
+        return guess.loss, guess.metrics if self.metrics is None else self.metrics
+
+    def _find_loss(self, model: keras.Model, given: dict[str, Any], context: TrialContext) -> None:
+        """Compile a model that its author did not compile with the loss that its data and output ask for."""
+        if model.loss is not None and (self._guess is None or model.loss is not self._guess.loss):
+            return
+        shared = None if context.folder is None else context.folder.shared
+        try:
+            guess = None if shared is None else read_guess(shared)
+            if guess is None:
+                guess = guess_for(model, given)
+                logger.warning("The loss is guessed: %s, by %s.", guess.loss.name, guess.evidence)
+                if shared is not None:
+                    write_guess(shared, guess)
+        except ValueError as error:
+            raise keras_tuner.errors.FatalValueError(str(error)) from None
+        self._guess = guess
+        compile_with(model, guess.checked(), guess.metrics if self.metrics is None else self.metrics)
 
     def _run(
         self, hp: HyperParameters, model: keras.Model, given: dict[str, Any], context: TrialContext
     ) -> tuple[Any, TrialRecord]:
         """Train, and return what keras-tuner expects, and the trial's result record."""
-        if model.loss is None:  # the guess is also for models that are loaded later
-            self.loss, self.metrics = compile_for_targets(model, given, self.metrics)
+        self._find_loss(model, given, context)
         stages, before = find_stages(model), self._process.weights_as_built(model)
         given.setdefault("epochs", EPOCHS)
         self._preflight.check(context, given)
         execution = self._process.begin_execution(context, model)
         choice, cache = self.space.choose(hp, model, stages), None
+        apply(choice, model, stages)  # its rate is that of the first phase again
         if self.share:
             cache = self._sharing.for_trial(context, stages, self.space.depths_of(stages), given)
         seed = self.seed + 1 + execution
@@ -239,63 +274,3 @@ class FreezeDepthSearch(keras_tuner.HyperModel):
             context.end_search()
         if self.on_trial_end is not None:
             self.on_trial_end(record)
-
-    def results(self, tuner: Tuner | None = None) -> list[TrialRecord]:
-        """The trials that have ended, failed ones included, in the order of their numbers.
-
-        Args:
-            tuner: The tuner; None: the one that searched last in this process.
-
-        Raises:
-            ValueError: There is none.
-        """
-        return self._trials_of(tuner)[1]
-
-    def write_report(self, folder: str | os.PathLike[str], tuner: Tuner | None = None) -> list[Path]:
-        """Write a report of the trials.
-
-        Args:
-            folder: Where `trials.csv` goes (a row for each trial), `trials.json` (curves as well),
-                `trials.png` (score and time against freeze depth; left out without matplotlib), and
-                `tensorboard/` for TensorBoard's HParams tab. Those of an earlier report are replaced.
-            tuner: The tuner; None: the one that searched last in this process.
-
-        Returns:
-            The files, and the folder for TensorBoard.
-
-        Raises:
-            ValueError: There is no tuner, or no trial has a score yet.
-        """
-        tuner, records = self._trials_of(tuner, scored=True)
-        return write_report(records, tuner.oracle.objective.name, Path(folder))
-
-    def best_model(self, tuner: Tuner | None = None) -> keras.Model:
-        """The model of the best trial at its best epoch, whole, with all its layers thawed as it was built.
-
-        Args:
-            tuner: The tuner; None: the one that searched last in this process.
-
-        Returns:
-            A compiled model, which evaluates to the trial's score.
-
-        Raises:
-            ValueError: No search has run in this process, or no trial has a score yet.
-        """
-        tuner, records = self._trials_of(tuner, scored=True)
-        # keras-tuner's own choice among equal trials may be one whose checkpoint was deleted
-        best = ranked(records, tuner.oracle.objective.direction)[0]
-        model = without_checkpoint_loading(tuner.load_model(tuner.oracle.get_trial(best.trial)))
-        model.optimizer.build(model.trainable_variables)  # so that a file of it is whole
-        return model
-
-    def _trials_of(self, tuner: Tuner | None, scored: bool = False) -> tuple[Tuner, list[TrialRecord]]:
-        """The tuner, and its trials that have ended; with `scored` one of them has a score."""
-        tuner = self.tuner if tuner is None else tuner
-        if tuner is None:
-            raise ValueError("No search has run in this process. Name the tuner: best_model(tuner).")
-        folder = SearchFolder(tuner.project_dir)
-        if records := read_trials(folder.project):  # without a trial left to run, the search has not looked
-            self._preflight.check_folder(folder)
-        if scored and not ranked(records, "max"):
-            raise ValueError(f"No trial in {tuner.project_dir} has a score yet. Run search() first.")
-        return tuner, records

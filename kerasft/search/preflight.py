@@ -17,6 +17,7 @@ from kerasft import _keras
 from kerasft.freezing import kept_frozen
 from kerasft.search.exported_accuracy import ExportedAccuracy, holdout_of
 from kerasft.search.results import SearchFolder
+from kerasft.search.shared_work import named_loss
 from kerasft.search.space import SearchSpace
 from kerasft.search.trial import TrialContext, weight_fingerprints
 from kerasft.stages import Stages
@@ -123,6 +124,7 @@ class Preflight:
             "kept_frozen": kept_frozen(stages).places(),
             "division into stages": [stage.parameters for stage in stages],
             f"structure of the model (as Keras {keras.__version__} tells it)": _digest(layers),
+            "loss": named_loss(model.loss),
             "seed": self.seed,
         }
 

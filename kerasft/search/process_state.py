@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from kerasft import _keras
+from kerasft.freezing import Flags
 from kerasft.search.trial import TrialContext, weight_fingerprints
 
 
@@ -18,6 +20,7 @@ class ProcessState:
     def __init__(self) -> None:
         self._begun: float | None = None
         self._built: weakref.WeakKeyDictionary[keras.Model, list[str]] = weakref.WeakKeyDictionary()
+        self._values: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._executions: dict[tuple[str, str], int] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -28,9 +31,15 @@ class ProcessState:
         self._begun = self._begun or time.perf_counter()
         return time.perf_counter() - self._begun
 
-    def note_built(self, model: keras.Model) -> None:
-        """Remember the weights of a model as it was built."""
+    def note_built(self, model: keras.Model, values: Mapping[str, Any]) -> None:
+        """Remember the weights and flags of a model as it was built, and by which hyperparameters."""
         self._built[model] = weight_fingerprints(model)
+        self._values[model] = dict(values)
+        model._as_built = Flags(model)  # on the model, for flags hold it
+
+    def built_with(self, values: Mapping[str, Any]) -> keras.Model | None:
+        """A model that was built with these hyperparameters and is still there."""
+        return next((model for model, own in self._values.items() if own == values), None)
 
     def weights_as_built(self, model: keras.Model) -> list[str]:
         """Fingerprints of a model's weights as it was built, or as it is if somebody else built it."""
@@ -56,3 +65,12 @@ class ProcessState:
     def is_repeated(self, context: TrialContext) -> bool:
         """Whether this process has executed a trial more than once."""
         return self._executions.get(context.key, 0) > 1
+
+
+def flags_as_built(model: keras.Model) -> None:
+    """Thaw a model of `FreezeDepthSearch.build` to the flags that its author gave it."""
+    flags = getattr(model, "_as_built", None)
+    if flags is not None:
+        flags.restore()
+        _keras.apply_trainable_flags(model)
+        model._as_built = None

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,10 +143,9 @@ class Sharing:
             for variable, value in zip(head, before, strict=True):
                 variable.assign(value)
             self._prepared[str(folder), key] = known
-        if self.warm_start and known.reason is None and place.exists():
-            with np.load(place) as stored:
-                for i, variable in enumerate(head):
-                    variable.assign(stored[str(i)])
+        stored = _read_head(place, len(head)) if self.warm_start and known.reason is None else None
+        for variable, value in zip(head, stored or (), strict=False):
+            variable.assign(value)
         return known
 
     def for_trial(
@@ -193,7 +193,7 @@ class Sharing:
     ) -> Prepared:
         """Train the head alone, and record; or, if that was done, read the data once and compare."""
         model, summary = stages.model, place.with_suffix(".json")
-        done = place.exists() and summary.exists()
+        done = _read_head(place, len(stages[-1].weights)) is not None and summary.exists()
         recorded = [] if done else sorted(depths, reverse=True)  # the lowest give way if there is no room
         plan = CutPlan(least_share=WORTH, stages=stages, depths=recorded, quiet=True)
         cache = PrefixCache(records, self._cap(records), keep=True, seed=0, cut_plan=plan)
@@ -240,6 +240,15 @@ class Sharing:
         return not same
 
 
+def _read_head(place: Path, count: int) -> list[np.ndarray] | None:
+    """The weights of a trained head; None if there is none, or its file is damaged: it is trained again."""
+    try:
+        with open(place, "rb") as file, np.load(file) as stored:
+            return [stored[str(i)] for i in range(count)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
 def _is_same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a is b or a.__array_interface__ == b.__array_interface__
@@ -261,11 +270,11 @@ def _key(stages: Stages) -> tuple[str | None, str]:
     finally:
         flags.restore()
     head = [[list(v.shape), str(v.dtype)] for v in stages[-1].weights]
-    parts = json.dumps([cut.digest, head, _named(model.loss)], sort_keys=True)
+    parts = json.dumps([cut.digest, head, named_loss(model.loss)], sort_keys=True)
     return None, hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
 
 
-def _named(loss: Any) -> str:
+def named_loss(loss: Any) -> str:
     """Describe a loss by words that are the same in each process."""
     if isinstance(loss, keras.losses.Loss):
         return json.dumps(keras.saving.serialize_keras_object(loss), sort_keys=True, default=str)

@@ -60,7 +60,7 @@ def test_every_option_keeps_its_name_and_its_default():
         "search": {
             **shared, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None, "recipes": None,
             "learning_rate": "1e-4,1e-2", "precision": None, "max_bytes": None, "max_ms": None,
-            "minutes": None,
+            "minutes": None, "prune": True,
         },
         "export": {
             "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,

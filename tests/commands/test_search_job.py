@@ -9,10 +9,11 @@ import pytest
 from command_line import digits as load_digits
 from command_line import tiny_backbone
 from rich.console import Console
+from small_searches import build_model
 
 from kerasft import FreezeDepthSearch
-from kerasft.commands.search_job import run
-from kerasft.commands.settings import SearchSettings
+from kerasft.commands.search_job import _tuner, run
+from kerasft.commands.settings import TUNERS, SearchSettings
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,21 @@ def test_a_search_that_broke_off_goes_on(handle, digits, tmp_path, monkeypatch):
     more = settings(handle, tmp_path / "out", **options | {"trials": 3}, resume=True)
     outcome = run(digits, more, Console(file=io.StringIO()))
     assert len(outcome.records) == 3
+
+
+@pytest.mark.parametrize("name", TUNERS)
+def test_the_seed_that_commands_have_by_default_is_one_for_the_tuner(name, tmp_path):
+    """keras-tuner takes a seed of 0 for none, and draws another in each process."""
+
+    def proposed(folder, **seed):
+        search = FreezeDepthSearch(build_model)
+        tuner = _tuner(search, settings("", tmp_path, tuner=name, **seed), tmp_path / folder)
+        tuner.oracle.verbose = 0
+        return [tuner.oracle.create_trial(str(i)).hyperparameters.values for i in range(2)]
+
+    first = proposed("a")
+    assert proposed("b") == first
+    assert name == "grid" or proposed("c", seed=1) != first
 
 
 def test_a_tuner_that_does_not_exist(handle, digits, tmp_path):

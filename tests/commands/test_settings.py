@@ -25,7 +25,7 @@ def test_the_identity_of_a_run_names_settings_and_data():
 
 def test_a_search_may_go_on_with_more_trials_and_time():
     then = as_stored(SearchSettings("hub", Path("out")).identity(DATA))
-    more = SearchSettings("hub", Path("out"), trials=99, budget=5.0).identity(DATA)
+    more = SearchSettings("hub", Path("out"), trials=99, budget=5.0, prune=False).identity(DATA)
     require_same(then, more, "It was begun", "")
     with pytest.raises(ValueError, match='another tuner: it was "bayesian" and is "grid"'):
         require_same(

@@ -39,7 +39,7 @@ def test_it_finds_where_a_quadratic_diverges():
     assert rates[int(np.argmin(losses))] == pytest.approx(1.0, rel=0.2)
     assert curve.steepest < curve.learning_rates[int(np.argmin(losses))]
     assert 1e-3 < curve.valley < 1.0
-    assert curve.suggestion == curve.valley and "exploded" in str(curve)
+    assert curve.suggestion == curve.valley and "exploded" in str(curve) and "tried" not in str(curve)
 
 
 def test_suggestions_on_a_curve_made_by_hand():
@@ -171,3 +171,33 @@ def test_bad_input(dense_model):
     dense_model.trainable = False
     with pytest.raises(ValueError, match="nothing to train"):
         find_learning_rate(dense_model, x, y)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "message"),
+    [
+        (
+            1.1,
+            30.0,
+            r"rises: the range begins too high. Lower `lowest`, say to 1.1e-03",
+        ),  # w grows from the start
+        (1e-12, 1e-11, "hardly moves. Raise `highest`"),  # (1 - 2e-11)² is 1 in float32
+    ],
+)
+def test_a_range_in_which_the_loss_never_falls_gets_no_suggestion(lowest, highest, message):
+    model, x, y = quadratic()
+    before = everything(model)
+    with pytest.raises(ValueError, match=message):
+        find_learning_rate(model, x, y, lowest=lowest, highest=highest, steps=20)
+    assert_untouched(before, model)
+
+
+def test_a_fall_at_the_first_rate_alone_is_no_suggestion_either():
+    # rates 0.9, 1.2, 1.6 ...: the first step divides w by -1.25, all later ones make it larger
+    model, x, y = quadratic()
+    with pytest.raises(ValueError, match=r"no learning rate above the first one, 9.0e-01"):
+        find_learning_rate(model, x, y, lowest=0.9, highest=30.0, steps=13, smoothing=0.0)
+    # from 0.3 on it falls for more than one rate: 0.3, 0.4, 0.54, 0.73, 0.97, and explodes from 1.3 on
+    curve = find_learning_rate(model, x, y, lowest=0.3, highest=30.0, steps=16, smoothing=0)
+    assert 0.3 < curve.suggestion < 1.0
+    assert curve.steepest == pytest.approx(0.3) and "the first rate tried: it may be lower" in str(curve)

@@ -4,24 +4,11 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras_tuner import errors
-from small_searches import FIXED, Batches, X, Y, build_model, grid, searched
+from small_searches import FIXED, build_model, grid, searched
 
 from kerasft import FreezeDepthSearch
-from kerasft.search.build import built_model, targets_of
-
-
-def test_targets_are_found_in_arrays_and_described_by_data_sets():
-    assert targets_of({"x": X, "y": Y}) is Y
-    assert targets_of({"x": X}) is None
-    assert targets_of({}) is None
-    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2)
-    assert targets_of({"x": data}) == tf.TensorSpec((None,), "int64")
-    weighted = tf.data.Dataset.from_tensor_slices((X, Y, np.ones(6))).batch(2)
-    assert targets_of({"x": weighted}) == tf.TensorSpec((None,), "int64")
-    assert targets_of({"x": tf.data.Dataset.from_tensors(X)}) is None
-    assert targets_of({"x": Batches()}).tolist() == [0, 1]
+from kerasft.search.build import built_model
 
 
 def test_what_the_users_own_build_adds_is_searched(tmp_path):
@@ -66,7 +53,7 @@ def test_each_model_has_metrics_of_its_own():
         return build_model(compiled=False)
 
     for _ in range(2):
-        model, stages = built_model(build, keras_tuner.HyperParameters(), 0, "mse", [accuracy])
+        model, stages = built_model(build, keras_tuner.HyperParameters(), 0, lambda: ("mse", [accuracy]))
         assert len(stages) == 4
         assert "accuracy" in model.evaluate(np.ones((2, 4)), np.ones((2, 1)), verbose=0, return_dict=True)
     assert float(accuracy.count) == 0

@@ -28,7 +28,7 @@ def test_further_executions_of_a_trial_draw_other_random_numbers(model):
 
 def test_the_weights_of_a_model_are_those_as_it_was_built(model):
     state, before = ProcessState(), weight_fingerprints(model)
-    state.note_built(model)
+    state.note_built(model, {})
     model.weights[0].assign(model.weights[0] + 1)
     assert state.weights_as_built(model) == before
     assert state.weights_as_built(model) == weight_fingerprints(model) != before  # it is asked for once
@@ -36,6 +36,6 @@ def test_the_weights_of_a_model_are_those_as_it_was_built(model):
 
 def test_another_process_begins_without_it(model):
     state, context = ProcessState(), TrialContext.of(None, {})
-    state.note_built(model)
+    state.note_built(model, {})
     state.begin_execution(context, model)
     assert pickle.loads(pickle.dumps(state)).begin_execution(context, model) == 0

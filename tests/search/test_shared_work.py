@@ -77,6 +77,16 @@ def test_a_head_is_trained_once_and_the_rest_is_left_as_it_was(tmp_path, fits):
     assert fits == [30] and same(head(other), head(stages))
 
 
+def test_a_damaged_head_is_trained_again(tmp_path, fits):
+    sharing, stages = Sharing(True, None, 0), stages_of()
+    sharing.prepare(tmp_path, stages, [0, 1], data())
+    (file,) = (tmp_path / "heads").glob("*.npz")
+    file.write_bytes(file.read_bytes()[:100])
+    again = stages_of(head_seed=7)
+    Sharing(True, None, 0).prepare(tmp_path, again, [0, 1], data())
+    assert fits == [30, 30] and not same(head(again), head(stages_of(head_seed=7)))
+
+
 def test_the_head_goes_back_to_its_best_epoch(tmp_path):
     head = stages_of()[-1]
     watch = _BestHead(head, keras_tuner.Objective("val_accuracy", "max"))

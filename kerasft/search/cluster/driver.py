@@ -189,10 +189,7 @@ class _Driver:
         if trial is not None:
             self._note(*outcome)
 
-    def _note(self, trial: Trial, report: Any, compiled: Mapping[str, Any]) -> None:
-        for name, value in compiled.items():  # guessed, for models that are not compiled
-            if getattr(self.search, name) is None:
-                setattr(self.search, name, value)
+    def _note(self, trial: Trial, report: Any) -> None:
         try:
             if report is not None:
                 self.oracle.update_trial(trial.trial_id, report[0], step=report[1])

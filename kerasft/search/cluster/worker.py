@@ -70,12 +70,11 @@ class Worker:
         self.tuner, self.args = tuner, [_called(value) for value in args]
         self.kwargs = {k: _called(v) if k in _DATA else v for k, v in kwargs.items()}
 
-    def run(self, oracle: OneTrial) -> tuple[Trial, Any, dict[str, Any]]:
-        """Run one trial; return it as it ended, what it reported, and how its model was compiled."""
-        self.tuner.oracle, search = oracle, self.tuner.hypermodel
+    def run(self, oracle: OneTrial) -> tuple[Trial, Any]:
+        """Run one trial; return it as it ended, and what it reported."""
+        self.tuner.oracle = oracle
         self.tuner.search(*self.args, **self.kwargs)
-        names = ("loss", "metrics") if isinstance(search, FreezeDepthSearch) else ()
-        return oracle.trial, oracle.report, {name: getattr(search, name) for name in names}
+        return oracle.trial, oracle.report
 
 
 def _called(value: Any) -> Any:

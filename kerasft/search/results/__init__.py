@@ -9,9 +9,15 @@ from kerasft.search.results.folder import (
     STATE,
     SearchFolder,
 )
+from kerasft.search.results.json_file import (
+    read_json,
+    trial_order,
+)
+from kerasft.search.results.pruning import (
+    is_unlikely,
+)
 from kerasft.search.results.ranking import (
     best_of,
-    cannot_win,
     is_better,
     ranked,
 )
@@ -38,12 +44,14 @@ __all__ = [
     "TrialRecord",
     "averaged",
     "best_of",
-    "cannot_win",
     "is_better",
+    "is_unlikely",
     "ranked",
+    "read_json",
     "read_trial",
     "read_trials",
     "repair_search",
     "table",
+    "trial_order",
     "write_report",
 ]

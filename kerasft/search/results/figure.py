@@ -49,7 +49,7 @@ def trials_by_depth(
             axes.scatter(depths, values, s=36, color=faces, edgecolors=f"C{number}")
         above.scatter([], [], s=36, color=f"C{number}", label=recipe.replace("_", " "))
     if any(r.status != "completed" for r in scored):
-        above.scatter([], [], s=36, color="none", edgecolors="0.4", label="stopped early")
+        above.scatter([], [], s=36, color="none", edgecolors="0.4", label="stopped as unlikely")
     below.set(ylabel="seconds", xlabel="freeze depth (the first stage that trains)", ylim=(0, None))
     labels = [f"{depth} ({name})" for depth, name in names.items()]
     below.set_xticks(list(places.values()), labels, rotation=40, ha="right", rotation_mode="anchor")

@@ -1,10 +1,11 @@
-"""Which value is better, which trial is best, and which can't win any more."""
+"""Which value is better, and which trial is best."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
+from kerasft.search.results.json_file import trial_order
 from kerasft.search.results.record import TrialRecord
 
 
@@ -27,33 +28,18 @@ def ranked(records: Iterable[TrialRecord], direction: str) -> list[TrialRecord]:
     """Sort the records that have a score, the best first; of equal ones the earlier first."""
     scored = [r for r in records if r.score is not None and not math.isnan(r.score)]
     sign = -1.0 if direction == "max" else 1.0
-    return sorted(scored, key=lambda r: (sign * (r.score or 0.0), r.trial))
+    return sorted(scored, key=lambda r: (sign * (r.score or 0.0), trial_order(r.trial)))
 
 
-def cannot_win(
-    curve: Sequence[float], others: Sequence[Sequence[float]], direction: str, least: int = 2
-) -> bool:
-    """Whether a trial would not become the best even with the largest gain that was ever seen from here on.
+def best_with_ties(records: Iterable[TrialRecord], direction: str, count: int) -> list[TrialRecord]:
+    """The best `count` records, and those whose score equals that of the last of them.
 
-    Args:
-        curve: The objective after each epoch so far.
-        others: The curves of trials that ran to their end. The gain of one is from its value at this epoch to
-            its best value after it.
-        direction: "max" or "min".
-        least: How many of those it takes; with fewer the answer is False.
+    keras-tuner orders equal trials as the file system does, so any of them may be the one it asks for.
 
     Example:
-        >>> others = [[0.5, 0.7, 0.8], [0.4, 0.7, 0.75]]
-        >>> cannot_win([0.5], others, "max"), cannot_win([0.5, 0.65], others, "max")
-        (False, True)
+        >>> records = [TrialRecord(str(i), {}, score=score) for i, score in enumerate((0.5, 0.9, 0.5, 0.9))]
+        >>> [r.trial for r in best_with_ties(records, "max", 1)]
+        ['1', '3']
     """
-    here, sign = len(curve), 1.0 if direction == "max" else -1.0
-    longer = [other for other in others if len(other) > here]
-    if len(longer) < least or not curve:
-        return False
-    gains = [sign * (best_of(other[here:], direction) - other[here - 1]) for other in longer]
-    best = best_of((best_of(other, direction) for other in others), direction)
-    if math.isnan(curve[-1]) or any(math.isnan(gain) for gain in gains):
-        return False
-    hope = max(sign * best_of(curve, direction), sign * curve[-1] + max(gains))
-    return hope <= sign * best
+    order = ranked(records, direction)
+    return [r for r in order if r.score == order[min(count, len(order)) - 1].score or r in order[:count]]

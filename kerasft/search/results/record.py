@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kerasft.files import write_text
+from kerasft.search.results.json_file import read_json, trial_folders
+
+logger = logging.getLogger(__name__)
 
 _FILE = "kerasft.json"
 _TUNERS_OWN = "tuner/"  # how names of values begin that Hyperband adds
@@ -24,9 +28,10 @@ class TrialRecord:
         recipe: How it got to its freeze depth.
         depth: Its freeze depth, a number of stages.
         trains_from: The first stage that trained in the end.
-        status: "completed", "stopped" (it could no longer become the best), or "failed".
+        status: "completed", "stopped" (it was unlikely to become the best), or "failed".
         score: The objective at its best epoch, on average over its executions; None if there is none.
         curve: The objective after each epoch of the last execution, if it is logged.
+        depths: The freeze depth in each of these epochs.
         best_epoch: The epoch, from 0, of the best value in `curve`.
         metrics: All that was logged in that epoch, or measured after the last one.
         epochs: How many epochs it ran.
@@ -55,6 +60,7 @@ class TrialRecord:
     reason: str = ""
     scores: list[float] = field(default_factory=list)
     schedule: dict[str, Any] = field(default_factory=dict)
+    depths: list[int] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Put it into the trial's folder, whole or not at all."""
@@ -62,16 +68,26 @@ class TrialRecord:
 
 
 def read_trial(folder: Path) -> TrialRecord | None:
-    """Read the result record in a trial's folder; None if the trial has not ended."""
+    """Read the result record in a trial's folder; None if the trial has not ended, or the record is damaged.
+
+    A damaged one is named in a warning: a search goes on without it.
+    """
     try:
-        return TrialRecord(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        content = read_json(folder / _FILE)
+        if content is None:
+            return None
+        if not isinstance(content.get("score"), int | float | None):
+            raise ValueError(f"{folder / _FILE} is damaged: its score is {content['score']!r}.")
+        known = {f.name for f in fields(TrialRecord)}
+        return TrialRecord(**{name: value for name, value in content.items() if name in known})
+    except (OSError, TypeError, ValueError) as error:
+        logger.warning("The record of a trial is left out: %s", error)
         return None
 
 
 def read_trials(project: Path) -> list[TrialRecord]:
     """Read the result records of the trials that have ended, in the order of their numbers."""
-    found = (read_trial(folder) for folder in sorted(project.glob("trial_*")))
+    found = (read_trial(folder) for folder in trial_folders(project))
     return [record for record in found if record is not None]
 
 

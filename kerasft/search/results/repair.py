@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kerasft.files import write_text
 from kerasft.search.results.folder import SearchFolder
+from kerasft.search.results.json_file import read_json, trial_folders
 from kerasft.search.results.record import read_trial
 
 
@@ -37,9 +38,9 @@ def repair_search(project: str | Path) -> list[Path]:
     if not folder.project.is_dir():
         raise FileNotFoundError(f"There is no folder {project}: it is directory/project_name of the tuner.")
     repaired = []
-    for path in [*folder.project.glob("*.json"), *folder.project.glob("trial_*/trial.json")]:
+    for path in folder.tuner_files():
         try:
-            json.loads(path.read_text())
+            read_json(path)
         except ValueError:
             copy = folder.shared / "backup" / path.relative_to(folder.project)
             if copy.exists():
@@ -57,15 +58,11 @@ def repair_search(project: str | Path) -> list[Path]:
 def _agree(project: Path) -> None:
     """Make oracle.json agree with the trials' files about which trials run."""
     path = project / "oracle.json"
-    if not path.exists():
+    state = read_json(path)
+    if state is None or "ongoing_trials" not in state:
         return
-    state = json.loads(path.read_text())
-    if "ongoing_trials" not in state:
-        return
-    status = {
-        str(t["trial_id"]): t["status"]
-        for t in (json.loads(p.read_text()) for p in project.glob("trial_*/trial.json"))
-    }
+    trials = [read_json(folder / "trial.json") for folder in trial_folders(project)]
+    status = {str(t["trial_id"]): t["status"] for t in trials if t is not None}
     over = [t for t, s in status.items() if s in ("COMPLETED", "FAILED")]
     for trial in [t for t in status if t not in state["start_order"]]:
         state["start_order"].append(trial)

@@ -70,6 +70,6 @@ def table(records: Sequence[TrialRecord], direction: str, title: str = "", most:
             f"{decay:.2f}" if isinstance(decay, float) and r.recipe != "frozen_head" else "",
             str(r.epochs),
             f"{r.seconds:.1f}",
-            {"completed": "", "stopped": "stopped"}.get(r.status, r.status),
+            {"completed": "", "stopped": "stopped as unlikely"}.get(r.status, r.status),
         )
     return found

@@ -19,6 +19,8 @@ import keras
 import numpy as np
 
 from kerasft.files import replacing
+from kerasft.search.loss import read_guess
+from kerasft.search.results import SearchFolder
 
 
 def weight_fingerprints(model: keras.Model) -> list[str]:
@@ -151,10 +153,15 @@ class _LoadsCheckpoints:
         elif path.exists():
             super().load_weights(filepath, *args, **kwargs)  # type: ignore[misc]
         else:
+            kept = sorted(found.parent.name[6:] for found in path.parent.parent.glob(f"trial_*/{path.name}"))
             raise FileNotFoundError(
-                f"There is no checkpoint {filepath}. A search keeps only those of its best trials: "
-                "FreezeDepthSearch(keep=3) keeps three."
+                f"There is no checkpoint {filepath}. A search keeps only those of its best trials, here of "
+                f"{kept}: FreezeDepthSearch(keep=3) keeps three. To train another trial's model again: "
+                "tuner.hypermodel.build(hp), and fit."
             )
+        guess = None if model.loss is not None else read_guess(SearchFolder(path.parent.parent).shared)
+        if guess is not None:  # of an earlier process
+            model.compile(model.optimizer, guess.loss, metrics=list(guess.metrics))
 
 
 @functools.cache

@@ -1,35 +1,35 @@
-"""The callback of a running trial: its best epoch's checkpoint, its curve, whether it can still win."""
+"""The callback of a running trial: its best epoch's checkpoint, its curve, whether it goes on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import keras_tuner
 
 from kerasft import _keras
-from kerasft.search.results import cannot_win, is_better
+from kerasft.search.results import is_better
 from kerasft.search.trial.checkpoint import read_checkpoint, write_checkpoint
 from kerasft.typing import Logs
 
 
 class TrialMonitor(keras.callbacks.Callback):
-    """Keeps the best epoch of a trial in a file, and stops a trial that can no longer become the best.
+    """Keeps the best epoch of a trial in a file, and stops a trial that is unlikely to become the best.
 
     Args:
         objective: What the tuner optimizes; anything with `has_value`, `get_value`, `name` and `direction`.
         before: Checksums of the model's weights before training.
         checkpoint: The file for the best epoch; None keeps none.
         best: The best value of earlier executions of the trial; worst possible if there is none.
-        rivals: Curves of trials that ran to their end, to decide by once the trial has begun to thaw; None
-            never stops.
-        first_depth: The freeze depth from which it thaws.
+        is_unlikely: Called after each epoch with the curve and the freeze depths so far; if it is true the
+            trial ends. None never stops.
         state: The file from which a later trial can continue; None writes none.
 
     Attributes:
         curve: The objective after each epoch.
+        depths: The freeze depth in each epoch.
         logs: What each epoch has logged.
         stopped: Why the trial was stopped; else None.
         best: The best value so far, those of earlier executions included.
@@ -41,35 +41,37 @@ class TrialMonitor(keras.callbacks.Callback):
         before: Sequence[str],
         checkpoint: Path | None,
         best: float,
-        rivals: Sequence[Sequence[float]] | None = None,
-        first_depth: int = 0,
+        is_unlikely: Callable[[list[float], list[int]], bool] | None = None,
         state: Path | None = None,
     ) -> None:
         super().__init__()
         self.objective, self.before, self.checkpoint, self.best = objective, before, checkpoint, best
-        self.rivals, self.first_depth, self.state = rivals, first_depth, state
+        self.is_unlikely, self.state = is_unlikely, state
         self.curve: list[float] = []
+        self.depths: list[int] = []
         self.logs: list[dict[str, float]] = []
         self.stopped: str | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Note the epoch's logs, write files, and stop a trial that can't win."""
+        """Note the epoch's logs, write files, and stop a trial that is unlikely to win."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
         if math.isnan(logs.get("loss", 0.0)):
             raise keras_tuner.errors.FailedTrialError(f"The loss became NaN in epoch {epoch}.")
         value = value_of(self.objective, logs)
         self.curve.append(value)
         self.logs.append(logs)
+        self.depths.append(int(logs.get("freeze_depth", 0)))
         if is_better(value, self.best, self.objective.direction):
             self.best = value
             if self.checkpoint is not None:
                 write_checkpoint(self.checkpoint, self.model, self.before)
         if self.state is not None:
             write_state(self.state, self.model, self.before)
-        if self.rivals is None or logs.get("freeze_depth", self.first_depth) >= self.first_depth:
-            return
-        if cannot_win(self.curve, self.rivals, self.objective.direction):
-            self.stopped = f"after epoch {epoch}: it could not have become the best any more"
+        if self.is_unlikely is not None and self.is_unlikely(self.curve, self.depths):
+            self.stopped = (
+                f"stopped as unlikely after epoch {epoch}: no trial like it has gained from there on as "
+                "much as it needed to become the best"
+            )
             self.model.stop_training = True
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from kerasft.cache import PrefixCache
 from kerasft.freezing import BatchNormPolicy, set_depth
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.search.exported_accuracy import NAME, ExportedAccuracy, holdout_of
-from kerasft.search.results import TrialRecord, best_of, read_trials
+from kerasft.search.results import TrialRecord, best_of, is_unlikely, read_trials
 from kerasft.search.space import Choice
 from kerasft.search.trial.checkpoint import read_checkpoint
 from kerasft.search.trial.context import TrialContext
@@ -42,7 +43,7 @@ class TrialTraining:
         cache: The record of frozen work; None if there is none.
         batch_norm: As in `kerasft.freeze`.
         keep_frozen: As in `kerasft.freeze`.
-        prune: Whether it is stopped once it can't become the best.
+        prune: Whether it is stopped once it is unlikely to become the best.
         seed: Of order and dropout.
     """
 
@@ -77,8 +78,7 @@ class TrialTraining:
             self.before,
             context.checkpoint,
             context.best,
-            rivals=self._rivals(arguments["epochs"]),
-            first_depth=self.stages.depth(schedule.phases[0].depth),
+            is_unlikely=self._pruning(schedule, arguments["epochs"]),
             state=context.state,
         )
         options: dict[str, Any] = {"verify": False, "keep_frozen": self.keep_frozen}
@@ -105,6 +105,7 @@ class TrialTraining:
         best = monitor.curve.index(best_of(monitor.curve, self.context.objective.direction))
         depth = self.stages.depth(schedule.phases[-1].depth)
         curve, epochs = ([], 0) if earlier is None else (earlier.curve, earlier.epochs)
+        depths = [] if earlier is None else earlier.depths
         return TrialRecord(
             trial=self.context.number,
             values={**self.context.values, **self.choice.to_dict()},
@@ -121,6 +122,7 @@ class TrialTraining:
             resumed_from=None if earlier is None else earlier.trial,
             reason=monitor.stopped or "",
             schedule=schedule.to_dict(),
+            depths=[*depths, *monitor.depths],
         )
 
     def _begin(self, arguments: dict[str, Any]) -> tuple[TrialRecord | None, UnfreezingSchedule]:
@@ -142,13 +144,18 @@ class TrialTraining:
         read_state(state, model)
         return record, schedule
 
-    def _rivals(self, epochs: int) -> list[list[float]] | None:
-        """The curves of trials that ran to their end; None if this one is not to be measured by them."""
-        context = self.context
+    def _pruning(
+        self, schedule: UnfreezingSchedule, epochs: int
+    ) -> Callable[[list[float], list[int]], bool] | None:
+        """What says that this trial is unlikely to win; None if it is not to be measured by others."""
+        context, starts = self.context, schedule.starts[1:]
         if not self.prune or context.is_hyperband or context.goal is not context.objective:
             return None
         records = [] if context.folder is None else read_trials(context.folder.project)
-        return [r.curve for r in records if r.status == "completed" and len(r.curve) == epochs]
+        ended = [r for r in records if r.status == "completed" and len(r.curve) == epochs]
+        thaws = [start for start in starts if start is not None and start < epochs]
+        rest = {"others": ended, "direction": context.objective.direction}
+        return functools.partial(is_unlikely, thaws=thaws, recipe=self.choice.recipe, **rest)
 
     def _measure(
         self, goal: ExportedAccuracy, built: Sequence[np.ndarray], arguments: Mapping[str, Any]

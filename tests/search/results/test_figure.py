@@ -21,7 +21,7 @@ def test_trials_by_depth(tmp_path):
     drawn = [{tuple(p)[1] for c in axes.collections for p in c.get_offsets()} for axes in (above, below)]
     assert drawn == [{0.5, 0.75, 0.25}, {1.0, 4.0, 2.0}]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["frozen head", "head then all", "stopped early"]
+    assert labels == ["frozen head", "head then all", "stopped as unlikely"]
     assert (tmp_path / "trials.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="None of 1 trials"):
         trials_by_depth(records[3:])

@@ -1,10 +1,11 @@
 import json
 import os
 
+import keras_tuner
 import pytest
 
 from kerasft.search.results.folder import CHECKPOINT, STATE, SearchFolder
-from kerasft.search.results.record import TrialRecord
+from kerasft.search.results.record import TrialRecord, read_trials
 
 # keras-tuner's oracles call names of `threading` that Python has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:.*(currentThread|getName):DeprecationWarning")
@@ -75,6 +76,33 @@ def test_long_values_are_cut(tmp_path):
         SearchFolder(tmp_path).check_identity({"model": "b"})
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "", "[" * 10**5])
+def test_a_damaged_note_of_the_search_is_refused_with_a_way_out(tmp_path, text):
+    folder = SearchFolder(tmp_path)
+    folder.shared.mkdir()
+    (folder.shared / "search.json").write_text(text)
+    with pytest.raises(keras_tuner.errors.FatalValueError, match=r"search.json is damaged: .*Delete it if"):
+        folder.check_identity({"seed": 0})
+    assert (folder.shared / "search.json").read_text() == text
+
+
+def test_files_that_others_delete_end_nothing(tmp_path, monkeypatch):
+    current = end(tmp_path, "0", 0.5)
+    end(tmp_path, "1", 0.1)
+    (tmp_path / "oracle.json").write_text("{}")
+    listed = os.listdir
+    # what another process deletes between the listing and the reading
+    gone = {str(tmp_path): ["trial_7", "gone.json"]}
+    monkeypatch.setattr(os, "listdir", lambda path: [*listed(path), *gone.get(str(path), [])])
+    folder = SearchFolder(tmp_path)
+    assert [r.trial for r in read_trials(tmp_path)] == ["0", "1"]
+    folder.sweep(1, "max", current, parallel=True)
+    folder.back_up()
+    assert with_file(tmp_path, CHECKPOINT) == ["0"]
+    assert [p.name for p in (folder.shared / "backup").iterdir()] == ["oracle.json"]
+    assert read_trials(tmp_path / "nowhere") == [] and SearchFolder(tmp_path / "nowhere").tuner_files() == []
+
+
 # --- which files stay
 
 
@@ -82,7 +110,7 @@ def test_long_values_are_cut(tmp_path):
     ("direction", "keep", "stay"),
     [
         ("max", 1, ["1"]),
-        ("max", 2, ["0", "1"]),  # of the two with 0.5 the earlier
+        ("max", 2, ["0", "1", "3"]),  # two have 0.5, and keras-tuner may ask for either
         ("min", 1, ["2"]),
         ("min", 3, ["0", "2", "3"]),
         ("max", 9, ["0", "1", "2", "3"]),  # the failed one has nothing to keep

@@ -117,31 +117,21 @@ def test_an_objective_that_is_not_logged_ends_the_search_and_what_is_logged_is_n
         monitor_of(build()).on_epoch_end(0, None)
 
 
-RIVALS = [[0.5, 0.7, 0.8], [0.4, 0.7, 0.75], [0.6, 0.6, 0.7]]  # the largest gain after epoch 0 is 0.35
+@pytest.mark.parametrize("verdict", [True, False])
+def test_a_trial_is_stopped_as_unlikely_by_its_curve_and_depths(verdict):
+    model, asked = build(), []
 
+    def is_unlikely(curve, depths):
+        asked.append((list(curve), list(depths)))
+        return verdict and len(curve) == 2
 
-def test_a_trial_is_stopped_once_it_has_begun_to_thaw_and_cannot_win():
-    model = build()
-    monitor = monitor_of(model, rivals=RIVALS, first_depth=2)
-    monitor.on_epoch_end(0, {"val_accuracy": 0.1, "freeze_depth": 2.0})  # nothing has thawed yet
+    monitor = monitor_of(model, is_unlikely=is_unlikely)
+    monitor.on_epoch_end(0, {"val_accuracy": 0.2, "freeze_depth": 2.0})
     assert monitor.stopped is None and not model.stop_training
     monitor.on_epoch_end(1, {"val_accuracy": 0.1, "freeze_depth": 1.0})
-    assert "after epoch 1" in monitor.stopped and model.stop_training
-
-
-def test_a_trial_that_can_still_win_goes_on():
-    model = build()
-    monitor = monitor_of(model, rivals=RIVALS, first_depth=2)
-    monitor.on_epoch_end(0, {"val_accuracy": 0.46, "freeze_depth": 1.0})  # 0.46 + 0.35 = 0.81 > 0.8
-    assert monitor.stopped is None and not model.stop_training
-
-
-@pytest.mark.parametrize("rivals", [None, [], RIVALS[:1]])
-def test_without_two_rivals_no_trial_is_stopped(rivals):
-    model = build()
-    monitor = monitor_of(model, rivals=rivals, first_depth=1)
-    monitor.on_epoch_end(0, {"val_accuracy": 0.0, "freeze_depth": 0.0})
-    assert monitor.stopped is None and not model.stop_training
+    assert asked == [([0.2], [2]), ([0.2, 0.1], [2, 1])]
+    assert model.stop_training is verdict
+    assert ("stopped as unlikely after epoch 1" in (monitor.stopped or "")) is verdict
 
 
 # --- the state from which a later trial goes on
