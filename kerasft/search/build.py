@@ -31,7 +31,7 @@ def built_model(
     build_model: Callable[..., Any],
     hp: keras_tuner.HyperParameters,
     seed: int,
-    compile_arguments: Callable[[], tuple[Any, Sequence[Any] | None]],
+    compile_model: Callable[[keras.Model], None],
     keep_frozen: Sequence[str] = (),
 ) -> tuple[keras.Model, Stages]:
     """Build a model and find its stages; one that is not compiled is compiled with AdamW.
@@ -40,7 +40,7 @@ def built_model(
         build_model: The user's function.
         hp: The trial's hyperparameters, which the function may add to.
         seed: Of its weights.
-        compile_arguments: Gives loss and metrics for a model that is not compiled; None leaves the loss open.
+        compile_model: Compiles a model that is not compiled, whose optimizer is set.
         keep_frozen: As in `kerasft.freeze`; noted, and no flag is changed.
 
     Raises:
@@ -64,7 +64,7 @@ def built_model(
     declare_kept(stages, keep_frozen)
     if not model.compiled:
         model.optimizer = keras.optimizers.AdamW(1e-3)
-        compile_with(model, *compile_arguments())
+        compile_model(model)
     return model, stages
 
 

@@ -221,18 +221,22 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         return result
 
     def _model_and_stages(self, hp: HyperParameters) -> tuple[keras.Model, Stages]:
-        return built_model(self.build_model, hp, self.seed, self._compile_arguments, self.keep_frozen)
+        return built_model(self.build_model, hp, self.seed, self._compile, self.keep_frozen)
 
-    def _compile_arguments(self) -> tuple[Any, Sequence[Any] | None]:
-        """The loss and the metrics for a model that is not compiled."""
-        if self.loss is not None or (guess := self._known_guess()) is None:
-            return self.loss, self.metrics
-        return guess.loss, guess.metrics if self.metrics is None else self.metrics
+    def _compile(self, model: keras.Model) -> None:
+        """Compile a model that its author did not compile, without a loss while none is known."""
+        self._process.note_not_compiled(model)
+        loss, metrics = self.loss, self.metrics
+        if loss is None and (guess := self._known_guess()) is not None:
+            loss, metrics = guess.loss, guess.metrics if metrics is None else metrics
+        compile_with(model, loss, metrics)
 
     def _find_loss(self, model: keras.Model, given: dict[str, Any], context: TrialContext) -> None:
         """Compile a model that its author did not compile with the loss that its data and output ask for."""
-        if model.loss is not None and (self._guess is None or model.loss is not self._guess.loss):
+        if self._process.was_compiled(model) or self.loss is not None:
             return
+        if model.loss is not None and (self._guess is None or model.loss is not self._guess.loss):
+            return  # it is the tuner's
         shared = None if context.folder is None else context.folder.shared
         try:
             guess = None if shared is None else read_guess(shared)

@@ -21,6 +21,7 @@ class ProcessState:
         self._begun: float | None = None
         self._built: weakref.WeakKeyDictionary[keras.Model, list[str]] = weakref.WeakKeyDictionary()
         self._values: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = weakref.WeakKeyDictionary()
+        self._not_compiled: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self._executions: dict[tuple[str, str], int] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -30,6 +31,14 @@ class ProcessState:
         """Seconds since the first call, which is made as the first trial begins."""
         self._begun = self._begun or time.perf_counter()
         return time.perf_counter() - self._begun
+
+    def note_not_compiled(self, model: keras.Model) -> None:
+        """Remember that a model came from its author without being compiled."""
+        self._not_compiled.add(model)
+
+    def was_compiled(self, model: keras.Model) -> bool:
+        """Whether a model's author has compiled it, with a loss or to train without one."""
+        return model not in self._not_compiled
 
     def note_built(self, model: keras.Model, values: Mapping[str, Any]) -> None:
         """Remember the weights and flags of a model as it was built, and by which hyperparameters."""

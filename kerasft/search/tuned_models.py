@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class TunedModels:
     tuner: Tuner | None = None
     space: SearchSpace
     batch_norm: BatchNormPolicy | None
+    keep_frozen: Sequence[str]
     _guess: Guess | None
     _preflight: Preflight
     _process: ProcessState
@@ -133,7 +134,7 @@ class TunedModels:
             rates = [choice.learning_rate if p.learning_rate is None else p.learning_rate for p in schedule]
             phases = [replace(p, learning_rate=rate) for p, rate in zip(schedule, rates, strict=True)]
             schedule = UnfreezingSchedule(phases)
-        return [GradualUnfreezing(schedule, self.batch_norm)]
+        return [GradualUnfreezing(schedule, self.batch_norm, keep_frozen=self.keep_frozen)]
 
     @staticmethod
     def _schedule(choice: Choice, stages: Stages, epochs: int) -> UnfreezingSchedule:

@@ -8,7 +8,7 @@ from keras_tuner import errors
 from small_searches import FIXED, build_model, grid, searched
 
 from kerasft import FreezeDepthSearch
-from kerasft.search.build import built_model
+from kerasft.search.build import built_model, compile_with
 
 
 def test_what_the_users_own_build_adds_is_searched(tmp_path):
@@ -52,8 +52,11 @@ def test_each_model_has_metrics_of_its_own():
     def build():
         return build_model(compiled=False)
 
+    def compile_model(model):
+        compile_with(model, "mse", [accuracy])
+
     for _ in range(2):
-        model, stages = built_model(build, keras_tuner.HyperParameters(), 0, lambda: ("mse", [accuracy]))
+        model, stages = built_model(build, keras_tuner.HyperParameters(), 0, compile_model)
         assert len(stages) == 4
         assert "accuracy" in model.evaluate(np.ones((2, 4)), np.ones((2, 1)), verbose=0, return_dict=True)
     assert float(accuracy.count) == 0

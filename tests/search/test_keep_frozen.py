@@ -24,6 +24,11 @@ def test_every_trial_leaves_what_is_kept_frozen_as_it_was_built(tmp_path):
     searched(grid(search, tmp_path), epochs=2)
     (record,) = search.results()
     assert record.status == "completed"
+    hp = search.tuner.get_best_hyperparameters()[0]
+    (callback,) = search.callbacks(hp, epochs=2)
+    assert list(callback.keep_frozen) == ["block_2"]
+    tuned = search.build(hp)
+    assert not any(v.trainable for v in tuned.get_layer("backbone").get_layer("block_2").variables)
     keras.utils.set_random_seed(search.seed)
     before, model = build().weights, search.best_model()
     moved = {v.path for v, old in zip(model.weights, before, strict=True) if not np.array_equal(v, old)}

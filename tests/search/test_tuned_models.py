@@ -50,6 +50,27 @@ def test_a_later_process_finds_the_loss_the_models_and_the_recipes(tmp_path, cap
     assert caplog.text.count("The loss is guessed") == 1
 
 
+class Squares(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.mean(x**2))
+        return x
+
+
+def test_a_model_that_its_author_compiled_without_a_loss_gets_none(tmp_path, caplog):
+    def build():
+        layers = [keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="one"), Squares()]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        model.compile("sgd")
+        return model
+
+    search = FreezeDepthSearch(build, [0], ["head_then_all"], **FIXED | {"share": False})
+    tuner = grid(search, tmp_path, objective="val_loss")
+    searched(tuner, epochs=2)
+    (record,) = search.results()
+    squares = np.mean(search.best_model().predict(VALIDATION[0], verbose=0) ** 2)
+    assert record.score == pytest.approx(squares, rel=1e-4) and "guessed" not in caplog.text
+
+
 def test_a_loss_that_cannot_be_told_ends_the_search_before_it_trains(tmp_path):
     def build():
         layers = [keras.layers.Dense(3, name="body"), keras.layers.Dense(1, name="one")]
