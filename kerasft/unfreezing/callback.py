@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
-import numpy as np
 
 from kerasft import _keras
-from kerasft.freezing import BatchNormPolicy, Flags, check_batch_norm, check_keep_frozen, set_depth
-from kerasft.learning_rates import Multipliers, resolve_multipliers
+from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
 from kerasft.unfreezing import checks
-from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
-from kerasft.unfreezing.best_epoch import BestEpoch
-from kerasft.unfreezing.frozen_check import FrozenCheck
 from kerasft.unfreezing.phase import Phase
-from kerasft.unfreezing.phase_clock import PhaseClock
 from kerasft.unfreezing.phase_report import PhaseReport
-from kerasft.unfreezing.run_state import RunState, resume, run_identity
+from kerasft.unfreezing.phase_run import PhaseRun
 from kerasft.unfreezing.schedule import UnfreezingSchedule, as_schedule
-
-logger = logging.getLogger(__name__)
 
 
 def _on_trained_weights(hook: Callable[..., None]) -> Callable[..., None]:
@@ -33,7 +23,8 @@ def _on_trained_weights(hook: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(hook)
     def wrapped(self: GradualUnfreezing, epoch: int, logs: Logs = None) -> None:
-        callbacks = () if self._fit is None else self._fit.callbacks
+        fit = self._in_fit.fit
+        callbacks = () if fit is None else fit.callbacks
         with _keras.trained_weights(self.model, callbacks):
             hook(self, epoch, logs)
 
@@ -71,7 +62,6 @@ class GradualUnfreezing(keras.callbacks.Callback):
         schedule: The schedule.
         stages: The stages of the model that trains; None before `fit` begins, unless they were given.
         batch_norm: The policy for BatchNormalization.
-        report: One `PhaseReport` for each phase that is over: rates, changes and steps of each stage.
         acts_at_window_boundaries: Whether, between two steps of an epoch, the callback acts only at the
             boundary of a window of accumulated gradients: without accumulation it acts between epochs alone.
 
@@ -90,10 +80,6 @@ class GradualUnfreezing(keras.callbacks.Callback):
     """
 
     acts_at_window_boundaries: bool = True
-
-    _stages: Stages  # these three are those of the fit that runs
-    _best: BestEpoch
-    _identity: dict[str, Any]
 
     def __init__(
         self,
@@ -115,182 +101,87 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self.verify = verify
         self.keep_frozen, self.everything = tuple(keep_frozen), everything
         self._given = stages is not None
-        self._reset()
-
-    def _reset(self) -> None:
-        self.report: list[PhaseReport] = []
-        self._clock = PhaseClock(self.schedule)
-        self._begun: int | None = None  # the phase whose flags are set
-        self._first_epoch = 0
-        self._epochs_done = 0
-        self._inside_epoch = False
-        self._waits = False  # for a window of accumulated gradients
-        self._depths: list[int] = []
-        self._rates: dict[str, float] | None = None  # factors that were measured
-        self._flags: Flags | None = None
-        self._frozen: FrozenCheck | None = None
+        self._run: PhaseRun | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Hold the schedule against the model, and prepare the optimizer for all that will train."""
-        self._reset()
+        self._run = None
         if not self._given or self.stages is None:
             self.stages = find_stages(self.model)
-        self._stages = stages = self.stages
-        checks.check_stages(stages, self.model)
-        self._depths = self.schedule.check(stages, self.params.get("epochs"))
-        self._multipliers = [
-            None if phase.multipliers is None else resolve_multipliers(stages, phase.multipliers)
-            for phase in self.schedule
-        ]
-        checks.check_rates(self.schedule, self._optimizer)
-        self._fit = _keras.running_fit(self.model)
-        checks.check_callbacks([] if self._fit is None else self._fit.callbacks, self, GradualUnfreezing)
-        self._best = BestEpoch(self.model, stages)
-        kept = checks.declared(stages, self._depths, self.keep_frozen, self.everything)
-        set_depth(stages, min(self._depths), self.batch_norm)
-        _keras.add_step_counts(self.model.optimizer)
-        arguments = self.schedule, self.batch_norm, stages, kept, self._optimizer, self._multipliers
-        self._identity = run_identity(*arguments)
-        self._found_before = RunState.from_arrays(self._optimizer.loaded())
-        _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
-        # where a run that is resumed after its last epoch stands
-        set_depth(stages, self._depths[-1], self.batch_norm)
-        self._optimizer.attach(self._state)
-        self._optimizer.measure_gradients(self.auto_rates)
+        checks.check_stages(self.stages, self.model)
+        fit = _keras.running_fit(self.model)
+        checks.check_callbacks([] if fit is None else fit.callbacks, self, GradualUnfreezing)
+        self._run = PhaseRun(
+            self.model,
+            self.stages,
+            self.schedule,
+            self.params.get("epochs"),
+            fit,
+            batch_norm=self.batch_norm,
+            auto_rates=self.auto_rates,
+            verify=self.verify,
+            keep_frozen=self.keep_frozen,
+            everything=self.everything,
+        )
 
     @_on_trained_weights
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
-        self._inside_epoch = True
-        if self._begun is None:
-            self._start(epoch)
-        checks.check_flags(self._flags, f"before epoch {epoch}")
-        if self._clock.ended and not self._clock.is_last:
-            if self._waits and not self._optimizer.at_window_boundary():
-                checks.warn_of_dropped_window(self.model)
-                self._optimizer.drop_window()
-            self._waits = True
-            self._switch_at_boundary()
+        self._in_fit.begin_epoch(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Begin a phase that waits for a window of accumulated gradients to be complete."""
-        if self._waits:
-            self._switch_at_boundary()
+        if self._in_fit.waits:
+            self._in_fit.switch_at_boundary()
 
     @_on_trained_weights
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Check what must not have changed, and see whether the phase is over."""
         logs = {} if logs is None else logs
-        if epoch == self._first_epoch:
-            checks.check_monitors(self.schedule.phases, logs)
-        checks.check_flags(self._flags, f"in epoch {epoch}")
-        if self._frozen is not None:
-            self._frozen.check(f"in epoch {epoch}")
-        if self.auto_rates:
-            base = self._multipliers[self._clock.index]
-            self._rates = measured_factors(self._stages, self._optimizer.take_gradient_norms(), base)
-            self._optimizer.set_multipliers(self._rates)
-        if self._clock.observe(epoch, logs) and self._clock.phase.restore_best:
-            self._best.keep()
-        logs["freeze_depth"] = self.freeze_depth
-        logs["trainable_params"] = self.trainable_params
-        self._epochs_done, self._inside_epoch = epoch + 1, False
-        if self._clock.ended and self._clock.is_last:
+        run = self._in_fit
+        run.end_epoch(epoch, logs)
+        logs["freeze_depth"] = run.freeze_depth
+        logs["trainable_params"] = run.trainable_params
+        if run.clock.ended and run.clock.is_last:
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs = None) -> None:
         """End the last phase."""
-        state = RunState.from_arrays(self._optimizer.loaded())
-        if self._begun is None and state is not None:
-            self._start(state.epoch)  # resumed after the last epoch
-        if self._begun is not None:
-            self._end_phase()
-            if getattr(self._optimizer, "use_ema", False):  # `fit` has done so before the best came back
-                self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
-        self._optimizer.attach(None)
-        self._optimizer.measure_gradients(False)
+        self._in_fit.finish()
+
+    @property
+    def report(self) -> list[PhaseReport]:
+        """A report on each phase that is over, of the fit that runs or was the last to run."""
+        return [] if self._run is None else self._run.report
+
+    @property
+    def phase(self) -> int:
+        """The phase that runs, from 0."""
+        return 0 if self._run is None else self._run.clock.index
 
     @property
     def freeze_depth(self) -> int:
         """The freeze depth in force."""
-        return self._depths[self._begun or 0]
+        return self._in_fit.freeze_depth
 
     @property
     def coming_depths(self) -> list[int]:
         """The freeze depths of the phase in force and of those after it."""
-        return self._depths[self._begun or 0 :]
+        return [] if self._run is None else self._run.depths[self._run.begun or 0 :]
 
     @property
     def frozen_weights(self) -> int:
         """How many frozen weights are compared after each epoch."""
-        return 0 if self._frozen is None else len(self._frozen.variables)
+        frozen = None if self._run is None else self._run.frozen
+        return 0 if frozen is None else len(frozen.variables)
 
     @property
     def trainable_params(self) -> int:
         """How many scalars train now."""
-        return sum(int(v.value.shape.num_elements()) for v in self.model.trainable_variables)
+        return self._in_fit.trainable_params
 
     @property
-    def _optimizer(self) -> Any:
-        return _keras.inner_optimizer(self.model.optimizer)
-
-    def _start(self, epoch: int) -> None:
-        """Stand where the run stands: at its beginning, or where it was interrupted."""
-        self._first_epoch = self._epochs_done = epoch
-        found = RunState.from_arrays(self._optimizer.loaded())
-        before = self._found_before if epoch > 0 else None
-        if found is None and before is not None and before.epoch == epoch:
-            found = before
-        if found is None:
-            self._clock.move_to(epoch)
-        else:
-            resume(self.model, self._fit, found, self._identity, epoch)
-            self._clock = PhaseClock.from_dict(self.schedule, found.clock)
-            self._rates, self._best.arrays = found.rates, found.best
-            logger.info("Resumed at epoch %d, in phase %d.", epoch, self._clock.index)
-        self._begin_phase(fresh=found is None)
-
-    def _switch_at_boundary(self) -> None:
-        if self._optimizer.at_window_boundary():
-            self._waits = False
-            self._end_phase()
-            self._clock.advance()
-            self._begin_phase(fresh=True)
-
-    def _begin_phase(self, fresh: bool) -> None:
-        """Set flags, rates and factors; `fresh` tells a phase that begins from one that is resumed."""
-        index, optimizer = self._clock.index, self._optimizer
-        phase, depth = self.schedule.phases[index], self._depths[index]
-        same_depth = self._begun is not None and depth == self.freeze_depth
-        if not same_depth:
-            set_depth(self._stages, depth, self.batch_norm)
-            self._optimizer.settle_frozen_averages()
-        self._flags = Flags(self.model)
-        self._rates = None if fresh else with_own_paths(self._stages, self._rates)
-        if fresh and phase.learning_rate is not None:
-            optimizer.learning_rate = phase.learning_rate
-        if fresh:
-            optimizer.start_warmup(phase.warmup_steps)
-        factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
-        retrace = False if factors is None else optimizer.set_multipliers(factors)
-        if not same_depth or retrace:
-            _keras.apply_trainable_flags(self.model)
-        self._begun, self._phase_start = index, self._epochs_done
-        self._frozen = FrozenCheck(self._stages) if self.verify else None
-        place = self._epochs_done, index, depth, len(self._stages), f"{self.trainable_params:,}"
-        logger.info("Epoch %d, phase %d: freeze depth %d of %d, %s parameters train.", *place)
-
-    def _end_phase(self) -> None:
-        """Go back to the phase's best epoch, and report."""
-        best = self._clock.best_epoch if self._best.restore() else None
-        if self._frozen is not None and self._begun is not None and self._epochs_done > self._phase_start:
-            epochs = (self._phase_start, self._epochs_done - 1)
-            self._frozen.check(f"in phase {self._begun}")
-            place = self._begun, self.freeze_depth, epochs, best
-            self.report.append(self._frozen.report(self._optimizer, *place))
-
-    def _state(self) -> dict[str, np.ndarray]:
-        """The state that is saved with the optimizer."""
-        place = self._epochs_done, self._inside_epoch, self._clock.to_dict()
-        random, lora = _keras.random_state(self.model), _keras.lora_values(self.model)
-        return RunState(*place, self._rates, random, self._identity, self._best.arrays, lora).to_arrays()
+    def _in_fit(self) -> PhaseRun:
+        if self._run is None:
+            raise RuntimeError("GradualUnfreezing has no phases before `fit` has begun with it.")
+        return self._run

@@ -1,0 +1,219 @@
+"""The phases of a schedule in one `fit`: which one runs, what it has set, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasft import _keras
+from kerasft.freezing import BatchNormPolicy, Flags, set_depth
+from kerasft.learning_rates import Multipliers, resolve_multipliers
+from kerasft.stages import Stages
+from kerasft.unfreezing import checks
+from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
+from kerasft.unfreezing.best_epoch import BestEpoch
+from kerasft.unfreezing.frozen_check import FrozenCheck
+from kerasft.unfreezing.phase_clock import PhaseClock
+from kerasft.unfreezing.phase_report import PhaseReport
+from kerasft.unfreezing.run_state import RunState, resume, run_identity
+from kerasft.unfreezing.schedule import UnfreezingSchedule
+
+logger = logging.getLogger(__name__)
+
+
+class PhaseRun:
+    """The phases of a schedule in one `fit` of a model.
+
+    Args:
+        model: The compiled model that trains.
+        stages: Its stages.
+        schedule: The schedule.
+        epochs: How many epochs `fit` runs; None if that is not known.
+        fit: The `fit`; None if it was not found.
+        batch_norm: The policy for BatchNormalization.
+        auto_rates: Whether learning-rate factors are measured over each epoch.
+        verify: Whether frozen weights are compared, and phases reported on.
+        keep_frozen: As in `kerasft.freeze`.
+        everything: As in `kerasft.freeze`.
+
+    Attributes:
+        depths: The freeze depth of each phase.
+        clock: Which phase runs, and how well it goes.
+        begun: The phase whose flags are set; None before the first epoch.
+        waits: Whether a phase waits for a window of accumulated gradients to be complete.
+        inside_epoch: Whether an epoch has begun and is not over.
+        frozen: What compares the frozen weights of the phase; None if that is switched off.
+        report: One report for each phase that is over.
+
+    Raises:
+        ValueError: The schedule does not fit the model, its optimizer or the number of epochs, or a phase
+            trains nothing.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        stages: Stages,
+        schedule: UnfreezingSchedule,
+        epochs: int | None,
+        fit: _keras.RunningFit | None,
+        *,
+        batch_norm: BatchNormPolicy | None,
+        auto_rates: bool,
+        verify: bool,
+        keep_frozen: Sequence[str],
+        everything: bool,
+    ) -> None:
+        self.model, self.stages, self.schedule, self.fit = model, stages, schedule, fit
+        self.batch_norm: BatchNormPolicy | None = batch_norm
+        self.auto_rates, self.verify = auto_rates, verify
+        self.depths = schedule.check(stages, epochs)
+        self.clock = PhaseClock(schedule)
+        self.begun: int | None = None
+        self.waits = self.inside_epoch = False
+        self.frozen: FrozenCheck | None = None
+        self.report: list[PhaseReport] = []
+        self._first_epoch = self._epochs_done = self._phase_start = 0
+        self._rates: dict[str, float] | None = None  # factors that were measured
+        self._flags: Flags | None = None
+        self._multipliers = [
+            None if phase.multipliers is None else resolve_multipliers(stages, phase.multipliers)
+            for phase in schedule
+        ]
+        checks.check_rates(schedule, self._optimizer)
+        self._best = BestEpoch(model, stages)
+        self._prepare(checks.declared(stages, self.depths, keep_frozen, everything))
+
+    def _prepare(self, kept: Any) -> None:
+        """Give the optimizer slots for all that will train."""
+        stages, batch_norm = self.stages, self.batch_norm
+        set_depth(stages, min(self.depths), batch_norm)
+        _keras.add_step_counts(self.model.optimizer)
+        arguments = self.schedule, batch_norm, stages, kept, self._optimizer, self._multipliers
+        self._identity = run_identity(*arguments)
+        self._found_before = RunState.from_arrays(self._optimizer.loaded())
+        _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
+        # where a run that is resumed after its last epoch stands
+        set_depth(stages, self.depths[-1], batch_norm)
+        self._optimizer.attach(self._state)
+        self._optimizer.measure_gradients(self.auto_rates)
+
+    @property
+    def freeze_depth(self) -> int:
+        """The freeze depth in force."""
+        return self.depths[self.begun or 0]
+
+    @property
+    def trainable_params(self) -> int:
+        """How many scalars train now."""
+        return sum(int(v.value.shape.num_elements()) for v in self.model.trainable_variables)
+
+    @property
+    def _optimizer(self) -> Any:
+        return _keras.inner_optimizer(self.model.optimizer)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Begin the phase that `epoch` belongs to, if it is not the one running."""
+        self.inside_epoch = True
+        if self.begun is None:
+            self._start(epoch)
+        checks.check_flags(self._flags, f"before epoch {epoch}")
+        if self.clock.ended and not self.clock.is_last:
+            if self.waits and not self._optimizer.at_window_boundary():
+                checks.warn_of_dropped_window(self.model)
+                self._optimizer.drop_window()
+            self.waits = True
+            self.switch_at_boundary()
+
+    def end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Check what must not have changed, and count the epoch."""
+        if epoch == self._first_epoch:
+            checks.check_monitors(self.schedule.phases, logs)
+        checks.check_flags(self._flags, f"in epoch {epoch}")
+        if self.frozen is not None:
+            self.frozen.check(f"in epoch {epoch}")
+        if self.auto_rates:
+            base = self._multipliers[self.clock.index]
+            self._rates = measured_factors(self.stages, self._optimizer.take_gradient_norms(), base)
+            self._optimizer.set_multipliers(self._rates)
+        if self.clock.observe(epoch, logs) and self.clock.phase.restore_best:
+            self._best.keep()
+        self._epochs_done, self.inside_epoch = epoch + 1, False
+
+    def switch_at_boundary(self) -> None:
+        """Begin the next phase if no gradients have been accumulated since the last step."""
+        if self._optimizer.at_window_boundary():
+            self.waits = False
+            self._end_phase()
+            self.clock.advance()
+            self._begin_phase(fresh=True)
+
+    def finish(self) -> None:
+        """End the last phase, and let go of the optimizer."""
+        state = RunState.from_arrays(self._optimizer.loaded())
+        if self.begun is None and state is not None:
+            self._start(state.epoch)  # resumed after the last epoch
+        if self.begun is not None:
+            self._end_phase()
+            if getattr(self._optimizer, "use_ema", False):  # `fit` has done so before the best came back
+                self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+        self._optimizer.attach(None)
+        self._optimizer.measure_gradients(False)
+
+    def _start(self, epoch: int) -> None:
+        """Stand where the run stands: at its beginning, or where it was interrupted."""
+        self._first_epoch = self._epochs_done = epoch
+        found = RunState.from_arrays(self._optimizer.loaded())
+        before = self._found_before if epoch > 0 else None
+        if found is None and before is not None and before.epoch == epoch:
+            found = before
+        if found is None:
+            self.clock.move_to(epoch)
+        else:
+            resume(self.model, self.fit, found, self._identity, epoch)
+            self.clock = PhaseClock.from_dict(self.schedule, found.clock)
+            self._rates, self._best.arrays = found.rates, found.best
+            logger.info("Resumed at epoch %d, in phase %d.", epoch, self.clock.index)
+        self._begin_phase(fresh=found is None)
+
+    def _begin_phase(self, fresh: bool) -> None:
+        """Set flags, rates and factors; `fresh` tells a phase that begins from one that is resumed."""
+        index, optimizer = self.clock.index, self._optimizer
+        phase, depth = self.schedule.phases[index], self.depths[index]
+        same_depth = self.begun is not None and depth == self.freeze_depth
+        if not same_depth:
+            set_depth(self.stages, depth, self.batch_norm)
+            self._optimizer.settle_frozen_averages()
+        self._flags = Flags(self.model)
+        self._rates = None if fresh else with_own_paths(self.stages, self._rates)
+        if fresh and phase.learning_rate is not None:
+            optimizer.learning_rate = phase.learning_rate
+        if fresh:
+            optimizer.start_warmup(phase.warmup_steps)
+        factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
+        retrace = False if factors is None else optimizer.set_multipliers(factors)
+        if not same_depth or retrace:
+            _keras.apply_trainable_flags(self.model)
+        self.begun, self._phase_start = index, self._epochs_done
+        self.frozen = FrozenCheck(self.stages) if self.verify else None
+        place = self._epochs_done, index, depth, len(self.stages), f"{self.trainable_params:,}"
+        logger.info("Epoch %d, phase %d: freeze depth %d of %d, %s parameters train.", *place)
+
+    def _end_phase(self) -> None:
+        """Go back to the phase's best epoch, and report."""
+        best = self.clock.best_epoch if self._best.restore() else None
+        if self.frozen is not None and self.begun is not None and self._epochs_done > self._phase_start:
+            epochs = (self._phase_start, self._epochs_done - 1)
+            self.frozen.check(f"in phase {self.begun}")
+            place = self.begun, self.freeze_depth, epochs, best
+            self.report.append(self.frozen.report(self._optimizer, *place))
+
+    def _state(self) -> dict[str, np.ndarray]:
+        """The state that is saved with the optimizer."""
+        place = self._epochs_done, self.inside_epoch, self.clock.to_dict()
+        random, lora = _keras.random_state(self.model), _keras.lora_values(self.model)
+        return RunState(*place, self._rates, random, self._identity, self._best.arrays, lora).to_arrays()
