@@ -23,9 +23,11 @@ from kerasft._keras.call_graph import (
 )
 from kerasft._keras.fit_loop import (
     RunningFit,
+    after_train_begin,
     build_for,
     keeps_order,
     reads_arrays,
+    replace_callbacks,
     replay_epochs,
     running_fit,
     start_at,
@@ -88,6 +90,7 @@ __all__ = [
     "Operation",
     "Program",
     "add_step_counts",
+    "after_train_begin",
     "apply_trainable_flags",
     "build_for",
     "calls",
@@ -116,6 +119,7 @@ __all__ = [
     "random_variables",
     "reads_arrays",
     "release_traced_steps",
+    "replace_callbacks",
     "replay_epochs",
     "running_fit",
     "set_lora_values",

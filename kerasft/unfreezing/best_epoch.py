@@ -47,5 +47,10 @@ class BestEpoch:
         _keras.inner_optimizer(self.model.optimizer).restore(slots, self.model.trainable_variables)
         return True
 
+    def whole_model(self) -> list[np.ndarray]:
+        """All weights of the model at the epoch that is kept, as `get_weights` returned them then."""
+        kept = {id(v): self.arrays[f"weight.{i}"] for i, v in enumerate(self._trained())}
+        return [kept[id(v)] if id(v) in kept else v.numpy() for v in self.model.weights]
+
     def _trained(self) -> list[keras.Variable]:
         return [v for stage in self.stages if stage.trainable for v in stage.weights]

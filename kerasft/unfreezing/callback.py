@@ -57,6 +57,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
             hash of the frozen weights an epoch, and a copy of those that train.
         keep_frozen: What stays frozen in every phase besides what you froze for good, as in `kerasft.freeze`.
         everything: Whether to forget what you froze yourself, as in `kerasft.freeze`.
+        restart_callbacks: Whether Keras's EarlyStopping and ReduceLROnPlateau in the same fit begin anew with
+            each phase, wherever they stand in the list. An EarlyStopping then ends the phase, and the fit
+            in the last phase alone; with `restore_best_weights` each phase ends at its best epoch, unless
+            the phase has one of its own. `start_from_epoch` counts the epochs of the fit. False leaves them
+            to themselves: they compare values across phases, and EarlyStopping ends the fit.
 
     Attributes:
         schedule: The schedule.
@@ -90,6 +95,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         verify: bool = True,
         keep_frozen: Sequence[str] = (),
         everything: bool = False,
+        restart_callbacks: bool = True,
     ) -> None:
         super().__init__()
         check_batch_norm(batch_norm)
@@ -100,6 +106,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self.auto_rates = auto_rates
         self.verify = verify
         self.keep_frozen, self.everything = tuple(keep_frozen), everything
+        if not isinstance(restart_callbacks, bool):
+            raise TypeError(f"restart_callbacks is True or False, not {restart_callbacks!r}.")
+        self.restart_callbacks = restart_callbacks
         self._given = stages is not None
         self._run: PhaseRun | None = None
 
@@ -122,6 +131,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
             verify=self.verify,
             keep_frozen=self.keep_frozen,
             everything=self.everything,
+            restart_callbacks=self.restart_callbacks,
         )
 
     @_on_trained_weights

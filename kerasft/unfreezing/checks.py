@@ -91,6 +91,25 @@ def warn_of_dropped_window(model: keras.Model) -> None:
     )
 
 
+def warn_of_phases_without_epochs(schedule: Iterable[Phase], begun: int, stopped: bool) -> None:
+    """Say which phases never began, if there are any, and what ended the fit.
+
+    Args:
+        schedule: The schedule.
+        begun: The phase that began last, from 0.
+        stopped: Whether a callback has ended the fit; else its epochs ran out.
+    """
+    never = [f"{i} ({phase.depth!r})" for i, phase in enumerate(schedule) if i > begun]
+    if never:
+        logger.warning(
+            "The fit ended in phase %d, and %s %s never began: %s.",
+            begun,
+            "the phases" if len(never) > 1 else "phase",
+            ", ".join(never),
+            "a callback has set stop_training" if stopped else "its epochs ran out before; raise `epochs`",
+        )
+
+
 def check_callbacks(
     callbacks: Sequence[keras.callbacks.Callback], own: keras.callbacks.Callback, kind: type
 ) -> None:
@@ -101,28 +120,28 @@ def check_callbacks(
         own: The callback that asks.
         kind: The class of callbacks that unfreeze.
     """
-    several = [_placed(callbacks, i) for i, other in enumerate(callbacks) if isinstance(other, kind)]
+    several = [placed(callbacks, i) for i, other in enumerate(callbacks) if isinstance(other, kind)]
     if len(several) > 1:
         raise ValueError(
             f"One fit has two {kind.__name__} callbacks: {' and '.join(several)}. "
             "Join their phases in one schedule."
         )
     place = next((i for i, other in enumerate(callbacks) if other is own), 0)
-    early = [_placed(callbacks, i) for i in range(place) if _saves_epochs(callbacks[i])]
+    early = [placed(callbacks, i) for i in range(place) if saves_epochs(callbacks[i])]
     if early:
         raise ValueError(
             f"{' and '.join(early)} {'stands' if len(early) == 1 else 'stand'} before "
-            f"{_placed(callbacks, place)} in the list of callbacks, so it would save an epoch's weights "
+            f"{placed(callbacks, place)} in the list of callbacks, so it would save an epoch's weights "
             "before the schedule has seen the epoch. Put it after."
         )
 
 
-def _saves_epochs(callback: keras.callbacks.Callback) -> bool:
+def saves_epochs(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback is Keras's BackupAndRestore or ours, or made from one of them."""
     return any(base.__name__ == "BackupAndRestore" for base in type(callback).__mro__)
 
 
-def _placed(callbacks: Sequence[keras.callbacks.Callback], index: int) -> str:
+def placed(callbacks: Sequence[keras.callbacks.Callback], index: int) -> str:
     """A callback as messages name it: its class, and its place in the list of `fit`."""
     return f"{type(callbacks[index]).__name__} (callbacks[{index}])"
 

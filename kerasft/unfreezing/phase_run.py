@@ -17,6 +17,7 @@ from kerasft.unfreezing import checks
 from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
 from kerasft.unfreezing.best_epoch import BestEpoch
 from kerasft.unfreezing.frozen_check import FrozenCheck
+from kerasft.unfreezing.patient_callbacks import PatientCallbacks
 from kerasft.unfreezing.phase_clock import PhaseClock
 from kerasft.unfreezing.phase_report import PhaseReport
 from kerasft.unfreezing.run_state import RunState, resume, run_identity
@@ -39,6 +40,7 @@ class PhaseRun:
         verify: Whether frozen weights are compared, and phases reported on.
         keep_frozen: As in `kerasft.freeze`.
         everything: As in `kerasft.freeze`.
+        restart_callbacks: Whether the fit's EarlyStopping and ReduceLROnPlateau begin anew with each phase.
 
     Attributes:
         depths: The freeze depth of each phase.
@@ -67,6 +69,7 @@ class PhaseRun:
         verify: bool,
         keep_frozen: Sequence[str],
         everything: bool,
+        restart_callbacks: bool,
     ) -> None:
         self.model, self.stages, self.schedule, self.fit = model, stages, schedule, fit
         self.batch_norm: BatchNormPolicy | None = batch_norm
@@ -86,6 +89,9 @@ class PhaseRun:
         ]
         checks.check_rates(schedule, self._optimizer)
         self._best = BestEpoch(model, stages)
+        if fit is not None:
+            _keras.after_train_begin(fit, self._end_what_is_over)
+        self._patient = PatientCallbacks(model, stages, fit if restart_callbacks else None, self._stop_phase)
         self._prepare(checks.declared(stages, self.depths, keep_frozen, everything))
 
     def _prepare(self, kept: Any) -> None:
@@ -115,6 +121,17 @@ class PhaseRun:
     @property
     def _optimizer(self) -> Any:
         return _keras.inner_optimizer(self.model.optimizer)
+
+    def _end_what_is_over(self) -> None:
+        """Let a fit train nothing that is resumed after the end of its last phase."""
+        found = RunState.from_arrays(self._optimizer.loaded())
+        if found is None or self.fit is None or found.inside_epoch:
+            return
+        found.check_identity(self._identity)
+        clock = PhaseClock.from_dict(self.schedule, found.clock)
+        if clock.ended and clock.is_last:
+            logger.info("The schedule was over after epoch %d: there is nothing to train.", found.epoch - 1)
+            _keras.start_at(self.model, max(found.epoch, self.fit.epochs))
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin the phase that `epoch` belongs to, if it is not the one running."""
@@ -152,6 +169,11 @@ class PhaseRun:
             self.clock.advance()
             self._begin_phase(fresh=True)
 
+    def _stop_phase(self) -> bool:
+        """End the phase before its time, and return whether another one follows."""
+        self.clock.stopped = True
+        return not self.clock.is_last
+
     def finish(self) -> None:
         """End the last phase, and let go of the optimizer."""
         state = RunState.from_arrays(self._optimizer.loaded())
@@ -161,6 +183,11 @@ class PhaseRun:
             self._end_phase()
             if getattr(self._optimizer, "use_ema", False):  # `fit` has done so before the best came back
                 self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+            checks.warn_of_phases_without_epochs(self.schedule, self.begun, self.model.stop_training)
+        self._patient.finish()
+        if self.fit is not None:
+            _keras.start_at(self.model, None)
+            _keras.replace_callbacks(self.fit, self.fit.callbacks)
         self._optimizer.attach(None)
         self._optimizer.measure_gradients(False)
 
@@ -179,6 +206,8 @@ class PhaseRun:
             self._rates, self._best.arrays = found.rates, found.best
             logger.info("Resumed at epoch %d, in phase %d.", epoch, self.clock.index)
         self._begin_phase(fresh=found is None)
+        if found is not None:
+            self._patient.resume(found.counts, found.kept)
 
     def _begin_phase(self, fresh: bool) -> None:
         """Set flags, rates and factors; `fresh` tells a phase that begins from one that is resumed."""
@@ -198,6 +227,8 @@ class PhaseRun:
         retrace = False if factors is None else optimizer.set_multipliers(factors)
         if not same_depth or retrace:
             _keras.apply_trainable_flags(self.model)
+        if fresh and self.begun is not None:
+            self._patient.begin_phase()
         self.begun, self._phase_start = index, self._epochs_done
         self.frozen = FrozenCheck(self.stages) if self.verify else None
         place = self._epochs_done, index, depth, len(self.stages), f"{self.trainable_params:,}"
@@ -205,7 +236,11 @@ class PhaseRun:
 
     def _end_phase(self) -> None:
         """Go back to the phase's best epoch, and report."""
-        best = self.clock.best_epoch if self._best.restore() else None
+        if self._best.restore():
+            best = self.clock.best_epoch
+            self._patient.forget()
+        else:
+            best = self._patient.restore_best()
         if self.frozen is not None and self.begun is not None and self._epochs_done > self._phase_start:
             epochs = (self._phase_start, self._epochs_done - 1)
             self.frozen.check(f"in phase {self.begun}")
@@ -216,4 +251,6 @@ class PhaseRun:
         """The state that is saved with the optimizer."""
         place = self._epochs_done, self.inside_epoch, self.clock.to_dict()
         random, lora = _keras.random_state(self.model), _keras.lora_values(self.model)
-        return RunState(*place, self._rates, random, self._identity, self._best.arrays, lora).to_arrays()
+        counts, kept = self._patient.to_dict(), self._patient.arrays()
+        best = self._best.arrays
+        return RunState(*place, self._rates, random, self._identity, best, lora, counts, kept).to_arrays()

@@ -5,9 +5,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft._keras.fit_loop import (
+    after_train_begin,
     build_for,
     keeps_order,
     reads_arrays,
+    replace_callbacks,
     replay_epochs,
     running_fit,
     start_at,
@@ -170,3 +172,30 @@ def test_an_unbuilt_model_is_built_from_the_shapes_of_the_data():
     assert built == [False, True] and int(model.optimizer.iterations) == 1
     for one, other in zip(model.get_weights(), first.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_callbacks_are_replaced_and_called_last(dense_model):
+    called = []
+
+    class Notes(keras.callbacks.Callback):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        def on_train_begin(self, logs=None):
+            called.append(f"{self.name} begins")
+            if self.name == "first":
+                fit = running_fit(self.model)
+                after_train_begin(fit, lambda: called.append("called last"))
+                other = Notes("other")
+                other.set_model(self.model)
+                replace_callbacks(fit, [*fit.callbacks[:1], other])
+
+        def on_epoch_end(self, epoch, logs=None):
+            called.append(f"{self.name} ends an epoch")
+
+    dense_model.compile("sgd", "mse", run_eagerly=True)
+    x, y = np.ones((2, 4), "float32"), np.zeros((2, 3), "float32")
+    dense_model.fit(x, y, verbose=0, callbacks=[Notes("first"), Notes("second")])
+    begun = ["first begins", "second begins", "called last"]
+    assert called == [*begun, "first ends an epoch", "other ends an epoch"]
