@@ -52,6 +52,9 @@ from kerasft._keras.layers import (
     unbuilt,
     with_mask,
 )
+from kerasft._keras.metrics import (
+    metric_direction,
+)
 from kerasft._keras.optimizer import (
     add_step_counts,
     description,
@@ -107,6 +110,7 @@ __all__ = [
     "lora_bases",
     "lora_values",
     "mask_of",
+    "metric_direction",
     "must_trace_for",
     "newer_optimizer",
     "optimizer_state",

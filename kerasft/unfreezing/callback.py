@@ -15,7 +15,7 @@ from kerasft.unfreezing import checks
 from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.phase_report import PhaseReport
 from kerasft.unfreezing.phase_run import PhaseRun
-from kerasft.unfreezing.schedule import UnfreezingSchedule, as_schedule
+from kerasft.unfreezing.schedule import UnfreezingSchedule, as_schedule, schedule_of
 
 
 def _on_trained_weights(hook: Callable[..., None]) -> Callable[..., None]:
@@ -40,14 +40,17 @@ class GradualUnfreezing(keras.callbacks.Callback):
     accumulation, a phase begins when a window of accumulated gradients is complete.
 
     After each epoch, frozen weights are compared with what they were, to the bit, and the flags with what
-    was set. `logs` gain `freeze_depth` and `trainable_params`. Put this callback before those that read the
-    logs or save (CSVLogger, TensorBoard, BackupAndRestore); History sees them wherever it stands.
+    was set. `logs` gain `freeze_depth`, `trainable_params` and `learning_rate` (the base rate, without
+    warm-up and multipliers). Put this callback before those that read the logs or save (CSVLogger,
+    TensorBoard, BackupAndRestore); History sees them wherever it stands.
 
     Where a run stands in its schedule is saved with the optimizer's state, so that a run goes on from what
     `kerasft.BackupAndRestore` or Keras's own `BackupAndRestore` has saved as if it had not stopped.
 
     Args:
-        schedule: An `UnfreezingSchedule`, or a sequence of `Phase`.
+        schedule: An `UnfreezingSchedule`, or a sequence of `Phase`. None: one stage at a time, from the head
+            down to everything, in equal parts of the epochs of this fit; where there are more stages than
+            epochs, several thaw at once.
         batch_norm: Policy for BatchNormalization in thawed stages, as in `kerasft.freeze`.
         stages: The stages of the model (or the model); needed for subclassed models, found by `find_stages`
             otherwise.
@@ -64,7 +67,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
             to themselves: they compare values across phases, and EarlyStopping ends the fit.
 
     Attributes:
-        schedule: The schedule.
+        schedule: The schedule; None before `fit` begins, if none was given.
         stages: The stages of the model that trains; None before `fit` begins, unless they were given.
         batch_norm: The policy for BatchNormalization.
         acts_at_window_boundaries: Whether, between two steps of an epoch, the callback acts only at the
@@ -73,7 +76,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
     Raises:
         TypeError, ValueError: An argument is wrong. When `fit` begins: the schedule does not fit the model or
             the number of epochs, or a phase trains nothing. After the first epoch: it watches what is not
-            logged.
+            logged, or of which nothing tells whether more or less is better.
         RuntimeError: A frozen weight moved, or someone else changed `trainable` flags.
 
     Example:
@@ -88,7 +91,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def __init__(
         self,
-        schedule: UnfreezingSchedule | Sequence[Phase],
+        schedule: UnfreezingSchedule | Sequence[Phase] | None = None,
         batch_norm: BatchNormPolicy | None = None,
         stages: keras.Model | Stages | None = None,
         auto_rates: bool = False,
@@ -100,7 +103,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         super().__init__()
         check_batch_norm(batch_norm)
         check_keep_frozen(keep_frozen)
-        self.schedule = as_schedule(schedule)
+        self.schedule = None if schedule is None else as_schedule(schedule)
         self.batch_norm: BatchNormPolicy | None = batch_norm
         self.stages = None if stages is None else find_stages(stages)
         self.auto_rates = auto_rates
@@ -110,6 +113,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
             raise TypeError(f"restart_callbacks is True or False, not {restart_callbacks!r}.")
         self.restart_callbacks = restart_callbacks
         self._given = stages is not None
+        self._planned = schedule is None
         self._run: PhaseRun | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -118,13 +122,16 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if not self._given or self.stages is None:
             self.stages = find_stages(self.model)
         checks.check_stages(self.stages, self.model)
+        epochs = self.params.get("epochs")
+        if self._planned or self.schedule is None:
+            self.schedule = schedule_of("one_stage_at_a_time", self.stages, 0, epochs or 1, None)
         fit = _keras.running_fit(self.model)
         checks.check_callbacks([] if fit is None else fit.callbacks, self, GradualUnfreezing)
         self._run = PhaseRun(
             self.model,
             self.stages,
             self.schedule,
-            self.params.get("epochs"),
+            epochs,
             fit,
             batch_norm=self.batch_norm,
             auto_rates=self.auto_rates,
@@ -152,6 +159,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         run.end_epoch(epoch, logs)
         logs["freeze_depth"] = run.freeze_depth
         logs["trainable_params"] = run.trainable_params
+        logs["learning_rate"] = run.learning_rate
         if run.clock.ended and run.clock.is_last:
             self.model.stop_training = True
 

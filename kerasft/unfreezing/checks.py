@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from kerasft import _keras
 from kerasft.freezing import Flags, declare_kept, log_kept
 from kerasft.stages import KeptFrozen, Stages
 from kerasft.unfreezing.phase import Phase
+from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,34 @@ def check_monitors(schedule: Iterable[Phase], logs: Mapping[str, Any]) -> None:
     raise ValueError(
         f"The schedule watches {missing}, which the epoch has not logged. It logged {sorted(logs)}.{hint}"
     )
+
+
+def with_directions(schedule: UnfreezingSchedule, model: keras.Model) -> UnfreezingSchedule:
+    """The schedule with "min" or "max" in place of "auto", as the model's metrics say, or usual names.
+
+    Args:
+        schedule: The schedule.
+        model: The model that has trained for an epoch, so that its metrics are built.
+
+    Raises:
+        ValueError: Names the monitors of which neither metrics nor names say what is better.
+    """
+    phases: list[Phase] = []
+    unknown: set[str] = set()
+    for phase in schedule:
+        try:
+            if phase.monitor is not None and phase.mode == "auto":
+                said = _keras.metric_direction(model, phase.monitor) or phase.direction
+                phase = dataclasses.replace(phase, mode=said)
+        except ValueError:
+            unknown.add(str(phase.monitor))
+        phases.append(phase)
+    if unknown:
+        raise ValueError(
+            f"The schedule watches {sorted(unknown)}, and neither a metric of the model nor the name tells "
+            'whether more or less of it is better. Say mode="max" or mode="min" beside `monitor`.'
+        )
+    return UnfreezingSchedule(phases)
 
 
 def check_rates(schedule: Iterable[Phase], optimizer: keras.optimizers.Optimizer) -> None:

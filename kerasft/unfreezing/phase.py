@@ -31,7 +31,9 @@ class Phase:
         warmup_steps: Optimizer steps over which the rate rises linearly at the phase's beginning.
         ends: Given epochs and patience, whether the "first" or the "last" of them ends the phase.
         min_delta: More than this `monitor` has to change by to have improved (in its own unit).
-        mode: "min" or "max": the better value of `monitor`. "auto" goes by its name, see `direction`.
+        mode: "min" or "max": the better value of `monitor`. "auto" asks the model's own metric of that
+            name, and goes by usual names where no metric says; a name that tells nothing is refused after
+            the first epoch.
         restore_best: Whether a phase with a monitor goes back to its best epoch when it ends.
 
     Raises:
@@ -111,7 +113,7 @@ class Phase:
 
     @property
     def direction(self) -> Literal["min", "max"]:
-        """Whether the better value of the monitor is the smaller or the larger one; see `direction`."""
+        """Whether the better value of the monitor is the smaller or the larger one, as its name says."""
         return direction(self)
 
     @property
@@ -131,20 +133,25 @@ class Phase:
         return (" or " if self.ends == "first" else " and ").join(ends) or "to the end"
 
 
-# Words that no letter may follow: "top5acc" is meant, "vaccine" is not. Keras 3.15 asks each metric
-# for its direction; these are its metrics that point up ("io_u" is how it writes IoU), and usual names.
+# Words that no letter may follow: "top5acc" is meant, "vaccine" is not. "io_u" is how Keras writes IoU.
 _LARGER_IS_BETTER = re.compile(
     r"(accuracy|acc|auc|auroc|precision|recall|iou|io_u|dice|similarity|correlation|sensitivity|specificity"
     r"|(?<![a-z])(f\d|fbeta|r2)(_?score)?)(?![a-z])"
 )
+_SMALLER_IS_BETTER = re.compile(
+    r"(loss|error|(?<![a-z])(mae|mse|rmse|msle|rmsle|mape|smape|nll|kl|wer|cer)|perplexity|entropy|divergence"
+    r"|hinge|log_?cosh|poisson|distance)(?![a-z])"
+)
 
 
 def direction(phase: Phase) -> Literal["min", "max"]:
-    """Whether the better value of a phase's monitor is the smaller or the larger one.
+    """Whether the better value of a phase's monitor is the smaller or the larger one, as its name says.
 
-    `mode="auto"` goes by the monitor's name: larger is better for words that end in acc, accuracy, auc,
-    auroc, precision, recall, f1, fbeta, r2, iou, dice, similarity, correlation, sensitivity or specificity;
-    smaller is better for everything else, and for every name that ends in loss or error.
+    While a model trains, `mode="auto"` goes by the model's own metric of that name first. By name, larger is
+    better for words that end in acc, accuracy, auc, auroc, precision, recall, f1, fbeta, r2, iou, dice,
+    similarity, correlation, sensitivity or specificity; smaller is better for loss, error, mae, mse, rmse,
+    msle, mape, nll, kl, entropy, divergence, perplexity, hinge, logcosh, poisson, distance, and for every
+    name that ends in loss or error.
 
     Args:
         phase: Its `mode` and `monitor` are read.
@@ -152,13 +159,24 @@ def direction(phase: Phase) -> Literal["min", "max"]:
     Returns:
         "min" or "max"; "min" without a monitor.
 
+    Raises:
+        ValueError: The name says neither.
+
     Example:
         >>> direction(Phase(0, monitor="val_accuracy")), direction(Phase(0, monitor="accuracy_loss"))
         ('max', 'min')
     """
     if phase.mode != "auto":
         return phase.mode
-    name = (phase.monitor or "").lower()
+    if phase.monitor is None:
+        return "min"
+    name = phase.monitor.lower()
     if re.search(r"(loss|error)(_\d+)?$", name):
         return "min"
-    return "max" if _LARGER_IS_BETTER.search(name) else "min"
+    larger, smaller = _LARGER_IS_BETTER.search(name), _SMALLER_IS_BETTER.search(name)
+    if (larger is None) == (smaller is None):
+        raise ValueError(
+            f"Whether more or less of {phase.monitor!r} is better, its name does not tell. "
+            'Say mode="max" or mode="min".'
+        )
+    return "max" if larger else "min"

@@ -140,8 +140,7 @@ class PhaseClock:
         Raises:
             ValueError: An entry is missing or unknown, or the schedule has no such phase.
         """
-        state = {"stopped": False, **state}  # which an earlier version did not know
-        if set(state) != set(_STATE):
+        if {"stopped", *state} != set(_STATE):  # which an earlier version did not write
             raise ValueError(f"The state of a PhaseClock has {list(_STATE)}; received {list(state)}.")
         return cls(schedule, **state)
 

@@ -119,6 +119,11 @@ class PhaseRun:
         return sum(int(v.value.shape.num_elements()) for v in self.model.trainable_variables)
 
     @property
+    def learning_rate(self) -> float:
+        """The base learning rate of the next step, without warm-up and multipliers."""
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    @property
     def _optimizer(self) -> Any:
         return _keras.inner_optimizer(self.model.optimizer)
 
@@ -150,6 +155,7 @@ class PhaseRun:
         """Check what must not have changed, and count the epoch."""
         if epoch == self._first_epoch:
             checks.check_monitors(self.schedule.phases, logs)
+            self.clock.schedule = checks.with_directions(self.schedule, self.model)
         checks.check_flags(self._flags, f"in epoch {epoch}")
         if self.frozen is not None:
             self.frozen.check(f"in epoch {epoch}")

@@ -272,9 +272,9 @@ def test_a_phase_goes_back_to_its_best_epoch_with_slots_steps_and_averages(image
             seen.append([v.numpy() for v in image_model.weights])
 
     phases = [
-        Phase("block_2", patience=2, monitor="score"),  # epochs 0 to 3, best 1
+        Phase("block_2", patience=2, monitor="score", mode="min"),  # epochs 0 to 3, best 1
         Phase("head", 1),  # epoch 4, nobody watches
-        Phase(0, monitor="score", restore_best=True),  # epochs 5 and 6, a tie: best 5
+        Phase(0, monitor="score", mode="min", restore_best=True),  # epochs 5 and 6, a tie: best 5
     ]
     callback = GradualUnfreezing(phases)
     image_model.fit(*image_data, epochs=7, batch_size=8, verbose=0, callbacks=[scores, callback, AtBegin()])
@@ -294,7 +294,7 @@ def test_a_phase_goes_back_to_its_best_epoch_with_slots_steps_and_averages(image
 def test_patience_of_the_last_phase_ends_training(dense_model):
     dense_model.compile(keras.optimizers.Adam(0.01, use_ema=True), "mse")
     scores = Scores([1.0, 0.5, 0.6, 0.7, 0.1, 0.1])
-    phases = [Phase("top", 1), Phase(0, patience=2, monitor="score", restore_best=False)]
+    phases = [Phase("top", 1), Phase(0, patience=2, monitor="score", mode="min", restore_best=False)]
     data = np.ones((8, 4)), np.zeros((8, 3))
     callbacks = [scores, GradualUnfreezing(phases)]
     history = dense_model.fit(*data, epochs=6, verbose=0, callbacks=callbacks)
@@ -421,7 +421,7 @@ def test_a_saved_model_goes_on_where_its_schedule_stood(image_model, image_data,
     """A .keras file made by ModelCheckpoint knows its phase, patience included."""
     compiled(image_model)
     path = tmp_path / "model.keras"
-    phases = [Phase("head", patience=1, monitor="score"), Phase(0, patience=1, monitor="score")]
+    phases = [Phase(depth, patience=1, monitor="score", mode="min") for depth in ("head", 0)]
 
     class Score(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -461,3 +461,41 @@ def test_what_a_cache_in_the_same_fit_asks_it(image_model, image_data):
     image_model.fit(*image_data, epochs=3, batch_size=8, verbose=0, callbacks=[callback, Asks()])
     assert coming == [[3, 2, 0], [2, 0], [0]]
     assert callback.stages.model is image_model and callback.batch_norm == "inference"
+
+
+def test_without_a_schedule_one_stage_thaws_at_a_time_over_the_epochs_of_the_fit(dense_model):
+    data = np.ones((4, 4), "float32"), np.zeros((4, 3), "float32")
+    dense_model.compile(keras.optimizers.SGD(0.25), "mse", run_eagerly=True)
+    callback = GradualUnfreezing()
+    assert callback.schedule is None
+    for epochs, depths in ((6, [2, 2, 1, 1, 0, 0]), (3, [2, 1, 0]), (2, [2, 0]), (1, [0])):
+        history = dense_model.fit(*data, epochs=epochs, verbose=0, callbacks=[callback]).history
+        assert history["freeze_depth"] == depths
+        assert history["learning_rate"] == [0.25] * epochs
+
+
+class Gain(keras.metrics.Mean):
+    """A metric of the user's, which says that it points up."""
+
+    def __init__(self):
+        super().__init__(name="mse_gain")  # whatever its name says
+        self._direction = "up"
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(-keras.ops.mean((y_true - y_pred) ** 2))
+
+
+def test_the_models_metric_tells_what_is_better_before_its_name_does(dense_model):
+    data = np.ones((4, 4), "float32"), np.zeros((4, 3), "float32")
+    dense_model.compile(keras.optimizers.SGD(0.01), "mse", metrics=[Gain()], run_eagerly=True)
+    phases = [Phase("top", 1), Phase(0, patience=1, monitor="mse_gain")]
+    history = dense_model.fit(*data, epochs=4, verbose=0, callbacks=[GradualUnfreezing(phases)]).history
+    assert history["mse_gain"] == sorted(history["mse_gain"]) and len(history["loss"]) == 4
+
+    class Reward(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["reward"] = float(epoch)
+
+    phases = [Phase("top", 1), Phase(0, patience=1, monitor="reward")]
+    with pytest.raises(ValueError, match=r"\['reward'\].*mode=\"max\" or mode=\"min\" beside"):
+        dense_model.fit(*data, epochs=4, verbose=0, callbacks=[Reward(), GradualUnfreezing(phases)])
