@@ -69,13 +69,25 @@ def with_directions(schedule: UnfreezingSchedule, model: keras.Model) -> Unfreez
     return UnfreezingSchedule(phases)
 
 
-def check_rates(schedule: Iterable[Phase], optimizer: keras.optimizers.Optimizer) -> None:
-    """Raise if phases set a learning rate that the optimizer takes from a schedule of its own."""
+def check_rates(
+    schedule: Iterable[Phase],
+    optimizer: keras.optimizers.Optimizer,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Raise if phases and someone else set the learning rate: the optimizer's schedule, or a callback."""
     rates = [phase.learning_rate for phase in schedule]
     if any(rate is not None for rate in rates) and not _keras.learning_rate_is_settable(optimizer):
         raise ValueError(
             "The optimizer has a LearningRateSchedule, so phases can't set its learning rate. "
             "Leave Phase.learning_rate out, or create the optimizer with a number."
+        )
+    kinds = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    setting = [placed(callbacks, i) for i, callback in enumerate(callbacks) if isinstance(callback, kinds)]
+    scheduled = [i for i, rate in enumerate(rates) if rate is not None and not isinstance(rate, float)]
+    if setting and scheduled:
+        raise ValueError(
+            f"{' and '.join(setting)} would set the learning rate that the phases {scheduled}, from 0, "
+            "take from a LearningRateSchedule. Leave the callback out, or give those phases a number."
         )
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+import keras
 
 from kerasft.arguments import check_integer, check_number
+
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,9 @@ class Phase:
             the end of `fit`.
         patience: Epochs without improvement of `monitor` after which the phase ends.
         monitor: Name of a logged number, such as "val_loss". Without patience it only tells the best epoch.
-        learning_rate: Base learning rate from this phase on; None keeps the optimizer's.
+        learning_rate: Base learning rate from this phase on; None keeps the optimizer's. Or one of
+            `keras.optimizers.schedules`, whose steps count from the beginning of the phase, each batch one.
+            Multipliers and warm-up apply on top.
         multipliers: Learning-rate factors (dimensionless, >= 0) from this phase on, by names of stages, and
             names, paths and globs of layers (see `kerasft.resolve_multipliers`); None keeps those in force.
         warmup_steps: Optimizer steps over which the rate rises linearly at the phase's beginning.
@@ -50,7 +56,7 @@ class Phase:
     epochs: int | None = None
     patience: int | None = None
     monitor: str | None = None
-    learning_rate: float | None = None
+    learning_rate: LearningRate | None = None
     multipliers: Mapping[str, float] | None = None
     warmup_steps: int = 0
     ends: Literal["first", "last"] = "first"
@@ -76,6 +82,8 @@ class Phase:
             raise TypeError(f"Phase.restore_best is True or False, not {self.restore_best!r}.")
         for name in ("learning_rate", "min_delta"):
             value = getattr(self, name)
+            if isinstance(value, keras.optimizers.schedules.LearningRateSchedule) and name == "learning_rate":
+                continue
             if value is not None or name == "min_delta":
                 check_number(f"Phase.{name}", value, at_least=0)
                 object.__setattr__(self, name, float(value))
@@ -90,6 +98,22 @@ class Phase:
         # a copy: what the caller does to theirs can't change the phase
         factors = {name: float(factor) for name, factor in self.multipliers.items()}
         object.__setattr__(self, "multipliers", factors)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Phase):
+            return NotImplemented
+        return plain_fields(self) == plain_fields(other)
+
+    def __hash__(self) -> int:
+        return hash((self.depth, self.epochs, self.patience, self.monitor))
+
+    @property
+    def rate_text(self) -> str:
+        """The learning rate in words: a number, the class of a schedule, or `as before`."""
+        rate = self.learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            return type(rate).__name__
+        return "as before" if rate is None else f"{rate:g}"
 
     def _check_monitor(self) -> None:
         if self.monitor is not None and not isinstance(self.monitor, str):
@@ -131,6 +155,14 @@ class Phase:
         ends = [] if self.epochs is None else [f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"]
         ends += [] if self.patience is None else [f"{self.patience} without better {self.monitor}"]
         return (" or " if self.ends == "first" else " and ").join(ends) or "to the end"
+
+
+def plain_fields(phase: Phase) -> dict[str, Any]:
+    """The fields of a phase; a learning-rate schedule as Keras serializes it."""
+    values = {field.name: getattr(phase, field.name) for field in fields(phase)}
+    if isinstance(phase.learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        values["learning_rate"] = keras.optimizers.schedules.serialize(phase.learning_rate)
+    return values
 
 
 # Words that no letter may follow: "top5acc" is meant, "vaccine" is not. "io_u" is how Keras writes IoU.

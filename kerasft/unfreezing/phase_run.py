@@ -18,6 +18,7 @@ from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
 from kerasft.unfreezing.best_epoch import BestEpoch
 from kerasft.unfreezing.frozen_check import FrozenCheck
 from kerasft.unfreezing.patient_callbacks import PatientCallbacks
+from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.phase_clock import PhaseClock
 from kerasft.unfreezing.phase_report import PhaseReport
 from kerasft.unfreezing.run_state import RunState, resume, run_identity
@@ -87,7 +88,7 @@ class PhaseRun:
             None if phase.multipliers is None else resolve_multipliers(stages, phase.multipliers)
             for phase in schedule
         ]
-        checks.check_rates(schedule, self._optimizer)
+        checks.check_rates(schedule, self._optimizer, () if fit is None else fit.callbacks)
         self._best = BestEpoch(model, stages)
         if fit is not None:
             _keras.after_train_begin(fit, self._end_what_is_over)
@@ -165,6 +166,7 @@ class PhaseRun:
             self._optimizer.set_multipliers(self._rates)
         if self.clock.observe(epoch, logs) and self.clock.phase.restore_best:
             self._best.keep()
+        self._optimizer.keep_rate()
         self._epochs_done, self.inside_epoch = epoch + 1, False
 
     def switch_at_boundary(self) -> None:
@@ -194,6 +196,8 @@ class PhaseRun:
         if self.fit is not None:
             _keras.start_at(self.model, None)
             _keras.replace_callbacks(self.fit, self.fit.callbacks)
+        if self._optimizer.follow(None):
+            _keras.apply_trainable_flags(self.model)
         self._optimizer.attach(None)
         self._optimizer.measure_gradients(False)
 
@@ -225,12 +229,9 @@ class PhaseRun:
             self._optimizer.settle_frozen_averages()
         self._flags = Flags(self.model)
         self._rates = None if fresh else with_own_paths(self.stages, self._rates)
-        if fresh and phase.learning_rate is not None:
-            optimizer.learning_rate = phase.learning_rate
-        if fresh:
-            optimizer.start_warmup(phase.warmup_steps)
+        retrace = self._set_rate(phase, fresh)
         factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
-        retrace = False if factors is None else optimizer.set_multipliers(factors)
+        retrace |= False if factors is None else optimizer.set_multipliers(factors)
         if not same_depth or retrace:
             _keras.apply_trainable_flags(self.model)
         if fresh and self.begun is not None:
@@ -239,6 +240,16 @@ class PhaseRun:
         self.frozen = FrozenCheck(self.stages) if self.verify else None
         place = self._epochs_done, index, depth, len(self.stages), f"{self.trainable_params:,}"
         logger.info("Epoch %d, phase %d: freeze depth %d of %d, %s parameters train.", *place)
+
+    def _set_rate(self, phase: Phase, fresh: bool) -> bool:
+        """Set the rate of a phase; return whether the training step has to be traced again."""
+        optimizer, rate = self._optimizer, phase.learning_rate
+        retrace: bool = optimizer.follow(None if isinstance(rate, float) else rate)
+        if fresh and isinstance(rate, float):
+            optimizer.learning_rate = rate
+        if fresh:
+            optimizer.start_warmup(phase.warmup_steps)
+        return retrace
 
     def _end_phase(self) -> None:
         """Go back to the phase's best epoch, and report."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from kerasft.files import replacing
 from kerasft.stages import Stages, find_stages
@@ -30,7 +31,8 @@ class UnfreezingSchedule:
 
     Raises:
         TypeError: A phase is not a `Phase`.
-        ValueError: There is no phase, or one without an end comes before others.
+        ValueError: There is no phase, one without an end comes before others, or one without a learning rate
+            comes after one with a schedule of the rate.
 
     Example:
         >>> schedule = UnfreezingSchedule([Phase("head", epochs=2), Phase(0)])
@@ -56,6 +58,13 @@ class UnfreezingSchedule:
                     f"Phase {index} ({phase.depth!r}) has no `epochs` and no `patience`, so it lasts to the "
                     f"end and overlaps phase {index + 1}. Only the last phase may leave both out."
                 )
+        for index, (before, phase) in enumerate(itertools.pairwise(phases), 1):
+            if phase.learning_rate is None and isinstance(before.learning_rate, LearningRateSchedule):
+                raise ValueError(
+                    f"Phase {index} ({phase.depth!r}) has no learning_rate, and phase {index - 1} has a "
+                    f"{before.rate_text}: it could go on, begin again, or stay where it ended. Give phase "
+                    f"{index} a number or a schedule of its own."
+                )
         object.__setattr__(self, "phases", phases)
 
     def __len__(self) -> int:
@@ -67,7 +76,7 @@ class UnfreezingSchedule:
     def __str__(self) -> str:
         rows = []
         for index, phase in enumerate(self.phases):
-            rate = "as before" if phase.learning_rate is None else f"{phase.learning_rate:g}"
+            rate = phase.rate_text
             rate += "" if phase.multipliers is None else f" × {dict(phase.multipliers)}"
             last = index == len(self.phases) - 1 and phase.patience is None
             warmup = f"{phase.warmup_steps} steps" if phase.warmup_steps else ""
