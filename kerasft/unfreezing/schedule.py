@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras.optimizers.schedules import LearningRateSchedule
 
 from kerasft.files import replacing
 from kerasft.stages import Stages, find_stages
 from kerasft.tables import plain_table
 from kerasft.unfreezing import recipes
 from kerasft.unfreezing.phase import Phase
+from kerasft.unfreezing.phase_order import check_order, checked_depths
 from kerasft.unfreezing.recipes import Recipe
 from kerasft.unfreezing.schedule_json import changed_fields, phases_from
 
@@ -52,19 +52,7 @@ class UnfreezingSchedule:
         for phase in phases:
             if not isinstance(phase, Phase):
                 raise TypeError(f"A schedule is made of kerasft.Phase, not {type(phase).__name__}.")
-        for index, phase in enumerate(phases[:-1]):
-            if phase.shortest is None:
-                raise ValueError(
-                    f"Phase {index} ({phase.depth!r}) has no `epochs` and no `patience`, so it lasts to the "
-                    f"end and overlaps phase {index + 1}. Only the last phase may leave both out."
-                )
-        for index, (before, phase) in enumerate(itertools.pairwise(phases), 1):
-            if phase.learning_rate is None and isinstance(before.learning_rate, LearningRateSchedule):
-                raise ValueError(
-                    f"Phase {index} ({phase.depth!r}) has no learning_rate, and phase {index - 1} has a "
-                    f"{before.rate_text}: it could go on, begin again, or stay where it ended. Give phase "
-                    f"{index} a number or a schedule of its own."
-                )
+        check_order(phases)
         object.__setattr__(self, "phases", phases)
 
     def __len__(self) -> int:
@@ -141,31 +129,7 @@ class UnfreezingSchedule:
             ValueError: Lists every fault at once: a depth that the model lacks or that leaves nothing
                 to train, a phase that no epoch reaches.
         """
-        stages = _divided(stages)
-        depths, faults = [], []
-        starts, earliest = self.starts, self.earliest_starts
-        for index, phase in enumerate(self.phases):
-            try:
-                depths.append(stages.depth(phase.depth))
-            except ValueError as error:
-                faults.append(f"phase {index}: {error}")
-            else:
-                if depths[-1] == len(stages):
-                    faults.append(
-                        f"phase {index}: depth {depths[-1]} freezes all {len(stages)} stages and leaves "
-                        f"nothing to train; the deepest that trains is {len(stages) - 1} "
-                        f"({stages[-1].name!r})."
-                    )
-            if epochs is not None and earliest[index] >= epochs:
-                faults.append(
-                    f"phase {index} ({phase.depth!r}) begins at epoch {earliest[index]}"
-                    f"{' or later' if starts[index] is None else ''}, but fit runs {epochs} epochs "
-                    f"(0 to {epochs - 1}): no epoch reaches it. Raise `epochs` to at least "
-                    f"{earliest[index] + 1} or shorten the phases before it."
-                )
-        if faults:
-            raise ValueError("The schedule does not fit:\n- " + "\n- ".join(faults))
-        return depths
+        return checked_depths(self.phases, self.starts, self.earliest_starts, _divided(stages), epochs)
 
     @classmethod
     def from_depths(cls, depths: Iterable[int | str], every: int = 1) -> UnfreezingSchedule:

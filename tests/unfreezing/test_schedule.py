@@ -171,16 +171,6 @@ def test_faults_are_found_when_it_is_written(build, error, message):
         build()
 
 
-def test_check_lists_every_fault_at_once(dense_model):
-    stages = find_stages(dense_model)
-    schedule = UnfreezingSchedule([Phase("nose", 2), Phase(3, 2), Phase(0)])
-    with pytest.raises(ValueError) as caught:
-        schedule.check(stages, epochs=4)
-    text = str(caught.value)
-    assert "'nose'" in text and "leaves nothing to train" in text and "no epoch reaches" in text
-    assert UnfreezingSchedule([Phase("top", 2), Phase(0)]).check(stages, epochs=3) == [2, 0]
-
-
 @pytest.mark.parametrize(
     ("name", "better"),
     [

@@ -108,8 +108,6 @@ def test_nobody_else_sets_the_rate_of_such_a_phase(dense_model):
     with pytest.raises(ValueError, match=r"ReduceLROnPlateau \(callbacks\[1\]\) would set.*phases \[1\]"):
         dense_model.fit(*DATA, epochs=2, verbose=0, callbacks=[GradualUnfreezing(phases), plateau])
     assert all(np.array_equal(a, b) for a, b in zip(before, dense_model.weights))
-    with pytest.raises(ValueError, match="Phase 1 .0. has no learning_rate, and phase 0 has a CosineDecay"):
-        UnfreezingSchedule([Phase(1, 1, learning_rate=cosine()), Phase(0)])
 
 
 def test_such_a_schedule_in_json():
