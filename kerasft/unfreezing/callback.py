@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import keras
 
@@ -12,6 +13,7 @@ from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_froze
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
 from kerasft.unfreezing import checks
+from kerasft.unfreezing.best_of_all import best_of_all_by
 from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.phase_report import PhaseReport
 from kerasft.unfreezing.phase_run import PhaseRun
@@ -65,6 +67,12 @@ class GradualUnfreezing(keras.callbacks.Callback):
             in the last phase alone; with `restore_best_weights` each phase ends at its best epoch, unless
             the phase has one of its own. `start_from_epoch` counts the epochs of the fit. False leaves them
             to themselves: they compare values across phases, and EarlyStopping ends the fit.
+        restore_best: "phase": each phase with a monitor ends at its best epoch, and so does the fit. "all":
+            after that, the model goes back to the best epoch of all phases: weights, optimizer slots, step
+            counts and averages; the flags stay those of the last phase.
+        monitor: With restore_best="all", the name of a logged number that tells the best epoch; None: the
+            one that the phases watch.
+        mode: "min" or "max": its better value; "auto" as in `Phase`.
 
     Attributes:
         schedule: The schedule; None before `fit` begins, if none was given.
@@ -99,6 +107,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
         keep_frozen: Sequence[str] = (),
         everything: bool = False,
         restart_callbacks: bool = True,
+        restore_best: Literal["phase", "all"] = "phase",
+        monitor: str | None = None,
+        mode: Literal["auto", "min", "max"] = "auto",
     ) -> None:
         super().__init__()
         check_batch_norm(batch_norm)
@@ -112,6 +123,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         if not isinstance(restart_callbacks, bool):
             raise TypeError(f"restart_callbacks is True or False, not {restart_callbacks!r}.")
         self.restart_callbacks = restart_callbacks
+        self.restore_best = restore_best
+        self._best_of_all = best_of_all_by(self.schedule, restore_best, monitor, mode)
         self._given = stages is not None
         self._planned = schedule is None
         self._run: PhaseRun | None = None
@@ -139,6 +152,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
             keep_frozen=self.keep_frozen,
             everything=self.everything,
             restart_callbacks=self.restart_callbacks,
+            best_of_all=self._best_of_all,
         )
 
     @_on_trained_weights
@@ -159,7 +173,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         run.end_epoch(epoch, logs)
         logs["freeze_depth"] = run.freeze_depth
         logs["trainable_params"] = run.trainable_params
-        logs["learning_rate"] = run.learning_rate
+        logs["learning_rate"] = run.rates.base
         if run.clock.ended and run.clock.is_last:
             self.model.stop_training = True
 

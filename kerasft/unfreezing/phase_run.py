@@ -11,15 +11,15 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.freezing import BatchNormPolicy, Flags, set_depth
-from kerasft.learning_rates import Multipliers, resolve_multipliers
 from kerasft.stages import Stages
 from kerasft.unfreezing import checks
-from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
 from kerasft.unfreezing.best_epoch import BestEpoch
+from kerasft.unfreezing.best_of_all import BestOfAll
 from kerasft.unfreezing.frozen_check import FrozenCheck
 from kerasft.unfreezing.patient_callbacks import PatientCallbacks
 from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.phase_clock import PhaseClock
+from kerasft.unfreezing.phase_rates import PhaseRates
 from kerasft.unfreezing.phase_report import PhaseReport
 from kerasft.unfreezing.run_state import RunState, resume, run_identity
 from kerasft.unfreezing.schedule import UnfreezingSchedule
@@ -42,6 +42,8 @@ class PhaseRun:
         keep_frozen: As in `kerasft.freeze`.
         everything: As in `kerasft.freeze`.
         restart_callbacks: Whether the fit's EarlyStopping and ReduceLROnPlateau begin anew with each phase.
+        best_of_all: Monitor and mode by which the fit goes back to the best epoch of all phases at its end;
+            None if it does not.
 
     Attributes:
         depths: The freeze depth of each phase.
@@ -50,6 +52,7 @@ class PhaseRun:
         waits: Whether a phase waits for a window of accumulated gradients to be complete.
         inside_epoch: Whether an epoch has begun and is not over.
         frozen: What compares the frozen weights of the phase; None if that is switched off.
+        rates: What sets learning rates.
         report: One report for each phase that is over.
 
     Raises:
@@ -71,10 +74,11 @@ class PhaseRun:
         keep_frozen: Sequence[str],
         everything: bool,
         restart_callbacks: bool,
+        best_of_all: Phase | None,
     ) -> None:
         self.model, self.stages, self.schedule, self.fit = model, stages, schedule, fit
         self.batch_norm: BatchNormPolicy | None = batch_norm
-        self.auto_rates, self.verify = auto_rates, verify
+        self.verify = verify
         self.depths = schedule.check(stages, epochs)
         self.clock = PhaseClock(schedule)
         self.begun: int | None = None
@@ -82,14 +86,11 @@ class PhaseRun:
         self.frozen: FrozenCheck | None = None
         self.report: list[PhaseReport] = []
         self._first_epoch = self._epochs_done = self._phase_start = 0
-        self._rates: dict[str, float] | None = None  # factors that were measured
         self._flags: Flags | None = None
-        self._multipliers = [
-            None if phase.multipliers is None else resolve_multipliers(stages, phase.multipliers)
-            for phase in schedule
-        ]
+        self.rates = PhaseRates(model, stages, schedule, auto_rates)
         checks.check_rates(schedule, self._optimizer, () if fit is None else fit.callbacks)
         self._best = BestEpoch(model, stages)
+        self._overall = None if best_of_all is None else BestOfAll(model, stages, best_of_all)
         if fit is not None:
             _keras.after_train_begin(fit, self._end_what_is_over)
         self._patient = PatientCallbacks(model, stages, fit if restart_callbacks else None, self._stop_phase)
@@ -100,14 +101,14 @@ class PhaseRun:
         stages, batch_norm = self.stages, self.batch_norm
         set_depth(stages, min(self.depths), batch_norm)
         _keras.add_step_counts(self.model.optimizer)
-        arguments = self.schedule, batch_norm, stages, kept, self._optimizer, self._multipliers
+        arguments = self.schedule, batch_norm, stages, kept, self._optimizer, self.rates.multipliers
         self._identity = run_identity(*arguments)
         self._found_before = RunState.from_arrays(self._optimizer.loaded())
         _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
         # where a run that is resumed after its last epoch stands
         set_depth(stages, self.depths[-1], batch_norm)
         self._optimizer.attach(self._state)
-        self._optimizer.measure_gradients(self.auto_rates)
+        self.rates.begin()
 
     @property
     def freeze_depth(self) -> int:
@@ -118,11 +119,6 @@ class PhaseRun:
     def trainable_params(self) -> int:
         """How many scalars train now."""
         return sum(int(v.value.shape.num_elements()) for v in self.model.trainable_variables)
-
-    @property
-    def learning_rate(self) -> float:
-        """The base learning rate of the next step, without warm-up and multipliers."""
-        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     @property
     def _optimizer(self) -> Any:
@@ -157,16 +153,16 @@ class PhaseRun:
         if epoch == self._first_epoch:
             checks.check_monitors(self.schedule.phases, logs)
             self.clock.schedule = checks.with_directions(self.schedule, self.model)
+            if self._overall is not None:
+                self._overall.check(logs)
         checks.check_flags(self._flags, f"in epoch {epoch}")
         if self.frozen is not None:
             self.frozen.check(f"in epoch {epoch}")
-        if self.auto_rates:
-            base = self._multipliers[self.clock.index]
-            self._rates = measured_factors(self.stages, self._optimizer.take_gradient_norms(), base)
-            self._optimizer.set_multipliers(self._rates)
+        self.rates.end_epoch(self.clock.index)
         if self.clock.observe(epoch, logs) and self.clock.phase.restore_best:
             self._best.keep()
-        self._optimizer.keep_rate()
+        if self._overall is not None:
+            self._overall.observe(epoch, logs)
         self._epochs_done, self.inside_epoch = epoch + 1, False
 
     def switch_at_boundary(self) -> None:
@@ -189,6 +185,8 @@ class PhaseRun:
             self._start(state.epoch)  # resumed after the last epoch
         if self.begun is not None:
             self._end_phase()
+            if self._overall is not None:
+                self._overall.restore()
             if getattr(self._optimizer, "use_ema", False):  # `fit` has done so before the best came back
                 self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
             checks.warn_of_phases_without_epochs(self.schedule, self.begun, self.model.stop_training)
@@ -196,10 +194,8 @@ class PhaseRun:
         if self.fit is not None:
             _keras.start_at(self.model, None)
             _keras.replace_callbacks(self.fit, self.fit.callbacks)
-        if self._optimizer.follow(None):
-            _keras.apply_trainable_flags(self.model)
+        self.rates.end()
         self._optimizer.attach(None)
-        self._optimizer.measure_gradients(False)
 
     def _start(self, epoch: int) -> None:
         """Stand where the run stands: at its beginning, or where it was interrupted."""
@@ -213,7 +209,9 @@ class PhaseRun:
         else:
             resume(self.model, self.fit, found, self._identity, epoch)
             self.clock = PhaseClock.from_dict(self.schedule, found.clock)
-            self._rates, self._best.arrays = found.rates, found.best
+            self.rates.measured, self._best.arrays = found.rates, found.best
+            if self._overall is not None:
+                self._overall.resume(found.overall_clock, found.overall)
             logger.info("Resumed at epoch %d, in phase %d.", epoch, self.clock.index)
         self._begin_phase(fresh=found is None)
         if found is not None:
@@ -221,17 +219,14 @@ class PhaseRun:
 
     def _begin_phase(self, fresh: bool) -> None:
         """Set flags, rates and factors; `fresh` tells a phase that begins from one that is resumed."""
-        index, optimizer = self.clock.index, self._optimizer
-        phase, depth = self.schedule.phases[index], self.depths[index]
+        index = self.clock.index
+        depth = self.depths[index]
         same_depth = self.begun is not None and depth == self.freeze_depth
         if not same_depth:
             set_depth(self.stages, depth, self.batch_norm)
             self._optimizer.settle_frozen_averages()
         self._flags = Flags(self.model)
-        self._rates = None if fresh else with_own_paths(self.stages, self._rates)
-        retrace = self._set_rate(phase, fresh)
-        factors = self._multipliers[index] if self._rates is None else Multipliers(self._rates)
-        retrace |= False if factors is None else optimizer.set_multipliers(factors)
+        retrace = self.rates.begin_phase(index, fresh)
         if not same_depth or retrace:
             _keras.apply_trainable_flags(self.model)
         if fresh and self.begun is not None:
@@ -240,16 +235,6 @@ class PhaseRun:
         self.frozen = FrozenCheck(self.stages) if self.verify else None
         place = self._epochs_done, index, depth, len(self.stages), f"{self.trainable_params:,}"
         logger.info("Epoch %d, phase %d: freeze depth %d of %d, %s parameters train.", *place)
-
-    def _set_rate(self, phase: Phase, fresh: bool) -> bool:
-        """Set the rate of a phase; return whether the training step has to be traced again."""
-        optimizer, rate = self._optimizer, phase.learning_rate
-        retrace: bool = optimizer.follow(None if isinstance(rate, float) else rate)
-        if fresh and isinstance(rate, float):
-            optimizer.learning_rate = rate
-        if fresh:
-            optimizer.start_warmup(phase.warmup_steps)
-        return retrace
 
     def _end_phase(self) -> None:
         """Go back to the phase's best epoch, and report."""
@@ -268,6 +253,10 @@ class PhaseRun:
         """The state that is saved with the optimizer."""
         place = self._epochs_done, self.inside_epoch, self.clock.to_dict()
         random, lora = _keras.random_state(self.model), _keras.lora_values(self.model)
-        counts, kept = self._patient.to_dict(), self._patient.arrays()
-        best = self._best.arrays
-        return RunState(*place, self._rates, random, self._identity, best, lora, counts, kept).to_arrays()
+        return RunState(
+            *(*place, self.rates.measured, random, self._identity, self._best.arrays, lora),
+            counts=self._patient.to_dict(),
+            kept=self._patient.arrays(),
+            overall_clock=None if self._overall is None else self._overall.to_dict(),
+            overall={} if self._overall is None else self._overall.arrays(),
+        ).to_arrays()
