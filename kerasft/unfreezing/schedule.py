@@ -1,4 +1,4 @@
-"""Unfreezing schedules: plain frozen data that says how deep to train, and when; JSON in and out."""
+"""Unfreezing schedules: plain frozen data that says how deep to train, and when; JSON and YAML in and out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from kerasft.files import replacing
+from kerasft.files import parse_json, replacing
 from kerasft.stages import Stages, find_stages
 from kerasft.tables import plain_table
 from kerasft.unfreezing import recipes
@@ -20,6 +20,7 @@ from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.phase_order import check_order, checked_depths
 from kerasft.unfreezing.recipes import Recipe
 from kerasft.unfreezing.schedule_json import changed_fields, phases_from
+from kerasft.unfreezing.schedule_yaml import is_yaml, looks_like_text, parse_yaml, yaml_text
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,11 @@ class UnfreezingSchedule:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The schedule as JSON text, also written to `path` if one is given."""
-        text = json.dumps(self.to_dict(), indent=2) + "\n"
-        if path is not None:
-            with replacing(path, overwrite=True) as partial:
-                partial.write_text(text, encoding="utf-8")
-        return text
+        return _written(json.dumps(self.to_dict(), indent=2) + "\n", path)
+
+    def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The schedule as YAML text, also written to `path` if one is given."""
+        return _written(yaml_text(self.to_dict()), path)
 
     @classmethod
     def from_json(cls, path_or_text: str | os.PathLike[str]) -> UnfreezingSchedule:
@@ -236,9 +237,43 @@ class UnfreezingSchedule:
             [0, 2]
         """
         text = os.fspath(path_or_text)
-        if not text.lstrip().startswith("{"):
-            text = Path(text).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
-        return cls(phases_from(text))
+        return cls(phases_from(text if text.lstrip().startswith("{") else _read(text)))
+
+    @classmethod
+    def from_yaml(cls, path_or_text: str | os.PathLike[str]) -> UnfreezingSchedule:
+        """Read a schedule from a file, or from YAML text (of several lines, or beginning with `phases:`).
+
+        Raises:
+            FileNotFoundError, ValueError: As from `from_json`.
+
+        Example:
+            >>> UnfreezingSchedule.from_yaml("phases: [{depth: head, epochs: 2}, {depth: 0}]").starts
+            [0, 2]
+        """
+        text = os.fspath(path_or_text)
+        is_text = isinstance(path_or_text, str) and looks_like_text(text)
+        return cls(phases_from(text if is_text else _read(text), parse_yaml))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> UnfreezingSchedule:
+        """Read a schedule from a file: YAML if its name ends in .yaml or .yml, JSON otherwise.
+
+        Raises:
+            FileNotFoundError, ValueError: As from `from_json`.
+        """
+        text = os.fspath(path)
+        return cls(phases_from(_read(text), parse_yaml if is_yaml(text) else parse_json))
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+
+
+def _written(text: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        with replacing(path, overwrite=True) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return text
 
 
 def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSchedule:

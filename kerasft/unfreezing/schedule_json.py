@@ -1,7 +1,8 @@
-"""Phases as JSON, and back."""
+"""Phases as JSON, and back; what reads it may read YAML too."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -17,14 +18,14 @@ def changed_fields(phase: Phase) -> dict[str, Any]:
     return {name: value for name, value in plain_fields(phase).items() if value != defaults[name]}
 
 
-def phases_from(text: str) -> list[Phase]:
-    """The phases of a schedule in JSON.
+def phases_from(text: str, parse: Callable[[str, str], Any] = parse_json) -> list[Phase]:
+    """The phases of a schedule in JSON, or in what `parse` reads.
 
     Raises:
         ValueError: Lists every fault, with the phase's number, from 0, and the field.
     """
     try:
-        return _phases(parse_json(text, "The schedule"))
+        return _phases(parse(text, "The schedule"))
     except RecursionError:
         raise ValueError("The schedule is nested too deeply to be one.") from None
 
@@ -33,7 +34,7 @@ def _phases(content: object) -> list[Phase]:
     if not isinstance(content, dict) or not isinstance(content.get("phases"), list) or len(content) > 1:
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
-            f'A schedule in JSON is {{"phases": [...]}}, with an object for each phase; received {found}.'
+            f'A schedule is {{"phases": [...]}}, with an object for each phase; received {found}.'
         )
     phases, faults = [], []
     for index, entry in enumerate(content["phases"]):
