@@ -23,12 +23,14 @@ from kerasft._keras.call_graph import (
 )
 from kerasft._keras.fit_loop import (
     RunningFit,
+    after_train_begin,
     build_for,
     element_spec,
     keeps_order,
     pass_epoch,
     pending_replay,
     reads_arrays,
+    replace_callbacks,
     replay_epochs,
     running_fit,
     start_at,
@@ -52,6 +54,9 @@ from kerasft._keras.layers import (
     takes_training,
     unbuilt,
     with_mask,
+)
+from kerasft._keras.metrics import (
+    metric_direction,
 )
 from kerasft._keras.optimizer import (
     add_step_counts,
@@ -91,6 +96,7 @@ __all__ = [
     "Operation",
     "Program",
     "add_step_counts",
+    "after_train_begin",
     "apply_trainable_flags",
     "build_for",
     "calls",
@@ -108,6 +114,7 @@ __all__ = [
     "lora_bases",
     "lora_values",
     "mask_of",
+    "metric_direction",
     "must_trace_for",
     "newer_optimizer",
     "optimizer_state",
@@ -122,6 +129,7 @@ __all__ = [
     "random_variables",
     "reads_arrays",
     "release_traced_steps",
+    "replace_callbacks",
     "replay_epochs",
     "running_fit",
     "set_lora_values",

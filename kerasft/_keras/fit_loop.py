@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 if TYPE_CHECKING:
+    from keras.src.callbacks.callback_list import CallbackList
     from keras.src.trainers.epoch_iterator import EpochIterator
 
 # How many epochs of a fit's data have passed by without training, by the fit's iterator.
@@ -30,12 +31,14 @@ class RunningFit:
         epoch_iterator: Keras's iterator over its training data.
         first_epoch: Its `initial_epoch` by then; in `on_train_begin` a callback may still move it.
         epochs: The epoch, from 0, before which it ends.
+        callback_list: What calls the callbacks.
     """
 
     callbacks: Sequence[keras.callbacks.Callback]
     epoch_iterator: EpochIterator
     first_epoch: int
     epochs: int
+    callback_list: CallbackList
 
 
 def running_fit(model: keras.Model) -> RunningFit | None:
@@ -62,11 +65,33 @@ def running_fit(model: keras.Model) -> RunningFit | None:
                 and local.get("self") is model
                 and {"initial_epoch", "epochs"} <= local.keys()
             ):
-                return RunningFit(
-                    list(callbacks.callbacks), iterator, local["initial_epoch"], local["epochs"]
-                )
+                first, last = local["initial_epoch"], local["epochs"]
+                return RunningFit(list(callbacks.callbacks), iterator, first, last, callbacks)
         frame = frame.f_back
     return None
+
+
+def replace_callbacks(fit: RunningFit, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Let a fit call these callbacks, in this order, from its next hook on.
+
+    The hook that runs, such as `on_train_begin`, still goes through those that there were.
+    """
+    fit.callback_list.callbacks = list(callbacks)
+
+
+def after_train_begin(fit: RunningFit, call: Callable[[], None]) -> None:
+    """Call a function when the `on_train_begin` of all callbacks of a fit, one of which runs, is over.
+
+    For that a callback is put at the end of the fit's list.
+    """
+
+    class Last(keras.callbacks.Callback):
+        display_only = True
+
+        def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+            call()
+
+    fit.callback_list.callbacks.append(Last())  # the hook that runs goes through this very list
 
 
 def build_for(model: keras.Model, epoch_iterator: EpochIterator) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+import keras
 
 from kerasft.arguments import check_integer, check_number
+
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,17 @@ class Phase:
             the end of `fit`.
         patience: Epochs without improvement of `monitor` after which the phase ends.
         monitor: Name of a logged number, such as "val_loss". Without patience it only tells the best epoch.
-        learning_rate: Base learning rate from this phase on; None keeps the optimizer's.
+        learning_rate: Base learning rate from this phase on; None keeps the optimizer's. Or one of
+            `keras.optimizers.schedules`, whose steps count from the beginning of the phase, each batch one.
+            Multipliers and warm-up apply on top.
         multipliers: Learning-rate factors (dimensionless, >= 0) from this phase on, by names of stages, and
             names, paths and globs of layers (see `kerasft.resolve_multipliers`); None keeps those in force.
         warmup_steps: Optimizer steps over which the rate rises linearly at the phase's beginning.
         ends: Given epochs and patience, whether the "first" or the "last" of them ends the phase.
         min_delta: More than this `monitor` has to change by to have improved (in its own unit).
-        mode: "min" or "max": the better value of `monitor`. "auto" goes by its name, see `direction`.
+        mode: "min" or "max": the better value of `monitor`. "auto" asks the model's own metric of that
+            name, and goes by usual names where no metric says; a name that tells nothing is refused after
+            the first epoch.
         restore_best: Whether a phase with a monitor goes back to its best epoch when it ends.
 
     Raises:
@@ -48,7 +56,7 @@ class Phase:
     epochs: int | None = None
     patience: int | None = None
     monitor: str | None = None
-    learning_rate: float | None = None
+    learning_rate: LearningRate | None = None
     multipliers: Mapping[str, float] | None = None
     warmup_steps: int = 0
     ends: Literal["first", "last"] = "first"
@@ -74,6 +82,8 @@ class Phase:
             raise TypeError(f"Phase.restore_best is True or False, not {self.restore_best!r}.")
         for name in ("learning_rate", "min_delta"):
             value = getattr(self, name)
+            if isinstance(value, keras.optimizers.schedules.LearningRateSchedule) and name == "learning_rate":
+                continue
             if value is not None or name == "min_delta":
                 check_number(f"Phase.{name}", value, at_least=0)
                 object.__setattr__(self, name, float(value))
@@ -88,6 +98,22 @@ class Phase:
         # a copy: what the caller does to theirs can't change the phase
         factors = {name: float(factor) for name, factor in self.multipliers.items()}
         object.__setattr__(self, "multipliers", factors)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Phase):
+            return NotImplemented
+        return plain_fields(self) == plain_fields(other)
+
+    def __hash__(self) -> int:
+        return hash((self.depth, self.epochs, self.patience, self.monitor))
+
+    @property
+    def rate_text(self) -> str:
+        """The learning rate in words: a number, the class of a schedule, or `as before`."""
+        rate = self.learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            return type(rate).__name__
+        return "as before" if rate is None else f"{rate:g}"
 
     def _check_monitor(self) -> None:
         if self.monitor is not None and not isinstance(self.monitor, str):
@@ -111,7 +137,7 @@ class Phase:
 
     @property
     def direction(self) -> Literal["min", "max"]:
-        """Whether the better value of the monitor is the smaller or the larger one; see `direction`."""
+        """Whether the better value of the monitor is the smaller or the larger one, as its name says."""
         return direction(self)
 
     @property
@@ -131,20 +157,33 @@ class Phase:
         return (" or " if self.ends == "first" else " and ").join(ends) or "to the end"
 
 
-# Words that no letter may follow: "top5acc" is meant, "vaccine" is not. Keras 3.15 asks each metric
-# for its direction; these are its metrics that point up ("io_u" is how it writes IoU), and usual names.
+def plain_fields(phase: Phase) -> dict[str, Any]:
+    """The fields of a phase; a learning-rate schedule as Keras serializes it."""
+    values = {field.name: getattr(phase, field.name) for field in fields(phase)}
+    if isinstance(phase.learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        values["learning_rate"] = keras.optimizers.schedules.serialize(phase.learning_rate)
+    return values
+
+
+# Words that no letter may follow: "top5acc" is meant, "vaccine" is not. "io_u" is how Keras writes IoU.
 _LARGER_IS_BETTER = re.compile(
     r"(accuracy|acc|auc|auroc|precision|recall|iou|io_u|dice|similarity|correlation|sensitivity|specificity"
     r"|(?<![a-z])(f\d|fbeta|r2)(_?score)?)(?![a-z])"
 )
+_SMALLER_IS_BETTER = re.compile(
+    r"(loss|error|(?<![a-z])(mae|mse|rmse|msle|rmsle|mape|smape|nll|kl|wer|cer)|perplexity|entropy|divergence"
+    r"|hinge|log_?cosh|poisson|distance)(?![a-z])"
+)
 
 
 def direction(phase: Phase) -> Literal["min", "max"]:
-    """Whether the better value of a phase's monitor is the smaller or the larger one.
+    """Whether the better value of a phase's monitor is the smaller or the larger one, as its name says.
 
-    `mode="auto"` goes by the monitor's name: larger is better for words that end in acc, accuracy, auc,
-    auroc, precision, recall, f1, fbeta, r2, iou, dice, similarity, correlation, sensitivity or specificity;
-    smaller is better for everything else, and for every name that ends in loss or error.
+    While a model trains, `mode="auto"` goes by the model's own metric of that name first. By name, larger is
+    better for words that end in acc, accuracy, auc, auroc, precision, recall, f1, fbeta, r2, iou, dice,
+    similarity, correlation, sensitivity or specificity; smaller is better for loss, error, mae, mse, rmse,
+    msle, mape, nll, kl, entropy, divergence, perplexity, hinge, logcosh, poisson, distance, and for every
+    name that ends in loss or error.
 
     Args:
         phase: Its `mode` and `monitor` are read.
@@ -152,13 +191,24 @@ def direction(phase: Phase) -> Literal["min", "max"]:
     Returns:
         "min" or "max"; "min" without a monitor.
 
+    Raises:
+        ValueError: The name says neither.
+
     Example:
         >>> direction(Phase(0, monitor="val_accuracy")), direction(Phase(0, monitor="accuracy_loss"))
         ('max', 'min')
     """
     if phase.mode != "auto":
         return phase.mode
-    name = (phase.monitor or "").lower()
+    if phase.monitor is None:
+        return "min"
+    name = phase.monitor.lower()
     if re.search(r"(loss|error)(_\d+)?$", name):
         return "min"
-    return "max" if _LARGER_IS_BETTER.search(name) else "min"
+    larger, smaller = _LARGER_IS_BETTER.search(name), _SMALLER_IS_BETTER.search(name)
+    if (larger is None) == (smaller is None):
+        raise ValueError(
+            f"Whether more or less of {phase.monitor!r} is better, its name does not tell. "
+            'Say mode="max" or mode="min".'
+        )
+    return "max" if larger else "min"

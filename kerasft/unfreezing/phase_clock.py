@@ -23,6 +23,7 @@ class PhaseClock:
         best: Best value of its monitor so far; None before there is one.
         best_epoch: The epoch, from 0 at the beginning of training, that reached it.
         wait: Epochs since then, or since the phase began if there is no best value.
+        stopped: Whether something else than its own epochs and patience has ended the phase.
 
     Raises:
         ValueError: The schedule has no phase `index`.
@@ -39,6 +40,7 @@ class PhaseClock:
     best: float | None = None
     best_epoch: int | None = None
     wait: int = 0
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < len(self.schedule):
@@ -92,6 +94,8 @@ class PhaseClock:
         A last phase without patience is never over: `fit`'s epochs end it. One with patience ends training.
         """
         phase = self.phase
+        if self.stopped:
+            return True
         if self.is_last and phase.patience is None:
             return False
         ends = [] if phase.epochs is None else [self.epochs >= phase.epochs]
@@ -107,6 +111,7 @@ class PhaseClock:
         if self.is_last:
             raise ValueError(f"Phase {self.index} is the last one: no phase comes after it.")
         self.index, self.epochs, self.best, self.best_epoch, self.wait = self.index + 1, 0, None, None, 0
+        self.stopped = False
 
     def move_to(self, epoch: int) -> None:
         """Stand at the beginning of `epoch`, as if all epochs before it had been run.
@@ -118,7 +123,7 @@ class PhaseClock:
         """
         self.index = self.schedule.index_at(epoch)
         self.epochs = epoch - (self.schedule.starts[self.index] or 0)
-        self.best, self.best_epoch, self.wait = None, None, 0
+        self.best, self.best_epoch, self.wait, self.stopped = None, None, 0, False
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the schedule, for JSON."""
@@ -135,7 +140,7 @@ class PhaseClock:
         Raises:
             ValueError: An entry is missing or unknown, or the schedule has no such phase.
         """
-        if set(state) != set(_STATE):
+        if {"stopped", *state} != set(_STATE):  # which an earlier version did not write
             raise ValueError(f"The state of a PhaseClock has {list(_STATE)}; received {list(state)}.")
         return cls(schedule, **state)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 logger = logging.getLogger(__name__)
 
+_BY_NAME = ("best", "kept", "overall")  # fields that are arrays by name
 _NAMED = "names"  # what the user called things, which identifies nothing
 
 
@@ -34,6 +35,10 @@ class RunState:
         identity: What a run must have in common with this one to go on with it.
         best: Weights and slots of the phase's best epoch, by name.
         lora: Weights of the layers in which LoRA is enabled, which a weights file does not keep apart.
+        counts: What the fit's patient callbacks have counted.
+        kept: The best epochs of those, by name.
+        overall_clock: The `PhaseClock` of the best epoch of all phases, as a dict; None if it is not sought.
+        overall: Weights and slots of that epoch, by name.
     """
 
     epoch: int
@@ -44,22 +49,30 @@ class RunState:
     identity: dict[str, Any]
     best: Mapping[str, np.ndarray]
     lora: Sequence[np.ndarray] = ()
+    counts: Sequence[Mapping[str, Any]] = ()
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    overall_clock: dict[str, Any] | None = None
+    overall: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays by name, the names without a slash."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("best", "lora")}
+        fields = {name: value for name, value in asdict(self).items() if name not in (*_BY_NAME, "lora")}
         text = np.frombuffer(json.dumps(fields, default=str).encode(), "uint8")
         lora = {f"lora.{index}": value for index, value in enumerate(self.lora)}
-        return {"state": text, **{f"best.{name}": value for name, value in self.best.items()}, **lora}
+        named = {f"{kind}.{name}": value for kind in _BY_NAME for name, value in getattr(self, kind).items()}
+        return {"state": text, **named, **lora}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> RunState | None:
         """The state that `to_arrays` wrote; None if there is none."""
         if "state" not in arrays:
             return None
-        best = {name[5:]: value for name, value in arrays.items() if name.startswith("best.")}
+        named: dict[str, Any] = {
+            kind: {n.removeprefix(f"{kind}."): v for n, v in arrays.items() if n.startswith(f"{kind}.")}
+            for kind in _BY_NAME
+        }
         lora = [arrays[f"lora.{index}"] for index in range(sum(name.startswith("lora.") for name in arrays))]
-        return cls(**json.loads(bytes(arrays["state"]).decode()), best=best, lora=lora)
+        return cls(**json.loads(bytes(arrays["state"]).decode()), lora=lora, **named)
 
     def check_identity(self, now: Mapping[str, Any]) -> None:
         """Raise unless a run with the identity `now` is the run that was saved.

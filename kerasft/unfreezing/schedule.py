@@ -1,4 +1,4 @@
-"""Unfreezing schedules: plain frozen data that says how deep to train, and when; JSON in and out."""
+"""Unfreezing schedules: plain frozen data that says how deep to train, and when; JSON and YAML in and out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import Any
 
 import keras
 
-from kerasft.files import replacing
+from kerasft.files import parse_json, replacing
 from kerasft.stages import Stages, find_stages
 from kerasft.tables import plain_table
 from kerasft.unfreezing import recipes
 from kerasft.unfreezing.phase import Phase
+from kerasft.unfreezing.phase_order import check_order, checked_depths
 from kerasft.unfreezing.recipes import Recipe
 from kerasft.unfreezing.schedule_json import changed_fields, phases_from
+from kerasft.unfreezing.schedule_yaml import is_yaml, looks_like_text, parse_yaml, yaml_text
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class UnfreezingSchedule:
 
     Raises:
         TypeError: A phase is not a `Phase`.
-        ValueError: There is no phase, or one without an end comes before others.
+        ValueError: There is no phase, one without an end comes before others, or one without a learning rate
+            comes after one with a schedule of the rate.
 
     Example:
         >>> schedule = UnfreezingSchedule([Phase("head", epochs=2), Phase(0)])
@@ -50,12 +53,7 @@ class UnfreezingSchedule:
         for phase in phases:
             if not isinstance(phase, Phase):
                 raise TypeError(f"A schedule is made of kerasft.Phase, not {type(phase).__name__}.")
-        for index, phase in enumerate(phases[:-1]):
-            if phase.shortest is None:
-                raise ValueError(
-                    f"Phase {index} ({phase.depth!r}) has no `epochs` and no `patience`, so it lasts to the "
-                    f"end and overlaps phase {index + 1}. Only the last phase may leave both out."
-                )
+        check_order(phases)
         object.__setattr__(self, "phases", phases)
 
     def __len__(self) -> int:
@@ -67,7 +65,7 @@ class UnfreezingSchedule:
     def __str__(self) -> str:
         rows = []
         for index, phase in enumerate(self.phases):
-            rate = "as before" if phase.learning_rate is None else f"{phase.learning_rate:g}"
+            rate = phase.rate_text
             rate += "" if phase.multipliers is None else f" × {dict(phase.multipliers)}"
             last = index == len(self.phases) - 1 and phase.patience is None
             warmup = f"{phase.warmup_steps} steps" if phase.warmup_steps else ""
@@ -132,31 +130,7 @@ class UnfreezingSchedule:
             ValueError: Lists every fault at once: a depth that the model lacks or that leaves nothing
                 to train, a phase that no epoch reaches.
         """
-        stages = _divided(stages)
-        depths, faults = [], []
-        starts, earliest = self.starts, self.earliest_starts
-        for index, phase in enumerate(self.phases):
-            try:
-                depths.append(stages.depth(phase.depth))
-            except ValueError as error:
-                faults.append(f"phase {index}: {error}")
-            else:
-                if depths[-1] == len(stages):
-                    faults.append(
-                        f"phase {index}: depth {depths[-1]} freezes all {len(stages)} stages and leaves "
-                        f"nothing to train; the deepest that trains is {len(stages) - 1} "
-                        f"({stages[-1].name!r})."
-                    )
-            if epochs is not None and earliest[index] >= epochs:
-                faults.append(
-                    f"phase {index} ({phase.depth!r}) begins at epoch {earliest[index]}"
-                    f"{' or later' if starts[index] is None else ''}, but fit runs {epochs} epochs "
-                    f"(0 to {epochs - 1}): no epoch reaches it. Raise `epochs` to at least "
-                    f"{earliest[index] + 1} or shorten the phases before it."
-                )
-        if faults:
-            raise ValueError("The schedule does not fit:\n- " + "\n- ".join(faults))
-        return depths
+        return checked_depths(self.phases, self.starts, self.earliest_starts, _divided(stages), epochs)
 
     @classmethod
     def from_depths(cls, depths: Iterable[int | str], every: int = 1) -> UnfreezingSchedule:
@@ -242,11 +216,11 @@ class UnfreezingSchedule:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The schedule as JSON text, also written to `path` if one is given."""
-        text = json.dumps(self.to_dict(), indent=2) + "\n"
-        if path is not None:
-            with replacing(path, overwrite=True) as partial:
-                partial.write_text(text, encoding="utf-8")
-        return text
+        return _written(json.dumps(self.to_dict(), indent=2) + "\n", path)
+
+    def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The schedule as YAML text, also written to `path` if one is given."""
+        return _written(yaml_text(self.to_dict()), path)
 
     @classmethod
     def from_json(cls, path_or_text: str | os.PathLike[str]) -> UnfreezingSchedule:
@@ -263,9 +237,43 @@ class UnfreezingSchedule:
             [0, 2]
         """
         text = os.fspath(path_or_text)
-        if not text.lstrip().startswith("{"):
-            text = Path(text).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
-        return cls(phases_from(text))
+        return cls(phases_from(text if text.lstrip().startswith("{") else _read(text)))
+
+    @classmethod
+    def from_yaml(cls, path_or_text: str | os.PathLike[str]) -> UnfreezingSchedule:
+        """Read a schedule from a file, or from YAML text (of several lines, or beginning with `phases:`).
+
+        Raises:
+            FileNotFoundError, ValueError: As from `from_json`.
+
+        Example:
+            >>> UnfreezingSchedule.from_yaml("phases: [{depth: head, epochs: 2}, {depth: 0}]").starts
+            [0, 2]
+        """
+        text = os.fspath(path_or_text)
+        is_text = isinstance(path_or_text, str) and looks_like_text(text)
+        return cls(phases_from(text if is_text else _read(text), parse_yaml))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> UnfreezingSchedule:
+        """Read a schedule from a file: YAML if its name ends in .yaml or .yml, JSON otherwise.
+
+        Raises:
+            FileNotFoundError, ValueError: As from `from_json`.
+        """
+        text = os.fspath(path)
+        return cls(phases_from(_read(text), parse_yaml if is_yaml(text) else parse_json))
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+
+
+def _written(text: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        with replacing(path, overwrite=True) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return text
 
 
 def as_schedule(schedule: UnfreezingSchedule | Sequence[Phase]) -> UnfreezingSchedule:

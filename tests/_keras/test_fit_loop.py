@@ -6,12 +6,14 @@ import pytest
 import tensorflow as tf
 
 from kerasft._keras.fit_loop import (
+    after_train_begin,
     build_for,
     element_spec,
     keeps_order,
     pass_epoch,
     pending_replay,
     reads_arrays,
+    replace_callbacks,
     replay_epochs,
     running_fit,
     start_at,
@@ -220,3 +222,30 @@ def test_data_of_unknown_length_end(dense_model):
             assert fit.epoch_iterator.num_batches in (3, 4)  # as Keras counts them
 
     dense_model.fit(rows, epochs=1, verbose=0, shuffle=False, callbacks=[Probe()])
+
+
+def test_callbacks_are_replaced_and_called_last(dense_model):
+    called = []
+
+    class Notes(keras.callbacks.Callback):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        def on_train_begin(self, logs=None):
+            called.append(f"{self.name} begins")
+            if self.name == "first":
+                fit = running_fit(self.model)
+                after_train_begin(fit, lambda: called.append("called last"))
+                other = Notes("other")
+                other.set_model(self.model)
+                replace_callbacks(fit, [*fit.callbacks[:1], other])
+
+        def on_epoch_end(self, epoch, logs=None):
+            called.append(f"{self.name} ends an epoch")
+
+    dense_model.compile("sgd", "mse", run_eagerly=True)
+    x, y = np.ones((2, 4), "float32"), np.zeros((2, 3), "float32")
+    dense_model.fit(x, y, verbose=0, callbacks=[Notes("first"), Notes("second")])
+    begun = ["first begins", "second begins", "called last"]
+    assert called == [*begun, "first ends an epoch", "other ends an epoch"]

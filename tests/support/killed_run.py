@@ -95,7 +95,7 @@ def main(folder: Path, *options: str) -> None:
         callbacks=callbacks,
     )
     partial = folder / "partial.npz"
-    np.savez(partial, *model.get_weights(), np.array(unfreezing._clock.index))
+    np.savez(partial, *model.get_weights(), np.array(unfreezing.phase))
     partial.rename(folder / "weights.npz")
 
 

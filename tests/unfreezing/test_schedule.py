@@ -171,16 +171,6 @@ def test_faults_are_found_when_it_is_written(build, error, message):
         build()
 
 
-def test_check_lists_every_fault_at_once(dense_model):
-    stages = find_stages(dense_model)
-    schedule = UnfreezingSchedule([Phase("nose", 2), Phase(3, 2), Phase(0)])
-    with pytest.raises(ValueError) as caught:
-        schedule.check(stages, epochs=4)
-    text = str(caught.value)
-    assert "'nose'" in text and "leaves nothing to train" in text and "no epoch reaches" in text
-    assert UnfreezingSchedule([Phase("top", 2), Phase(0)]).check(stages, epochs=3) == [2, 0]
-
-
 @pytest.mark.parametrize(
     ("name", "better"),
     [
@@ -192,7 +182,14 @@ def test_check_lists_every_fault_at_once(dense_model):
         *((n, "max") for n in ("val_top5acc", "F1Score", "head_acc", "mIoU", "pr_auc")),
         *(
             (n, "min")
-            for n in ("vaccine_mae", "sauces", "half1_mse", "accuracy_loss", "recall_error", "acc_loss_1")
+            for n in (
+                "vaccine_mae",
+                "val_perplexity",
+                "half1_mse",
+                "accuracy_loss",
+                "recall_error",
+                "acc_loss_1",
+            )
         ),
     ],
 )
@@ -200,6 +197,12 @@ def test_auto_mode_goes_by_the_name(name, better):
     phase = Phase(0, monitor=name)
     assert direction(phase) == phase.direction == better
     assert direction(Phase(0, monitor=name, mode="min")) == "min"
+
+
+@pytest.mark.parametrize("name", ["score", "sauces", "val_reward", "accuracy_distance"])
+def test_a_name_that_tells_nothing_or_both_is_refused(name):
+    with pytest.raises(ValueError, match=f'{name}\'.*Say mode="max" or mode="min"'):
+        direction(Phase(0, monitor=name))
 
 
 @pytest.mark.parametrize(

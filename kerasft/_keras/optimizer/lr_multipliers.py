@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from kerasft._keras.optimizer.averages import OwnAverages
 from kerasft._keras.optimizer.named_state import FileState, path_of, value_at_path
+from kerasft._keras.optimizer.phase_rate import PhaseRate
 from kerasft._keras.optimizer.settings import as_number, inner_optimizer, newer_optimizer
 
 Variables: TypeAlias = Sequence[keras.Variable]
@@ -35,6 +35,7 @@ class _MultiplierState:
         self.multipliers = dict(multipliers)
         self.scale_weight_decay = scale_weight_decay
         self.factors: list[float] = []
+        self.rate_schedule: keras.optimizers.schedules.LearningRateSchedule | None = None
         self.measure_gradients = False
         # while a step is traced
         self.given: list[int] = []  # positions of the variables that have gradients
@@ -70,7 +71,7 @@ class StepScalars:
 
 
 @keras.saving.register_keras_serializable("kerasft")
-class LrMultipliers(OwnAverages):
+class LrMultipliers(PhaseRate):
     """Mixin over an optimizer's class: a learning-rate factor and a step count for every variable.
 
     Keras corrects Adam's bias by one count for all variables. A variable that is thawed at step 5,000 has
@@ -107,7 +108,7 @@ class LrMultipliers(OwnAverages):
         self._variable_steps = self._add_vector("variable_steps", 0, "int64")
         self._factor_values = self._add_vector("factors", list(state.factors), keras.config.floatx())
         self._gradient_norms = self._add_vector("gradient_norms", 0.0, "float32")
-        # the step at which a warm-up began, and how many it takes
+        # the step at which a warm-up, and a schedule of the rate, began, and how many the warm-up takes
         self._warmup = self._add_vector("warmup", 0, "int64", 2)
 
     def _add_vector(
