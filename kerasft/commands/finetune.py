@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kerasft.commands import options
 from kerasft.commands.terminal import errors, load_images, load_libraries, numbers, pair, say
+
+if TYPE_CHECKING:
+    from kerasft.unfreezing import UnfreezingSchedule
 
 
 def quickstart(
@@ -50,14 +53,26 @@ def quickstart(
 
 
 def finetune(
+    context: typer.Context,
     data: options.Data,
     backbone: options.Backbone,
     out: options.Out,
     image_size: options.ImageSize = 224,
     input_range: options.PixelRange = "0,1",
     epochs: Annotated[
-        str, typer.Option(help="Epochs in each phase, from the head down, separated by commas.")
+        str,
+        typer.Option(
+            help="Epochs in each phase, from the head down, separated by commas. With --schedule: in all."
+        ),
     ] = "3,3,4,4",
+    schedule: Annotated[
+        Path | None,
+        typer.Option(
+            help="The phases, in a file as UnfreezingSchedule writes it: JSON, or YAML by its name.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     learning_rate: Annotated[float, typer.Option(help="Base learning rate of AdamW.")] = 1e-3,
     decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
     batch_size: options.BatchSize = 32,
@@ -84,8 +99,14 @@ def finetune(
         from kerasft.commands.outcome import show
         from kerasft.commands.settings import FinetuneSettings
         from kerasft.commands.workspace import check_free
+        from kerasft.unfreezing import UnfreezingSchedule
 
         check_free(out, overwrite, resume)
+        read = None if schedule is None else UnfreezingSchedule.from_file(schedule)
+        if read is not None:
+            given = context.get_parameter_source("epochs")
+            is_default = given is not None and given.name == "DEFAULT"
+            phases = [_epochs_in_all(read, None if is_default else phases)]
         images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         settings = FinetuneSettings(
             handle=backbone,
@@ -93,6 +114,7 @@ def finetune(
             image_size=image_size,
             input_range=pixels,
             epochs=tuple(phases),
+            schedule=read,
             learning_rate=learning_rate,
             decay=decay,
             batch_norm=batch_norm,  # type: ignore[arg-type]
@@ -103,3 +125,18 @@ def finetune(
             trust=trust,
         )
         show(run(images, settings))
+
+
+def _epochs_in_all(schedule: UnfreezingSchedule, given: list[int] | None) -> int:
+    """How many epochs a schedule takes: what --epochs says, or what its phases say."""
+    if given is not None and len(given) != 1:
+        raise ValueError(f"With --schedule, --epochs is the number of epochs in all; received {given}.")
+    if given is not None:
+        return given[0]
+    endless = [index for index, phase in enumerate(schedule) if phase.epochs is None]
+    if endless:
+        raise ValueError(
+            f"The phases {endless} of the schedule, from 0, have no `epochs`. Say with --epochs how many "
+            "epochs there are in all, or write `epochs` into these phases: then it is their sum."
+        )
+    return sum(phase.epochs or 0 for phase in schedule)

@@ -40,7 +40,7 @@ def run(data: ImageData, settings: FinetuneSettings, progress: Progress | None =
     Raises:
         FileExistsError: `settings.out` is in use, or has an unfinished run, and `overwrite` is off.
         FileNotFoundError: There is nothing to resume.
-        ValueError: A setting does not fit the backbone or the data, or the run to be resumed.
+        ValueError: A setting or the schedule does not fit the backbone or the data, or the run to be resumed.
         RuntimeError: A frozen weight moved, which would be a bug; or another process works on `out`.
     """
     keras.utils.set_random_seed(settings.seed)
@@ -52,7 +52,10 @@ def run(data: ImageData, settings: FinetuneSettings, progress: Progress | None =
         folder = work.results
         model = load_classifier(settings, len(data.class_names))
         stages = find_stages(model)
-        schedule = UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
+        schedule = settings.schedule
+        if schedule is None:
+            schedule = UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
+        schedule.check(stages, sum(settings.epochs))
         head_accuracy = _head_accuracy(work, model, data, sum(settings.epochs), display)
         cache = None
         if settings.cache:
@@ -166,5 +169,6 @@ class _Rows(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
-        self.rows = [*self.rows[:epoch], {**row, "frozen_weights": self.unfreezing.frozen_weights}]
+        row |= {"frozen_weights": self.unfreezing.frozen_weights, "phase": self.unfreezing.phase}
+        self.rows = [*self.rows[:epoch], row]
         write_text(self.path, json.dumps(self.rows))

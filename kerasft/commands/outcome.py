@@ -52,15 +52,27 @@ class Outcome:
 def phase_rows(
     schedule: UnfreezingSchedule, stages: Stages, history: dict[str, list[float]]
 ) -> list[dict[str, Any]]:
-    """A row on each phase of a schedule of epochs, from the logs of all epochs."""
+    """A row on each phase that ran, from the logs of all epochs.
+
+    Args:
+        schedule: The phases.
+        stages: The stages of the model.
+        history: The logs of each epoch by name; `phase` is the phase that it belonged to. Without that, as in
+            the logs of an earlier version, phases last as long as they say.
+    """
+    ran = history.get("phase")
+    if ran is None:
+        ran = [float(i) for i, phase in enumerate(schedule) for _ in range(phase.epochs or 0)]
     rows = []
-    for phase, start in zip(schedule, schedule.starts, strict=True):
-        end = (start or 0) + (phase.epochs or 0) - 1
+    for index, phase in enumerate(schedule):
+        if index not in ran:
+            continue
+        end = max(epoch for epoch, number in enumerate(ran) if number == index)
         rows.append(
             {
                 "depth": stages.depth(phase.depth),
                 "from": phase.depth,
-                "epochs": phase.epochs,
+                "epochs": ran.count(index),
                 "trained": int(history["trainable_params"][end]),
                 "accuracy": history["accuracy"][end],
                 "val_accuracy": history["val_accuracy"][end],

@@ -9,7 +9,7 @@ from typing import Any
 
 from kerasft.data import ImageData
 from kerasft.freezing import BatchNormPolicy
-from kerasft.unfreezing import Recipe
+from kerasft.unfreezing import Recipe, UnfreezingSchedule
 
 TUNERS = ("bayesian", "random", "grid", "hyperband")
 
@@ -58,11 +58,13 @@ class FinetuneSettings(TrainingSettings):
     """The settings of fine-tuning; the others are those of `TrainingSettings`.
 
     Attributes:
-        epochs: Epochs in each phase: the head, then equal parts of the backbone from its upper end down.
+        epochs: Epochs in each phase: the head, then equal parts of the backbone from its upper end down. With
+            a schedule: its epochs in all.
         learning_rate: Base learning rate of AdamW; the last phase has a third of it.
         decay: Layer-wise learning-rate decay from one stage to the one below it.
         precisions: The precisions to export, each to a file of its own.
         cache: Whether frozen work is recorded and done once (`kerasft.PrefixCache`).
+        schedule: The phases; None makes them of `epochs`.
     """
 
     epochs: tuple[int, ...] = (3, 3, 4, 4)
@@ -70,6 +72,13 @@ class FinetuneSettings(TrainingSettings):
     decay: float = 0.8
     precisions: tuple[str, ...] = ("float32", "float16")
     cache: bool = True
+    schedule: UnfreezingSchedule | None = None
+
+    def identity(self, data: ImageData) -> dict[str, Any]:
+        """The identity of fine-tuning: the schedule is a part of it if one is given."""
+        whole = super().identity(data)
+        given = {} if self.schedule is None else {"schedule": self.schedule.to_dict()}
+        return {**{name: value for name, value in whole.items() if name != "schedule"}, **given}
 
 
 @dataclass(frozen=True)

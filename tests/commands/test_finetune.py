@@ -5,6 +5,10 @@ import pytest
 import tensorflow as tf
 from command_line import kerasft_command, tiny_backbone
 
+import kerasft
+from kerasft import Phase
+from kerasft.commands.finetune import _epochs_in_all
+
 
 @pytest.mark.process
 def test_finetune_from_a_folder(tmp_path):
@@ -16,10 +20,27 @@ def test_finetune_from_a_folder(tmp_path):
             (tmp_path / "data" / name / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
     backbone = tiny_backbone(tmp_path, blocks=2, side=None)
     words = ["finetune", tmp_path / "data", "--backbone", backbone, "--out", tmp_path / "out"]
-    words += ["--image-size", 16, "--epochs", "1,1"]
+    schedule = tmp_path / "phases.yaml"
+    schedule_of(Phase("head", 1), Phase("block_1", 1)).to_yaml(schedule)
+    words += ["--image-size", 16, "--schedule", schedule]
     status, output = kerasft_command(*words)
     assert status == 0, output
+    written = kerasft.UnfreezingSchedule.from_file(tmp_path / "out" / "schedule.json")
+    assert written == kerasft.UnfreezingSchedule.from_file(schedule)
     assert "block_1" in output and "model.tflite" in output and "load_model" in output
     assert (tmp_path / "out" / "model.tflite").exists()
     status, output = kerasft_command(*words)
     assert status == 1 and "--overwrite" in output
+
+
+def schedule_of(*phases):
+    return kerasft.UnfreezingSchedule(phases)
+
+
+def test_the_epochs_of_a_schedule_are_those_of_its_phases_or_given():
+    fixed = schedule_of(Phase(1, 2), Phase(0, 3, patience=1, monitor="loss"))
+    assert _epochs_in_all(fixed, None) == 5 and _epochs_in_all(fixed, [9]) == 9
+    with pytest.raises(ValueError, match=r"phases \[1\].* have no `epochs`. Say with --epochs"):
+        _epochs_in_all(schedule_of(Phase(1, 2), Phase(0)), None)
+    with pytest.raises(ValueError, match=r"in all; received \[3, 3\]"):
+        _epochs_in_all(fixed, [3, 3])

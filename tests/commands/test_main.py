@@ -56,6 +56,7 @@ def test_every_option_keeps_its_name_and_its_default():
         },
         "finetune": {
             **shared, "epochs": "3,3,4,4", "learning_rate": 1e-3, "decay": 0.8, "cache": True,
+            "schedule": None,
         },
         "search": {
             **shared, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None, "recipes": None,

@@ -45,6 +45,13 @@ def test_a_row_holds_the_last_epoch_of_its_phase(rows):
     assert [(r["accuracy"], r["val_accuracy"]) for r in rows] == [(0.5, 0.25), (0.75, 0.5)]
 
 
+def test_phases_that_end_early_or_never_begin_have_the_epochs_that_ran(dense_model):
+    phases = [Phase("top", 5, patience=1, monitor="loss"), Phase("top", 1), Phase(0)]
+    history = {**HISTORY, "phase": [0.0, 0.0, 1.0]}
+    rows = phase_rows(UnfreezingSchedule(phases), kerasft.find_stages(dense_model), history)
+    assert [(r["from"], r["epochs"], r["accuracy"]) for r in rows] == [("top", 2, 0.5), ("top", 1, 0.75)]
+
+
 def test_the_report_in_json(rows):
     content = json.loads(report_json(outcome(rows), HISTORY))
     assert content["phases"] == rows and content["history"] == HISTORY

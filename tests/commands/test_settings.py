@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kerasft import Phase, UnfreezingSchedule
 from kerasft.commands.settings import FinetuneSettings, SearchSettings
 from kerasft.identity import as_stored, require_same
 
@@ -21,6 +22,17 @@ def test_the_identity_of_a_run_names_settings_and_data():
     assert (identity["epochs"], identity["handle"], identity["decay"]) == ([1, 2], "hub", 0.8)
     again = FinetuneSettings("hub", Path("elsewhere"), 16, epochs=(1, 2), overwrite=True, resume=True)
     assert as_stored(again.identity(DATA)) == identity  # where, and in place of what, is free
+
+
+def test_a_schedule_is_a_part_of_the_identity_if_there_is_one():
+    def identity(schedule):
+        return as_stored(FinetuneSettings("hub", Path("out"), schedule=schedule).identity(DATA))
+
+    one, other = (UnfreezingSchedule([Phase("head", n), Phase(0)]) for n in (1, 2))
+    assert "schedule" not in identity(None)  # as an earlier version wrote it
+    assert identity(one) == identity(one)
+    with pytest.raises(ValueError, match=r"another schedule: phases\[0\].epochs was 1 and is 2"):
+        require_same(identity(one), identity(other), "It was begun", "")
 
 
 def test_a_search_may_go_on_with_more_trials_and_time():
