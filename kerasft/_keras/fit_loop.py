@@ -202,6 +202,11 @@ def keeps_order(epoch_iterator: EpochIterator) -> bool:
     return reads_arrays(epoch_iterator) and not epoch_iterator.data_adapter._shuffle
 
 
+def goes_on(epoch_iterator: EpochIterator) -> bool:
+    """Whether an epoch of a `fit` begins in the data where the one before it has stopped reading."""
+    return epoch_iterator.steps_per_epoch is not None
+
+
 def validation_iterator(model: keras.Model) -> EpochIterator | None:
     """Find the iterator over the validation data of a running `fit`; None if there is none yet."""
     return getattr(model, "_eval_epoch_iterator", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -114,7 +114,7 @@ class BatchRecorder:
         return replay
 
     def watch(
-        self, batch: Batch, plan: StepPlan, spec: Any, is_first: bool, recorded: Collection[int] | None
+        self, batch: Batch, plan: StepPlan, spec: Any, is_first: bool, recorded: Mapping[int, int] | None
     ) -> None:
         """Record a batch that passes by, as it was recorded when a run trained on it that is resumed.
 
@@ -123,7 +123,7 @@ class BatchRecorder:
             plan: What is known of the fit.
             spec: The specification of the data.
             is_first: Whether it is the first one of its epoch.
-            recorded: The positions of the cuts of which that run has values; None if that is not known.
+            recorded: As in `Resumed`.
 
         Raises:
             StorageError: There is no room, or the source does not give the same samples again.
@@ -134,10 +134,12 @@ class BatchRecorder:
                 self.prepare(plan, spec)
                 self.recorder.forget_changed(self.divided.cuts)
                 self.recorder.look_for_saved(self.divided, BatchQueue(iter([batch])), plan)
-        batch, cuts = without_optionals(batch), self.divided.cuts
+        batch, cuts, epoch = without_optionals(batch), self.divided.cuts, self.recorder.recording.epoch
         if self.recorder.is_closed:
             self.recorder.settle(self.divided.fingerprints(batch))
-        elif cuts and (recorded is None or cuts[0].position in recorded or cuts[0].extra_inputs):
+        elif cuts and (
+            recorded is None or recorded.get(cuts[0].position, epoch + 1) <= epoch or cuts[0].extra_inputs
+        ):
             self.record(batch)
         else:
             _, new = self.recorder.see(self.divided.fingerprints(batch))

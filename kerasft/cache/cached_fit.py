@@ -160,7 +160,7 @@ class CachedFit:
         self.end_epoch()
         recorder = self._train.records.recorder
         reason = self.reason if self._is_broken else None
-        return Resumed(recorder.seed, recorder.epochs, self._given, recorder.recording.positions, reason)
+        return Resumed(recorder.seed, recorder.epochs, self._given, recorder.recording.begun(), reason)
 
     def _replay(self, epoch: int, resumed: Resumed | None) -> None:
         """Let the epochs pass by that a backup has left out, and record what the run recorded of them."""
@@ -244,6 +244,7 @@ class CachedFit:
             cuts=self._cuts,
             repeats=_keras.reads_arrays(source),
             ordered=_keras.keeps_order(source),
+            goes_on=_keras.goes_on(source),
             ahead=not any(looks_between_steps(other, accumulates) for other in self._fit.callbacks),
             steps=_keras.steps_per_call(self._model),
         )

@@ -43,8 +43,10 @@ class PrefixCache(keras.callbacks.Callback):
     numbers or update themselves, a model's own `train_step`, a distribution strategy, a model without a cut.
     Then the cache is off, `reason` says why, and training continues as if it were not there.
 
-    A run that `kerasft.BackupAndRestore` or Keras's own resumes reads the data of past epochs again, without
-    training, and ends at the weights of the run that was not interrupted, to the bit.
+    A run that `kerasft.BackupAndRestore` resumes reads the data of past epochs again, without training, and
+    ends at the weights of the run that was not interrupted, to the bit. Keras's own `BackupAndRestore` brings
+    the same order of data, if these begin anew in each epoch; but it does not store the random generators
+    of Dropout. `GradualUnfreezing` does.
 
     Steps from the record are taken several at a time if no callback needs to look in between: one with hooks
     for batches makes them single, unless it has an attribute `display_only = True`.

@@ -62,6 +62,7 @@ class Recorder:
         """Begin a new record."""
         self.recording.drop()
         self.recording, self.kept = Recording(self._store, self._settings.dtype), KeptRecords()
+        self.recording.epoch = self._epoch
         self._looked_for_saved: set[int] = set()  # positions of cuts
         self._has_adopted = False  # a saved record in place of one of its own
         self._detector = RepeatDetector(self._settings.verify, self._settings.views, self.seed)
@@ -103,6 +104,7 @@ class Recorder:
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch."""
         self._epoch = epoch
+        self.recording.epoch = epoch
         self._detector.begin(epoch)
         self._is_whole = True  # whether all steps so far were recorded
 
@@ -214,7 +216,12 @@ class Recorder:
         return order
 
     def _is_due(self, order: ReplayOrder) -> bool:
-        """Whether the source is compared again: less and less often, if it is slow to fill a buffer, say."""
+        """Whether the source is compared again: less and less often, if it is slow to fill a buffer, say.
+
+        Each epoch of a source that goes on reads as much, so that no clock decides what comes next.
+        """
+        if self._plan is not None and self._plan.goes_on:
+            return True
         turn = self._epoch - order.first_epoch
         return self._compare_seconds <= COMPARE_SECONDS or not turn & (turn - 1)
 

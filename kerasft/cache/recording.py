@@ -32,6 +32,7 @@ class Values:
     table: Table
     weights: Weights
     positions: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    first_epoch: int = 0
 
     def missing(self, rows: Rows) -> np.ndarray:
         """Find which of these samples it lacks."""
@@ -53,13 +54,14 @@ class Recording:
         dtype: Of recorded floats: "float32" for what was computed, or "float16".
 
     Attributes:
+        epoch: The epoch that is recorded.
         index: The samples.
         extra_inputs: Numbers of the model's inputs that are recorded.
     """
 
     def __init__(self, store: Storage, dtype: str) -> None:
         self._store, self._dtype = store, dtype
-        self.index = SampleIndex()
+        self.epoch, self.index = 0, SampleIndex()
         self.extra_inputs: tuple[int, ...] = ()
         self._other_columns = store.table()  # inputs of the model, targets, weights of samples
         self._values: dict[int, Values] = {}  # by the cut's position
@@ -78,10 +80,9 @@ class Recording:
         """Keep the values at these cuts alone: what comes before others will train."""
         self.keep_at([cut.position for cut in cuts])
 
-    @property
-    def positions(self) -> list[int]:
-        """The positions of the cuts of which it has values."""
-        return sorted(self._values)
+    def begun(self) -> dict[int, int]:
+        """The positions of the cuts of which it has values, with their first epochs, 0 if none is missing."""
+        return {p: 0 if v.is_complete(len(self)) else v.first_epoch for p, v in self._values.items()}
 
     def keep_at(self, positions: Collection[int]) -> None:
         """Keep the values at cuts with these positions alone."""
@@ -201,7 +202,9 @@ class Recording:
         """The values at a cut, and where the samples are that they lack, each once."""
         values = self._values.get(cut.position)
         if values is None:
-            values = self._values[cut.position] = Values(self._store.table(), Weights(cut.weights))
+            values = self._values[cut.position] = Values(
+                self._store.table(), Weights(cut.weights), first_epoch=self.epoch
+            )
         at = np.flatnonzero(values.missing(rows))
         return values, at[np.unique(rows[at], return_index=True)[1]]
 

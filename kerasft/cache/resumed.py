@@ -16,21 +16,24 @@ class Resumed:
         epochs: The epochs in which the source was watched, by which the order of later ones was settled; None
             if that is not known: then all of them until it is settled.
         given: How many batches the source gave in epochs that came from the record; in others, all of them.
-        recorded: The positions of the cuts of which it had values; None if that is not known.
+        recorded: The positions of the cuts of which it had values, with the epoch since which they were
+            recorded, 0 if none was missing; None if that is not known.
         off: Why the cache was off for the rest of the fit; None if it was not.
     """
 
     seed: int
     epochs: Sequence[int] | None = None
     given: Mapping[int, int] = field(default_factory=dict)
-    recorded: Sequence[int] | None = None
+    recorded: Mapping[int, int] | None = None
     off: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Write it as plain values, for JSON."""
-        return {**asdict(self), "given": [[epoch, count] for epoch, count in self.given.items()]}
+        recorded = None if self.recorded is None else list(self.recorded.items())
+        return {**asdict(self), "given": list(self.given.items()), "recorded": recorded}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Resumed:
         """Read what `to_dict` returned."""
-        return cls(**{**stored, "given": {int(epoch): int(count) for epoch, count in stored["given"]}})
+        recorded = None if stored["recorded"] is None else dict(stored["recorded"])
+        return cls(**{**stored, "given": dict(stored["given"]), "recorded": recorded})

@@ -6,7 +6,7 @@ which reads the record alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import keras
@@ -100,7 +100,7 @@ class CachedStepFunction:
         epoch: int,
         spec: Any,
         replay: Callable[[Callable[[Batch], object]], None],
-        recorded: Collection[int] | None = None,
+        recorded: Mapping[int, int] | None = None,
     ) -> None:
         """Record an epoch that passes by without training, as it was recorded when it trained.
 
@@ -108,7 +108,7 @@ class CachedStepFunction:
             epoch: Its number.
             spec: The specification of its data.
             replay: Lets it pass by, and calls what it is given with each batch.
-            recorded: The positions of the cuts of which the run had values; None if that is not known.
+            recorded: As in `Resumed`.
         """
 
         def look(batch: Batch) -> None:

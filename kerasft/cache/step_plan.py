@@ -40,6 +40,7 @@ class StepPlan:
         cuts: Finds the cuts.
         repeats: Whether the data are the same in each epoch for certain.
         ordered: Whether they come in the same order for certain.
+        goes_on: Whether an epoch begins in the data where the one before it has stopped reading.
         ahead: Whether several steps may be taken before the first of them is reported.
         steps: How many steps Keras expects of one call.
     """
@@ -47,5 +48,6 @@ class StepPlan:
     cuts: FitCuts
     repeats: bool
     ordered: bool
+    goes_on: bool
     ahead: bool
     steps: int

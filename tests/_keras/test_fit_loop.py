@@ -9,6 +9,7 @@ from kerasft._keras.fit_loop import (
     after_train_begin,
     build_for,
     element_spec,
+    goes_on,
     keeps_order,
     pass_epoch,
     pending_replay,
@@ -65,6 +66,7 @@ def test_a_running_fit_tells_its_arrays_and_their_order(dense_model):
     class Look(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             fit = running_fit(self.model)
+            assert not goes_on(fit.epoch_iterator)
             found = (reads_arrays(fit.epoch_iterator), keeps_order(fit.epoch_iterator))
             seen.append((*found, fit.first_epoch))
 
@@ -200,6 +202,7 @@ def test_a_callback_that_looks_at_the_data_is_left_to_let_them_pass(dense_model)
             for past, most in enumerate((None, 1, 5)):
                 pass_epoch(self.fit, past, lambda batch: seen.append(int(batch[0][0, 0])), most)
             assert list(pending_replay(self.fit)) == [] and list(pending_replay(self.fit, 4)) == [3]
+            assert goes_on(self.fit.epoch_iterator)
             assert element_spec(self.fit.epoch_iterator)[0].shape.as_list() == [None, 4]
 
         def on_train_batch_end(self, batch, logs=None):

@@ -4,8 +4,8 @@ STORAGE is memory, disk, kept or older (the folder of an older run's record, of 
 of the samples); SOURCE is arrays, dataset, ordered or repeated. The script writes `begun` when training
 begins, and the final weights to `weights.npz`.
 
-`killed_cache.py kills COUNT` kills COUNT runs of each storage and source at random instants, and prints by
-how much their weights differ from those of the run that was not killed.
+`killed_cache.py kills COUNT [STORAGE SOURCE]` kills COUNT runs of each storage and source at random instants,
+and prints by how much their weights differ from those of the run that was not killed.
 """
 
 import itertools
@@ -117,12 +117,12 @@ def train(folder: Path, storage: str, kind: str, keras_backup: bool = False) -> 
     return model.get_weights()
 
 
-def kills(count: int) -> None:
-    """Kill runs at random instants, and compare."""
+def kills(count: int, *only: str) -> None:
+    """Kill runs at random instants, and compare; every second one is killed twice."""
     import forked
 
     draw = random.Random(0)
-    for storage, kind in itertools.product(STORAGES, SOURCES):
+    for storage, kind in [only] if only else itertools.product(STORAGES, SOURCES):
         with tempfile.TemporaryDirectory() as place:
             base = Path(place)
             whole = weights_of(forked, base / "whole", storage, kind)
@@ -132,9 +132,9 @@ def kills(count: int) -> None:
                 folder.mkdir()
                 for _ in range(1 + n % 2):
                     process = forked.start(
-                        "killed_cache.py", folder, storage, kind, folder=folder, SECONDS_PER_STEP="0.02"
+                        "killed_cache.py", folder, storage, kind, folder=folder, SECONDS_PER_STEP="0.1"
                     )
-                    kill(process, folder, draw.uniform(0, 5))
+                    kill(process, folder, draw.uniform(0, 5) / (1 + n % 2))
                 found = weights_of(forked, folder, storage, kind)
                 worst.append(max(float(np.abs(a - b).max()) for a, b in zip(whole, found, strict=True)))
             print(storage, kind, f"{worst.count(0.0)} of {count} equal to the bit", worst, flush=True)
@@ -170,6 +170,6 @@ def main(folder: Path, *options: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "kills":
-        kills(int(sys.argv[2]))
+        kills(int(sys.argv[2]), *sys.argv[3:])
     else:
         main(Path(sys.argv[1]), *sys.argv[2:])

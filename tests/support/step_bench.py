@@ -21,7 +21,7 @@ class Bench:
         self.model.compile("sgd", "mse")
         self.reasons = []
         cuts = FitCuts(CutPlan(), self.model, [])
-        self.plan = StepPlan(cuts, repeats, False, ahead, 1)
+        self.plan = StepPlan(cuts, repeats, False, False, ahead, 1)
         given = {
             "training": True,
             "dtype": "float32",
