@@ -74,6 +74,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._fit: _keras.RunningFit | None = None
         self._identity: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has the settings; the model and the fit belong to the original."""
+        return {**vars(self), "_model": None, "_fit": None}
+
     def on_train_begin(self, logs: Logs = None) -> None:
         """Restore the newest backup that is whole."""
         self._fit = _keras.running_fit(self.model)
@@ -119,6 +123,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 "identity": self._identity or self._describe(),
                 "random": _keras.random_state(self.model),
                 "callbacks": self._states(),
+                "fit": self._describe_fit(),
             }
         # from here on there is a backup: the manifest appears, whole, when the weights are on disk
         with replacing(self.backup_dir / f"{name}.json", overwrite=True, durable=True) as partial:
@@ -129,6 +134,7 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Delete the backups, and the folder if nothing else is in it."""
+        self._fit = None
         _keras.start_at(self.model, None)
         if self.delete_checkpoint and self.backup_dir.is_dir():
             self._delete(keep=set())
@@ -142,6 +148,17 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def _restore(self, path: Path, manifest: dict[str, Any]) -> None:
         epoch = int(manifest["epoch"])
+        then, now = manifest.get("fit", {}), self._describe_fit()
+        known = [name for name in then if None not in (then[name], now.get(name))]
+        for name in [name for name in known if then[name] != now[name]]:
+            logger.warning(
+                "The fit that goes on from %s differs from the one that was killed, so it will not end at "
+                "the same weights: %s were %s and are %s.",
+                path.stem,
+                name,
+                then[name],
+                now[name],
+            )
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         weights = path.with_name(f"{path.stem}.weights.h5")
@@ -175,6 +192,18 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def _states(self) -> dict[str, Any]:
         return {name: callback.backup_state() for name, callback in self._with_state().items()}
+
+    def _describe_fit(self) -> dict[str, Any]:
+        """What a fit does beside its model, for JSON: its data, as far as is known without reading them."""
+        if self._fit is None:
+            return {}
+        iterator = self._fit.epoch_iterator
+        own = {type(c).__name__ for c in self._fit.callbacks if type(c).__module__.startswith("kerasft.")}
+        return {
+            "kerasft's callbacks": sorted(own),
+            "steps of an epoch": iterator.num_batches,  # None before they have been counted
+            "batches": str(_keras.element_spec(iterator)),
+        }
 
     def _describe(self) -> dict[str, Any]:
         """The identity of a run, for JSON."""

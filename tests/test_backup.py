@@ -1,7 +1,9 @@
 """Runs that are killed and started again, and backups that must be refused."""
 
+import copy
 import functools
 import json
+import pickle
 import random
 import time
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kerasft
 from kerasft import (
     BackupAndRestore,
     GradualUnfreezing,
@@ -489,3 +492,32 @@ def test_lora_goes_on_with_both_of_its_factors(tmp_path):
     assert resumed.history.epoch == [2]
     assert_equal(resumed.get_weights(), whole.get_weights())
     assert np.abs(resumed.layers[0].lora_kernel_b).max() > 0
+
+
+def test_a_run_that_goes_on_with_other_data_or_callbacks_says_so(tmp_path, caplog):
+    def go_on(folder, rows, *callbacks):
+        stop_small(folder)
+        caplog.clear()
+        x, y = np.ones((rows, 4), "float32"), np.ones((rows, 3), "float32")
+        backup = BackupAndRestore(folder)
+        small().fit(x, y, epochs=3, batch_size=8, verbose=0, callbacks=[*callbacks, backup])
+        return [r.getMessage() for r in caplog.records if "differs from the one" in r.getMessage()]
+
+    assert go_on(tmp_path / "same", 16) == []
+    (said,) = go_on(tmp_path / "less", 8)
+    assert "steps of an epoch were 2 and are 1" in said
+    (said,) = go_on(tmp_path / "cached", 16, kerasft.PrefixCache())
+    assert "were ['BackupAndRestore'] and are ['BackupAndRestore', 'PrefixCache']" in said
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_a_callback_of_a_fit_can_be_copied(tmp_path, copied):
+    """The copy has the settings, and serves a fit of its own; the original goes on as it was."""
+    schedule = kerasft.UnfreezingSchedule([kerasft.Phase(1, 1), kerasft.Phase(0)])
+    unfreezing, backup = kerasft.GradualUnfreezing(schedule), BackupAndRestore(tmp_path)
+    fit_small(small(), unfreezing, backup)
+    copies = [copied(unfreezing), copied(backup)]
+    assert copies[0].schedule == schedule and copies[1].backup_dir == tmp_path
+    assert copies[0].report == [] and len(unfreezing.report) == 2
+    first, second = fit_small(small(), unfreezing), fit_small(small(), *copies)
+    assert_equal(first.get_weights(), second.get_weights())

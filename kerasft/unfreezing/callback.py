@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -128,6 +128,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._given = stages is not None
         self._planned = schedule is None
         self._run: PhaseRun | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has the settings; the model and the fit belong to the original."""
+        return {**vars(self), "_model": None, "_run": None, "stages": self.stages if self._given else None}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Hold the schedule against the model, and prepare the optimizer for all that will train."""

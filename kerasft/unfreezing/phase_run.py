@@ -200,6 +200,7 @@ class PhaseRun:
             _keras.replace_callbacks(self.fit, self.fit.callbacks)
         self.rates.end()
         self._optimizer.attach(None)
+        self.fit = None  # its data are let go
 
     def _start(self, epoch: int) -> None:
         """Stand where the run stands: at its beginning, or where it was interrupted."""
