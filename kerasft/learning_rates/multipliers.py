@@ -10,7 +10,7 @@ import keras
 
 from kerasft import _keras
 from kerasft.arguments import check_number
-from kerasft.stages import Stages, find_stages, is_pattern, layer_paths, layers_at, matches
+from kerasft.stages import Stages, check_stage_name, find_stages, is_pattern, layer_paths, layers_at, matches
 
 _WHAT = "A rule for learning rates"
 
@@ -64,7 +64,7 @@ def with_lr_multipliers(
         `optimizer` itself.
 
     Raises:
-        TypeError: `optimizer` is not a Keras optimizer.
+        TypeError: `optimizer` is not a Keras optimizer, `multipliers` no mapping, or `model` no model.
         ValueError: The optimizer is not linear in its learning rate (Adafactor with relative steps, Ftrl),
             or several in one (MultiOptimizer); names come without a model; a name matches nothing; a
             factor is negative or not finite; the optimizer has trained, and needs the model to go on.
@@ -97,7 +97,10 @@ def with_lr_multipliers(
             "MultiOptimizer is several optimizers, each with variables of its own. Take one of them, and "
             "give it multipliers."
         )
+    if model is not None:
+        _check_model("with_lr_multipliers", model)
     if not isinstance(multipliers, Multipliers):
+        _check_rules("`multipliers`", multipliers)
         if model is None:
             raise ValueError(
                 f"The names {list(multipliers)} can only be resolved against a model: pass model=..., or "
@@ -134,7 +137,7 @@ def resolve_multipliers(
         One factor for each variable, by the variable's path, in model order.
 
     Raises:
-        TypeError: A factor is not a number.
+        TypeError: `model` is no model, `rules` no mapping from names, or a factor not a number.
         ValueError: A factor is negative or not finite, a rule matches nothing (the message lists the names
             that exist), a name means several layers, or two variables with different factors share one path.
 
@@ -147,6 +150,8 @@ def resolve_multipliers(
     References:
         Howard & Ruder (2018), arXiv:1801.06146, section 3.2.
     """
+    _check_model("resolve_multipliers", model)
+    _check_rules("`rules`", rules)
     for name, factor in [*rules.items(), ("default", default)]:
         check_number(f"The factor of {name!r}", factor, at_least=0)
     root = model.model if isinstance(model, Stages) else model
@@ -244,6 +249,21 @@ def discriminative(model: keras.Model | Stages, factor: float = 2.6) -> Multipli
     return layerwise_decay(model, 1 / factor)
 
 
+def _check_model(function: str, model: object) -> None:
+    if not isinstance(model, (keras.Model, Stages)):
+        raise TypeError(f"{function} expects a keras.Model or its Stages, not {model!r}.")
+
+
+def _check_rules(what: str, rules: object) -> None:
+    if not isinstance(rules, Mapping):
+        raise TypeError(
+            f"{what} maps names of stages and layers to factors, such as {{'head': 1.0, '*': 0.1}}; received "
+            f"{rules!r} ({type(rules).__name__})."
+        )
+    if wrong := [name for name in rules if not isinstance(name, str)]:
+        raise TypeError(f"{what} has names or globs of layers and stages as keys; received {wrong!r}.")
+
+
 def _variables_of(
     rules: Iterable[str], model: keras.Model | Stages, root: keras.Model
 ) -> tuple[dict[str, set[int]], set[int]]:
@@ -261,13 +281,12 @@ def _variables_of(
     unmatched = []
     for rule in rules:
         found = {id(layer): layer for path, layer in paths if matches(rule, path)}
-        inside = [of_layer[key] <= of_stage.get(rule, set()) for key in found]
         if is_pattern(rule):
             named = [ids for name, ids in of_stage.items() if fnmatch.fnmatchcase(name, rule)]
             meant[rule] = set().union(*named, *(of_layer[key] for key in found))
         elif rule in of_stage:
-            if any(inside) and not all(inside):
-                layers_at(paths, rule, _WHAT)  # raises if the stage's layer is only one of several
+            inside = {id(layer): of_layer[id(layer)] <= of_stage[rule] for _, layer in paths}
+            check_stage_name(paths, rule, inside, _WHAT)
             meant[rule] = of_stage[rule]
         elif found:
             (layer,) = layers_at(paths, rule, _WHAT)

@@ -7,6 +7,7 @@ such layers, and uses the graph algorithms of this folder to divide a SavedModel
 """
 
 from kerasft.stages.addresses import (
+    check_stage_name,
     is_pattern,
     layer_paths,
     layers_at,
@@ -50,6 +51,7 @@ __all__ = [
     "Stages",
     "UserFlags",
     "check_policy",
+    "check_stage_name",
     "cut_points",
     "find_stages",
     "group_blocks",

@@ -77,9 +77,39 @@ def layers_at(paths: Sequence[tuple[str, keras.Layer]], address: str, what: str)
             f"{what} names {address!r}, which is no layer. There are {[path for path, _ in paths]}."
         )
     if len(found) > 1 and not is_pattern(address):
-        each = [paths_[0] for paths_ in found.values()]
-        raise ValueError(
-            f"{what} names {address!r}, which is the name of {len(found)} layers: {each}. Write the path of "
-            "one of them, or a pattern for several."
-        )
+        raise _shared(address, [each[0] for each in found.values()], what)
     return [by_id[key] for key in found]
+
+
+def check_stage_name(
+    paths: Sequence[tuple[str, keras.Layer]], name: str, inside: Mapping[int, bool], what: str
+) -> None:
+    """Refuse the name of a stage that a layer in it and another layer elsewhere have, too.
+
+    A stage's name comes before a layer's, so that a name which no layer of the stage has means the stage.
+
+    Args:
+        paths: The result of `layer_paths`.
+        name: The stage's name.
+        inside: For each layer that counts, by `id`, whether it means the same as the stage.
+        what: As in `layers_at`.
+
+    Raises:
+        ValueError: The name means several layers, which are listed.
+    """
+    found = {id(layer): path for path, layer in paths if id(layer) in inside and matches(name, path)}
+    whole = [key for path, layer in paths if path == name and (key := id(layer)) in found]
+    own = [key for key in found if inside[key]]
+    if own and len(own) < len(found) and not any(inside[key] for key in whole):
+        raise _shared(name, list(found.values()), what)
+
+
+def _shared(address: str, paths: Sequence[str], what: str) -> ValueError:
+    """The error for an address that is the name of several layers, with a path of each."""
+    if address in paths or len(set(paths)) < len(paths):  # no path tells them apart
+        way_out = "No path means only one of them: give them names of their own."
+    else:
+        way_out = "Write the path of one of them, or a pattern for several."
+    return ValueError(
+        f"{what} names {address!r}, which is the name of {len(paths)} layers: {list(paths)}. {way_out}"
+    )

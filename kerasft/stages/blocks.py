@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _NUMBERED = re.compile(r"[A-Za-z]*\d+[a-z]?")
 _DIMENSION = re.compile(r"[A-Za-z]*[123]d")
@@ -80,13 +80,23 @@ def group_blocks(
     return [(title, range(block[0], block[-1] + 1)) for title, block in zip(titles, blocks, strict=True)]
 
 
-def unique_names(names: Sequence[str]) -> list[str]:
-    """Make names unique: the second and later uses of a name get a number that no other name has."""
+def unique_names(
+    names: Sequence[str], foreign: Sequence[Collection[str]] = (), outside: Sequence[Collection[str]] = ()
+) -> list[str]:
+    """Make names unique: the second and later uses of a name get a number that no other name has.
+
+    Args:
+        names: The names in order.
+        foreign: For each name, what it can't be because it means something else; it gets a number, too.
+        outside: For each name, what it can't be with a number.
+    """
     taken: set[str] = set()
     unique = []
-    for name in names:
+    for i, name in enumerate(names):
+        barred = taken.union(names, *outside[i : i + 1])
         later = (f"{name}_{n}" for n in itertools.count(2))
-        new = name if name not in taken else next(n for n in later if n not in taken and n not in names)
+        free = name not in taken and not (foreign and name in foreign[i])
+        new = name if free else next(n for n in later if n not in barred)
         taken.add(new)
         unique.append(new)
     return unique

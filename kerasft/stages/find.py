@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
+from kerasft import _keras
+from kerasft.stages.addresses import layer_paths
 from kerasft.stages.blocks import unique_names
 from kerasft.stages.given_starts import stages_at
 from kerasft.stages.pieces import Piece, merge_blocks, pieces_of
@@ -25,7 +27,8 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
 
     Functional and Sequential models, nested ones included, are cut at the tensors that every path from
     input to output passes through; neighbours are put together into blocks by their layers' names. A block
-    is named after what its layers' names have in common, or after its first layer.
+    is named after what its layers' names have in common, or after its first layer; a number tells it from
+    another stage, or from a layer elsewhere, of that name.
 
     A Functional model in the model is a backbone, whether it is called once or several times, has one output
     or several, or is wrapped (TimeDistributed). First come the layers that it is computed from and its own
@@ -75,10 +78,12 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     head = next((i for i in range(len(pieces) - 1, -1, -1) if pieces[i].nested), -1) + 1
     backbone = merge_blocks(pieces[:head] if head else pieces)
     stages = [*backbone]
-    names = unique_names([name for name, _ in backbone])
+    titles = [name for name, _ in backbone]
+    foreign, outside = _names_elsewhere(model, [block for _, block in backbone])
+    names = unique_names(titles, foreign, outside)
     if head and head < len(pieces):  # the name `head` is the head's, whatever the backbone calls its own
         stages.append(("head", pieces[head:]))
-        names = [*unique_names(["head", *(name for name, _ in backbone)])[1:], "head"]
+        names = [*unique_names(["head", *titles], [(), *foreign], [(), *outside])[1:], "head"]
     return Stages(
         model,
         [
@@ -87,6 +92,21 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
         ],
         _reason(dict(zip(names, (block for _, block in stages[: len(backbone)]), strict=False))),
     )
+
+
+def _names_elsewhere(
+    model: keras.Model, blocks: Sequence[Sequence[Piece]]
+) -> tuple[list[set[str]], list[set[str]]]:
+    """For each block, the names that mean layers with weights elsewhere and none of its own, and those of
+    all layers elsewhere, of which it holds none or only a part."""
+    named = [(layer.name, {id(v) for v in layer.weights}) for _, layer in layer_paths(model)]
+    foreign, outside = [], []
+    for block in blocks:
+        held = {id(v) for piece in block for layer in piece.layers for v in _keras.own_variables(layer)}
+        own = {name for name, weights in named if weights and weights <= held}
+        foreign.append({name for name, weights in named if weights - held} - own)
+        outside.append({name for name, weights in named if not weights or weights - held})
+    return foreign, outside
 
 
 def _reason(stages: Mapping[str, Sequence[Piece]]) -> str | None:

@@ -11,7 +11,7 @@ import keras
 from rich.table import Table
 
 from kerasft import _keras
-from kerasft.stages.addresses import is_pattern, layer_paths, layers_at, matches
+from kerasft.stages.addresses import check_stage_name, is_pattern, layer_paths, layers_at, matches
 from kerasft.stages.kept_frozen import KeptFrozen
 from kerasft.tables import plain_text
 
@@ -84,11 +84,11 @@ class Stages(Sequence[Stage]):
 
         Raises:
             TypeError: `depth` is neither an integer nor a string.
-            ValueError: It is out of range, no stage has that name, or the layer of that name lies inside a
-                stage, or several layers have it.
+            ValueError: It is out of range, no stage has that name, the layer of that name lies inside a
+                stage, or layers in several stages have it.
         """
         if isinstance(depth, str):
-            return self.names.index(depth) if depth in self.names else self._stage_that_starts_at(depth)
+            return self._stage_named(depth) if depth in self.names else self._stage_that_starts_at(depth)
         if isinstance(depth, bool) or not hasattr(depth, "__index__"):
             raise TypeError(
                 f"A freeze depth is an integer or a stage's name, not {depth!r} ({type(depth).__name__}): it "
@@ -102,6 +102,21 @@ class Stages(Sequence[Stage]):
                 f"it goes from 0 (everything trains) to {len(self)} (everything is frozen)."
             )
         return depth
+
+    def _stage_named(self, name: str) -> int:
+        """The index of the stage of that name, unless the name means layers in several stages."""
+        index = self.names.index(name)
+        first: dict[int, int] = {}
+        for position, stage in enumerate(self):
+            for layer in stage.layers:
+                first.setdefault(id(layer), position)
+        paths = layer_paths(self.model)
+        inside = {}
+        for _, layer in paths:
+            if held := [first[id(part)] for part in _keras.sublayers(layer) if id(part) in first]:
+                inside[id(layer)] = min(held) == index
+        check_stage_name(paths, name, inside, "A freeze depth")
+        return index
 
     def _stage_that_starts_at(self, address: str) -> int:
         """The index of the stage whose first layer is, or lies in, the layer at `address`."""

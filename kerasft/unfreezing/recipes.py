@@ -96,7 +96,16 @@ def equal_parts(stages: Stages, epochs: tuple[int, ...], learning_rate: float | 
     for i, count in enumerate(epochs):
         depth = round(last * (1 - i / len(epochs)))
         lengths[depth] = lengths.get(depth, 0) + count
-    phases = [Phase(stages[depth].name, count) for depth, count in lengths.items()]
+    phases = [Phase(_named(stages, depth), count) for depth, count in lengths.items()]
     if learning_rate is not None and len(phases) > 1:
         phases[-1] = dataclasses.replace(phases[-1], learning_rate=learning_rate)
     return phases
+
+
+def _named(stages: Stages, depth: int) -> int | str:
+    """A freeze depth by its stage's name, or by its number where that name means layers elsewhere, too."""
+    try:
+        stages.depth(stages[depth].name)
+    except ValueError:
+        return depth
+    return stages[depth].name

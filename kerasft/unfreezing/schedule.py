@@ -47,6 +47,11 @@ class UnfreezingSchedule:
     phases: tuple[Phase, ...]
 
     def __init__(self, phases: Iterable[Phase]) -> None:
+        if not isinstance(phases, Iterable):
+            raise TypeError(
+                f"A schedule is a list of phases, not {phases!r} ({type(phases).__name__}): write "
+                'UnfreezingSchedule([Phase("head", epochs=1), Phase(0)]).'
+            )
         phases = tuple(phases)
         if not phases:
             raise ValueError("A schedule needs at least one phase.")
@@ -130,7 +135,7 @@ class UnfreezingSchedule:
             ValueError: Lists every fault at once: a depth that the model lacks or that leaves nothing
                 to train, a phase that no epoch reaches.
         """
-        return checked_depths(self.phases, self.starts, self.earliest_starts, _divided(stages), epochs)
+        return checked_depths(self.phases, self.starts, self.earliest_starts, find_stages(stages), epochs)
 
     @classmethod
     def from_depths(cls, depths: Iterable[int | str], every: int = 1) -> UnfreezingSchedule:
@@ -141,14 +146,14 @@ class UnfreezingSchedule:
             every: Epochs of each phase but the last.
 
         Raises:
-            TypeError: `depths` is a single string, or `every` is no integer.
+            TypeError: `depths` is a single string or number, or `every` is no integer.
             ValueError: `depths` is empty or has a negative one, or `every` is below 1.
 
         Example:
             >>> UnfreezingSchedule.from_depths(["head", "block_2", 0], every=2).starts
             [0, 2, 4]
         """
-        if isinstance(depths, str):
+        if isinstance(depths, str) or not isinstance(depths, Iterable):
             raise TypeError(
                 f"`depths` is a list of depths or names; received {depths!r}. Write [{depths!r}]."
             )
@@ -157,7 +162,7 @@ class UnfreezingSchedule:
     @classmethod
     def head_then_all(cls, stages: keras.Model | Stages, head_epochs: int = 1) -> UnfreezingSchedule:
         """Train the last of a model's stages alone for `head_epochs` epochs, then everything."""
-        return cls(recipes.head_then_all(_divided(stages), head_epochs))
+        return cls(recipes.head_then_all(find_stages(stages), head_epochs))
 
     @classmethod
     def one_stage_at_a_time(cls, stages: keras.Model | Stages, every: int = 1) -> UnfreezingSchedule:
@@ -166,7 +171,7 @@ class UnfreezingSchedule:
         References:
             Howard & Ruder (2018), arXiv:1801.06146, section 3.3.
         """
-        return cls(recipes.one_stage_at_a_time(_divided(stages), every))
+        return cls(recipes.one_stage_at_a_time(find_stages(stages), every))
 
     @classmethod
     def linear_probe_then_finetune(
@@ -201,7 +206,7 @@ class UnfreezingSchedule:
         """
         return cls(
             recipes.linear_probe_then_finetune(
-                _divided(stages),
+                find_stages(stages),
                 learning_rate=learning_rate,
                 warmup_steps=warmup_steps,
                 probe_epochs=probe_epochs,
@@ -316,9 +321,6 @@ def schedule_of(
         Howard & Ruder (2018), arXiv:1801.06146, section 3.3; Kumar et al. (2022), arXiv:2202.10054, section
         4.
     """
-    return UnfreezingSchedule(recipes.recipe_phases(recipe, _divided(stages), depth, epochs, learning_rate))
-
-
-def _divided(stages: keras.Model | Stages) -> Stages:
-    """Find the stages of a model; stages come back as they are."""
-    return find_stages(stages) if isinstance(stages, keras.Model) else stages
+    return UnfreezingSchedule(
+        recipes.recipe_phases(recipe, find_stages(stages), depth, epochs, learning_rate)
+    )

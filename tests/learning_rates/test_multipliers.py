@@ -341,6 +341,25 @@ def test_new_factors_for_an_optimizer_that_has_trained(dense_model):
         ),
         (lambda m: kerasft.resolve_multipliers(m, {"first": float("nan")}), ValueError, "received nan"),
         (lambda m: kerasft.resolve_multipliers(m, {"first": "fast"}), TypeError, "number"),
+        (lambda m: kerasft.resolve_multipliers({"first": 0.5}, m), TypeError, "keras.Model or its Stages"),
+        (
+            lambda m: kerasft.resolve_multipliers(m, [0.5, 1]),
+            TypeError,
+            r"`rules` maps .*received \[0.5, 1\]",
+        ),
+        (lambda m: kerasft.resolve_multipliers(m, {0: 0.5}), TypeError, r"keys; received \[0\]"),
+        (
+            lambda m: kerasft.with_lr_multipliers(keras.optimizers.Adam(), [0.1, 1], model=m),
+            TypeError,
+            r"`multipliers` maps names .*received \[0.1, 1\]",
+        ),
+        (
+            lambda m: kerasft.with_lr_multipliers(
+                keras.optimizers.Adam(), kerasft.layerwise_decay(m, 0.5), model={"first": 0.5}
+            ),
+            TypeError,
+            "keras.Model or its Stages, not {'first'",
+        ),
         (lambda m: kerasft.layerwise_decay(m, 0), ValueError, "above 0"),
         (lambda m: kerasft.discriminative(m, "x"), TypeError, "number"),
         (lambda m: kerasft.with_lr_multipliers("adam", {}), TypeError, "Keras optimizer"),

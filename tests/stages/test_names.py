@@ -92,3 +92,28 @@ def test_a_stage_has_the_name_of_the_layer_that_was_called():
     assert stages.names == [*names, gru, "transformer_layer", "transformer_layer_1", "top"]
     held = [id(v) for stage in stages for v in stage.weights]
     assert len(held) == len(set(held)) == len(model.weights)  # bounded shares its kernel with what it wraps
+
+
+def dense(*names, inputs=4):
+    return keras.Sequential([keras.Input((inputs,)), *(layers.Dense(4, name=name) for name in names)])
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        # the second and third n2 hold the layers n2_1 and n2_2: only the third may be called n2_2
+        ("n2_0 z_0 n2_1 z_1 z_2 n2_2 o", "n2 z_0 n2_3 z_1 z_2 n2_2 o"),
+        # what two layers share, block_1, is the name of a layer elsewhere
+        ("block_1_a block_1_b mid block_1 top", "block_1_2 mid block_1 top"),
+    ],
+)
+def test_a_made_up_name_is_not_that_of_a_layer_elsewhere(names, expected):
+    model = dense(*names.split())
+    stages = find_stages(model)
+    assert stages.names == expected.split()
+    for stage in stages:
+        factors = kerasft.resolve_multipliers(model, {stage.name: 0.5})
+        trained = {path for path, factor in factors.items() if factor == 0.5}
+        assert trained == {v.path for v in stage.weights}
+        same = [layer for layer in model.layers if layer.name == stage.name]
+        assert all(layer in stage.layers for layer in same)

@@ -73,4 +73,56 @@ def test_a_name_of_several_layers_is_no_depth():
     with pytest.raises(ValueError, match=r"A freeze depth names 'a', .* \['one/a', 'two/a'\]"):
         stages.depth("a")
     assert [stages.depth(name) for name in ("one/a", "two/a")] == [0, 1]
-    assert find_stages(model).depth("b") == 1  # a stage's name comes first
+
+
+@pytest.fixture
+def blocks():
+    """`blk0` and `blk1`, each with layers `fc1` and `fc2`, and `out` over them."""
+    h = inputs = keras.Input((8,))
+    for k in range(2):
+        q = keras.Input((8,))
+        inner = keras.layers.Dense(8, name="fc2")(keras.layers.Dense(8, name="fc1")(q))
+        h = keras.Model(q, inner, name=f"blk{k}")(h)
+    return keras.Model(inputs, keras.layers.Dense(1, name="out")(h))
+
+
+def test_a_stage_and_a_layer_elsewhere_of_one_name(blocks):
+    stages = find_stages(blocks)
+    assert stages.names == ["fc1", "fc2", "fc1_2", "fc2_2", "head"]
+    before = [v.trainable for v in blocks.variables]
+    with pytest.raises(ValueError, match=r"names 'fc2', .* \['blk0/fc2', 'blk1/fc2'\]\. Write the path"):
+        kerasft.freeze(blocks, "fc2")
+    assert [v.trainable for v in blocks.variables] == before
+    named = ["blk0/fc2", "blk1/fc2", "fc1_2", "fc2_2", "head", "blk1", "blk0"]
+    assert [stages.depth(name) for name in named] == [1, 3, 2, 3, 4, 2, 0]
+
+
+def test_a_stage_of_a_layer_at_the_top_and_one_inside_of_one_name():
+    """The path of a layer at the top is its name: where it is the stage's, the name means it."""
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="fc")], name="inner")
+    first, last = (keras.layers.Dense(4, name=name) for name in ("fc", "top"))
+    inputs = keras.Input((4,))
+    assert find_stages(keras.Model(inputs, last(inner(first(inputs))))).depth("fc") == 0
+    inputs = keras.Input((4,))
+    other = keras.models.clone_model(inner)
+    stages = find_stages(keras.Model(inputs, keras.layers.Dense(4, name="fc")(other(inputs))))
+    assert stages.names == ["fc", "fc_2"]
+    with pytest.raises(ValueError, match=r"\['inner/fc', 'fc'\]\. No path means only one .* of their own"):
+        stages.depth("fc")
+    assert [stages.depth(name) for name in ("inner/fc", "fc_2")] == [0, 1]
+
+
+def test_layers_of_one_path_need_other_names():
+    class Twins(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one = keras.Sequential([keras.layers.Dense(4)], name="twin")
+            self.two = keras.Sequential([keras.layers.Dense(4)], name="twin")
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+    model = Twins()
+    model(keras.ops.ones((1, 4)))
+    with pytest.raises(ValueError, match=r"\['twin', 'twin'\]\. No path .*: give them names of their own"):
+        find_stages(model, at=["twin"])

@@ -79,3 +79,8 @@ def test_equal_parts_of_a_model(image_model):
     assert [(p.depth, p.epochs) for p in parts] == [("head", 2), ("block_2", 1), ("block_1", 1)]
     assert [p.depth for p in equal_parts(stages, (1,))] == ["head"]
     assert [p.learning_rate for p in equal_parts(stages, (1, 1), 1e-4)] == [None, 1e-4]
+    tower = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="a")], name="one")
+    other = keras.models.clone_model(tower)
+    other.name = "two"
+    twice = find_stages(keras.Sequential([keras.Input((2,)), tower, other]))
+    assert [p.depth for p in equal_parts(twice, (1, 1, 1))] == ["a_2", 0]  # `a` is a layer of both

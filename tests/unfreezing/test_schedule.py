@@ -141,6 +141,10 @@ def test_json_that_python_would_take_or_choke_on_is_refused(text, message):
     ("build", "error", "message"),
     [
         (lambda: as_schedule(Phase(0)), TypeError, "list of phases"),
+        (lambda: as_schedule(3), TypeError, r"list of phases, not 3 \(int\)"),
+        (lambda: GradualUnfreezing(3), TypeError, r"list of phases, not 3 \(int\)"),
+        (lambda: UnfreezingSchedule.one_stage_at_a_time(3), TypeError, "expects a keras.Model, not int"),
+        (lambda: UnfreezingSchedule.from_depths(3), TypeError, r"list of depths or names; received 3"),
         (lambda: UnfreezingSchedule([]), ValueError, "at least one"),
         (lambda: UnfreezingSchedule([Phase(1), Phase(0)]), ValueError, "overlaps phase 1"),
         (lambda: Phase(1, epochs=0), ValueError, "epochs is an integer of at least 1; received 0"),
@@ -258,7 +262,8 @@ def test_the_ends_of_a_linear_probe(dense_model):
         build(stages, monitor=None)
     with pytest.raises(ValueError, match="overlaps"):
         build(stages, None, patience=None)
-    assert build(stages[2:], learning_rate=0.1).phases == (Phase(0, learning_rate=0.1),)  # no head
+    alone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    assert build(alone, learning_rate=0.1).phases == (Phase(0, learning_rate=0.1),)  # no head
 
 
 def test_from_depths_needs_a_list():
