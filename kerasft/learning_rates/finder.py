@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_NO_BATCH = "The data hold no batch, so there is nothing to measure."
+
+
 @dataclass(frozen=True)
 class LearningRateCurve:
     """The measurements of a range test.
@@ -117,7 +120,7 @@ def find_learning_rate(
     with _restoring(model), _keras.settable_rate(model) as test.optimizer, test.restoring():
         model.fit(x, epochs=10**6, verbose=0, callbacks=[test], **fit_arguments)
     if not test.losses:
-        raise ValueError("The data hold no batch, so there is nothing to measure.")
+        raise ValueError(_NO_BATCH)
     rates, losses = test.rates[: len(test.losses)], np.array(test.losses)
     smoothed = np.array(test.smoothed)
     usable = smoothed[np.isfinite(smoothed)]
@@ -173,6 +176,13 @@ class _RangeTest(keras.callbacks.Callback):
         self._saved = [(v, v.numpy()) for v in variables]
         self._average = 0.0
 
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._batches = 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if not self._batches:  # nor will a later epoch have one, and there are very many
+            raise ValueError(_NO_BATCH)
+
     @contextmanager
     def restoring(self) -> Iterator[None]:
         """Put back every variable when the block ends."""
@@ -187,6 +197,7 @@ class _RangeTest(keras.callbacks.Callback):
         self.optimizer.learning_rate = self.rates[len(self.losses)]
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._batches += 1  # not as it begins: Keras begins one before it sees that there is none
         self._window.append(float((logs or {})["loss"]))
         if len(self._window) < (self.optimizer.gradient_accumulation_steps or 1):
             return  # the rate is used when the window is complete

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from keras_tuner import HyperParameters, Tuner
 
 from kerasft import _keras
 from kerasft.arguments import check_integer, check_number
+from kerasft.cache import PrefixCache
 from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen, set_depth
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.search.build import built_model, check_build_model, compile_with
@@ -23,8 +23,10 @@ from kerasft.search.loss import Guess, guess_for, read_guess, write_guess
 from kerasft.search.preflight import Preflight
 from kerasft.search.process_state import ProcessState, flags_as_built
 from kerasft.search.results import TrialRecord
+from kerasft.search.search_call import watch_searches
 from kerasft.search.shared_work import Sharing
 from kerasft.search.space import (
+    Choice,
     Range,
     SearchSpace,
     apply,
@@ -36,7 +38,7 @@ from kerasft.search.trial import (
     with_checkpoint_loading,
     without_checkpoint_loading,
 )
-from kerasft.search.tuned_models import EPOCHS, TunedModels
+from kerasft.search.tuned_models import EPOCHS, TunedModels, fit_arguments
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import Recipe
 
@@ -127,6 +129,7 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        watch_searches()
         check_build_model(build_model)
         check_integer("keep", keep, at_least=1)
         if budget is not None and budget != math.inf:
@@ -199,12 +202,12 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
             FatalValueError: The objective is not logged, or the search in the folder was another one.
             FatalRuntimeError: The disk is full, or all trials so far have failed; with the first traceback.
         """
-        arguments = dict(inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments)
-        del arguments["self"]
+        arguments = fit_arguments(*args, **kwargs)
         context = TrialContext.of(arguments.pop("callbacks", None), arguments)
         if context.tuner is not None:
             self.attach(context.tuner)
         flags_as_built(without_checkpoint_loading(model))
+        self._process.fits += 1
         began = self._process.elapsed()
         try:
             with _keras.release_traced_steps():
@@ -250,20 +253,32 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         self._guess = guess
         compile_with(model, guess.checked(), guess.metrics if self.metrics is None else self.metrics)
 
+    def _prepare(
+        self, hp: HyperParameters, model: keras.Model, given: dict[str, Any], context: TrialContext
+    ) -> tuple[Stages, Choice]:
+        """Find the loss, and refuse another search, before anything trains."""
+        self._find_loss(model, given, context)
+        stages = find_stages(model)
+        given.setdefault("epochs", EPOCHS)
+        self._preflight.check(context, given)
+        choice = self.space.choose(hp, model, stages)
+        apply(choice, model, stages)  # its rate is that of the first phase again
+        return stages, choice
+
+    def _share(self, stages: Stages, given: dict[str, Any], context: TrialContext) -> PrefixCache | None:
+        """The frozen work that trials share, which refuses other content of the data."""
+        if not self.share:
+            return None
+        return self._sharing.for_trial(context, stages, self.space.depths_of(stages), given)
+
     def _run(
         self, hp: HyperParameters, model: keras.Model, given: dict[str, Any], context: TrialContext
     ) -> tuple[Any, TrialRecord]:
         """Train, and return what keras-tuner expects, and the trial's result record."""
-        self._find_loss(model, given, context)
-        stages, before = find_stages(model), self._process.weights_as_built(model)
-        given.setdefault("epochs", EPOCHS)
-        self._preflight.check(context, given)
-        execution = self._process.begin_execution(context, model)
-        choice, cache = self.space.choose(hp, model, stages), None
-        apply(choice, model, stages)  # its rate is that of the first phase again
-        if self.share:
-            cache = self._sharing.for_trial(context, stages, self.space.depths_of(stages), given)
-        seed = self.seed + 1 + execution
+        before = self._process.weights_as_built(model)
+        stages, choice = self._prepare(hp, model, given, context)
+        cache = self._share(stages, given, context)
+        seed = self.seed + 1 + self._process.begin_execution(context, model)
         policies = self.batch_norm, self.keep_frozen
         training = TrialTraining(context, stages, choice, before, cache, *policies, self.prune, seed)
         return training.train(given)

@@ -67,7 +67,8 @@ class Preflight:
         self, build: Callable[[HyperParameters], tuple[keras.Model, Stages]], space: SearchSpace, seed: int
     ) -> None:
         self.build, self.space, self.seed = build, space, seed
-        self._checked: set[str] = set()
+        self._checked: set[str] = set()  # folders whose model and space were compared
+        self._checked_fits: set[str] = set()  # and those whose arguments of `fit` were
 
     def check(self, context: TrialContext, arguments: Mapping[str, Any]) -> None:
         """Refuse a trial that could not end well.
@@ -91,16 +92,24 @@ class Preflight:
         """Refuse a folder that holds another search.
 
         Args:
-            folder: The folder; once it has been checked, it is not looked at again.
+            folder: The folder; what has been checked is not looked at again, `fit` not in one search.
             fit: What all trials have in common in their call of `fit`, for JSON; None if it is not known.
 
         Raises:
             FatalValueError: The folder holds another search; the message says what differs.
         """
-        if str(folder.project) in self._checked:
+        project = str(folder.project)
+        known = project in self._checked
+        if known and (fit is None or project in self._checked_fits):
             return
-        folder.check_identity({**self._identity(), **(fit or {})})
-        self._checked.add(str(folder.project))
+        folder.check_identity({**({} if known else self._identity()), **(fit or {})})
+        self._checked.add(project)
+        if fit is not None:
+            self._checked_fits.add(project)
+
+    def begin_search(self) -> None:
+        """Look at the arguments of `fit` again, for they may be others in another call of `search`."""
+        self._checked_fits = set()
 
     def _identity(self) -> dict[str, Any]:
         """The ranges of all hyperparameters and the model, for JSON: no trial may change them.

@@ -23,6 +23,7 @@ class ProcessState:
         self._values: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._not_compiled: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self._executions: dict[tuple[str, str], int] = {}
+        self.fits = 0  # how often a trial has begun to train
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ProcessState, ()

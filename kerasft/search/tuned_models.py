@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import keras
-from keras_tuner import HyperParameters, Tuner
+from keras_tuner import HyperParameters, Oracle, Tuner
 
 from kerasft.freezing import BatchNormPolicy
 from kerasft.search.find_tuner import tuner_of
@@ -16,8 +19,9 @@ from kerasft.search.loss import Guess, read_guess
 from kerasft.search.preflight import Preflight
 from kerasft.search.process_state import ProcessState, flags_as_built
 from kerasft.search.results import SearchFolder, TrialRecord, ranked, read_trials, trial_order, write_report
+from kerasft.search.search_call import trains_as_asked
 from kerasft.search.space import Choice, SearchSpace
-from kerasft.search.trial import without_checkpoint_loading
+from kerasft.search.trial import TrialContext, without_checkpoint_loading
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule, schedule_of
 
@@ -39,6 +43,8 @@ class TunedModels:
     _preflight: Preflight
     _process: ProcessState
     _model_and_stages: Callable[[HyperParameters], tuple[keras.Model, Stages]]
+    _prepare: Callable[[HyperParameters, keras.Model, dict[str, Any], TrialContext], tuple[Stages, Choice]]
+    _share: Callable[[Stages, dict[str, Any], TrialContext], Any]
 
     def attach(self, tuner: Tuner) -> None:
         """Make a tuner the one whose trials `results`, `write_report` and `best_model` take by default.
@@ -53,6 +59,52 @@ class TunedModels:
         trials = getattr(tuner.oracle, "trials", None)
         if isinstance(trials, dict) and list(trials) != (order := sorted(trials, key=trial_order)):
             tuner.oracle.trials = {trial: trials[trial] for trial in order}
+
+    def see_search(self, tuner: Tuner, search: Callable[[], None], *args: Any, **kwargs: Any) -> None:
+        """Run `tuner.search`; if no trial was left to train, check that those that are there are its own.
+
+        Args:
+            tuner: A tuner with this search.
+            search: Runs the search.
+            *args, **kwargs: What `tuner.search` was called with.
+
+        Raises:
+            FatalValueError: All trials have ended, and they are those of another search.
+        """
+        self._preflight.begin_search()
+        fits = self._process.fits
+        search()
+        if self._process.fits == fits:
+            self.check_ended(tuner, *args, **kwargs)
+
+    def check_ended(self, tuner: Tuner, *args: Any, **kwargs: Any) -> None:
+        """Do with a search whose trials have all ended what a further trial would do before it trains.
+
+        Args:
+            tuner: A tuner with this search.
+            *args, **kwargs: What `tuner.search` was called with.
+
+        Raises:
+            FatalValueError: The trials are those of another search.
+        """
+        if not isinstance(tuner.oracle, Oracle) or not trains_as_asked(tuner):
+            return  # a worker, or a tuner that trains with other arguments than those it got
+        folder = SearchFolder(tuner.project_dir)
+        scored, trials = ranked(read_trials(folder.project), "max"), tuner.oracle.trials
+        if not scored or scored[0].trial not in trials:
+            return
+        self.attach(tuner)
+        trial = trials[scored[0].trial]
+        arguments = fit_arguments(*args, **kwargs)
+        given = [*(arguments.pop("callbacks", None) or []), SimpleNamespace(tuner=tuner, trial=trial)]
+        context = TrialContext.of(given, arguments)
+        model = tuner.hypermodel.build(trial.hyperparameters)
+        if tuner.loss is not None:  # which keras-tuner puts in the place of the model's
+            model.compile(tuner.optimizer or model.optimizer, tuner.loss, metrics=tuner.metrics)
+        flags_as_built(without_checkpoint_loading(model))
+        stages, _ = self._prepare(trial.hyperparameters, model, arguments, context)
+        if folder.identity().get("content of the data set"):  # or there is nothing to compare
+            self._share(stages, arguments, context)
 
     def results(self, tuner: Tuner | None = None) -> list[TrialRecord]:
         """The trials that have ended, failed ones included, in the order of their numbers.
@@ -169,3 +221,14 @@ class TunedModels:
         if scored and not ranked(records, "max"):
             raise ValueError(f"No trial in {tuner.project_dir} has a score yet. Run search() first.")
         return tuner, records
+
+
+def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call of `keras.Model.fit`, by name.
+
+    Raises:
+        TypeError: It would not take them.
+    """
+    arguments = dict(inspect.signature(keras.Model.fit).bind(None, *args, **kwargs).arguments)
+    del arguments["self"]
+    return arguments

@@ -31,11 +31,13 @@ def phases_from(text: str, parse: Callable[[str, str], Any] = parse_json) -> lis
 
 
 def _phases(content: object) -> list[Phase]:
-    if not isinstance(content, dict) or not isinstance(content.get("phases"), list) or len(content) > 1:
-        found = list(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(
-            f'A schedule is {{"phases": [...]}}, with an object for each phase; received {found}.'
-        )
+    shape = 'A schedule is {"phases": [...]}, with an object for each phase; received'
+    if not isinstance(content, dict):
+        raise ValueError(f"{shape} {_kind(content)}.")
+    if list(content) != ["phases"]:
+        raise ValueError(f"{shape} an object with {f'the keys {list(content)}' if content else 'no key'}.")
+    if not isinstance(content["phases"], list):
+        raise ValueError(f'{shape} {_kind(content["phases"])} as the value of "phases", not a list.')
     phases, faults = [], []
     for index, entry in enumerate(content["phases"]):
         try:
@@ -45,6 +47,10 @@ def _phases(content: object) -> list[Phase]:
     if faults:
         raise ValueError("\n".join(faults))
     return phases
+
+
+def _kind(content: object) -> str:
+    return "no value" if content is None else type(content).__name__
 
 
 def _phase_from(entry: object) -> Phase:

@@ -173,6 +173,26 @@ def test_bad_input(dense_model):
         find_learning_rate(dense_model, x, y)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:Your input ran out of data:UserWarning"
+)  # Keras's, of a length it does not know
+def test_data_without_a_batch_end_at_once_and_short_data_are_taken_again():
+    model, x, y = quadratic()
+    some = tf.data.Dataset.from_tensor_slices((x, y))
+    before = everything(model)
+    for none in (
+        (x[:0], y[:0]),
+        (some.take(0).batch(2),),
+        (some.filter(lambda x, y: x[0] < 0).batch(2),),  # Keras does not know that it is empty
+        (some.batch(16, drop_remainder=True),),
+    ):
+        with pytest.raises(ValueError, match="hold no batch"):
+            find_learning_rate(model, *none, shuffle=False)
+        assert_untouched(before, model)
+    few = some.filter(lambda x, y: x[0] > 0).batch(2)  # two batches, which Keras does not know either
+    assert len(find_learning_rate(model, few, lowest=1e-3, highest=0.1, steps=11, shuffle=False).losses) == 11
+
+
 @pytest.mark.parametrize(
     ("lowest", "highest", "message"),
     [

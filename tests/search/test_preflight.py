@@ -90,6 +90,71 @@ def test_another_search_in_the_same_folder_is_refused_by_name(tmp_path):
         other.results(searched(random(other, max_trials=2)))
 
 
+def test_a_search_whose_trials_have_all_ended_refuses_another_too(tmp_path, caplog, capsys):
+    def again(**options):  # as in a later process
+        search = FreezeDepthSearch(build_model, [2], ["frozen_head", "head_then_all"], **FIXED)
+        tuner = grid(search, tmp_path)
+        capsys.readouterr()
+        return searched(tuner, **options)
+
+    tuner = again()
+    trials = list(tuner.oracle.trials)
+    assert len(trials) == 2
+    x, y = data()
+    again()
+    assert not caplog.records and capsys.readouterr().out == ""  # the same data: no word
+    for message, options in (
+        ("another content of the data set", {"train": (x, (y + 1) % 3)}),
+        ("another content of the data set", {"train": (x + 1, y)}),
+        ("another data set: x was", {"train": data(40)}),
+        ("another number of epochs: it was 3 and is 4", {"epochs": 4}),
+        ("another data set: validation_",
+         {"validation_data": None, "validation_split": 0.25}),
+    ):  # fmt: skip
+        with pytest.raises(errors.FatalValueError, match=message):
+            again(**options)
+    for _ in range(2):  # in the process that searched as well, and not once alone
+        with pytest.raises(errors.FatalValueError, match="another number of epochs"):
+            searched(tuner, epochs=4)
+    with pytest.raises(errors.FatalValueError, match="another content of the data set"):
+        searched(tuner, train=(x, (y + 1) % 3))
+    searched(tuner)
+    assert list(tuner.oracle.trials) == trials
+
+
+def test_the_tuners_own_loss_is_that_of_a_search_that_has_ended(tmp_path):
+    def again(**options):
+        search = FreezeDepthSearch(lambda: build_model(compiled=False), [2], ["frozen_head"], **FIXED)
+        compiled = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+        return searched(grid(search, tmp_path, **compiled), **options)
+
+    again()
+    heads = sorted((tmp_path / "p" / "kerasft" / "heads").iterdir())
+    again()
+    with pytest.raises(errors.FatalValueError, match="another content"):
+        again(train=(data()[0] + 1, data()[1]))
+    assert sorted((tmp_path / "p" / "kerasft" / "heads").iterdir()) == heads  # no other was trained
+
+
+def test_a_tuner_with_its_own_way_to_train_and_other_hypermodels_search_as_ever(tmp_path):
+    class Halves(keras_tuner.GridSearch):
+        def run_trial(self, trial, x, y, part, **kwargs):
+            return super().run_trial(trial, x[::part], y[::part], **kwargs)
+
+    def again(hypermodel, part):
+        tuner = Halves(hypermodel, "val_accuracy", max_trials=1, directory=tmp_path, project_name="p")
+        return searched(tuner, part=part)
+
+    again(FreezeDepthSearch(build_model, [2], ["frozen_head"], **FIXED), 2)
+    again(FreezeDepthSearch(build_model, [2], ["frozen_head"], **FIXED), 2)  # `fit` has no argument `part`
+    plain = keras_tuner.RandomSearch(
+        lambda hp: build_model(units=hp.Choice("units", [5])), "val_accuracy", max_trials=1,
+        directory=tmp_path, project_name="plain",
+    )  # fmt: skip
+    assert len(searched(plain, epochs=1).oracle.trials) == 1
+    searched(plain, epochs=2)
+
+
 def test_a_model_with_other_names_is_the_same_and_one_with_another_activation_is_not(tmp_path):
     space = FreezeDepthSearch(build_model, [1], ["head_then_all"], **FIXED).space
 

@@ -24,7 +24,7 @@ import tensorflow as tf
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from kerasft.arguments import check_integer
-from kerasft.search.cluster.worker import OneTrial, Worker
+from kerasft.search.cluster.worker import OneTrial, Worker, with_data
 from kerasft.search.hypermodel import FreezeDepthSearch
 from kerasft.search.results import SearchFolder, TrialRecord, read_trial
 
@@ -105,7 +105,12 @@ def search_on_ray(
         worker = kind.remote(max(1, int(cpus_per_trial)))
         return worker, worker.prepare.remote(name, *sent)
 
-    return _Driver(ray, tuner, start, retries).run(min(room, _unfinished(tuner.oracle)))
+    driver = _Driver(ray, tuner, start, retries)
+    retried = driver.run(min(room, _unfinished(tuner.oracle)))
+    if driver.search is not None and not driver.handed_out:
+        args, kwargs = with_data(fit_args, fit_kwargs)
+        driver.search.check_ended(tuner, *args, **kwargs)
+    return retried
 
 
 # --- in the process that searches
@@ -130,7 +135,7 @@ class _Driver:
         self.busy: dict[Any, tuple[str, Trial | None]] = {}  # by Ray's reference; no trial: it prepares
         self.again = list(self.oracle.ongoing_trials.values())  # of an earlier search that was interrupted
         self.retried: dict[str, int] = {}
-        self.failed_starts = 0
+        self.failed_starts = self.handed_out = 0
         self.begun: float | None = None
 
     def run(self, workers: int) -> dict[str, int]:
@@ -163,6 +168,7 @@ class _Driver:
             status = TrialStatus.STOPPED if trial is None else trial.status
             if status == TrialStatus.RUNNING:
                 name = self.idle.pop()
+                self.handed_out += 1
                 self.busy[self.workers[name].run.remote(OneTrial(self.oracle, trial))] = (name, trial)
         return status
 

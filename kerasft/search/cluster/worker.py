@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -67,14 +67,18 @@ class Worker:
         tuner.tuner_id = name  # and so of the file that it writes about itself
         if isinstance(tuner.hypermodel, FreezeDepthSearch):
             tuner.hypermodel.become_worker()
-        self.tuner, self.args = tuner, [_called(value) for value in args]
-        self.kwargs = {k: _called(v) if k in _DATA else v for k, v in kwargs.items()}
+        self.tuner, (self.args, self.kwargs) = tuner, with_data(args, kwargs)
 
     def run(self, oracle: OneTrial) -> tuple[Trial, Any]:
         """Run one trial; return it as it ended, and what it reported."""
         self.tuner.oracle = oracle
         self.tuner.search(*self.args, **self.kwargs)
         return oracle.trial, oracle.report
+
+
+def with_data(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a search, with what its functions return in their place."""
+    return [_called(v) for v in args], {k: _called(v) if k in _DATA else v for k, v in kwargs.items()}
 
 
 def _called(value: Any) -> Any:

@@ -121,6 +121,16 @@ def _each_unit(output: Output, targets: Targets, units: int, found: str) -> Gues
     if output.kind == "unit":
         return _between_0_and_1(targets, found)
     loss: keras.losses.Loss
+    if targets.is_bool and not (units > 1 and targets.one_hot) and (output.low > -0.5 or output.high < 0.5):
+        raise ValueError(
+            f"There are {found}, which is no logit: that is negative for False, and positive for True. End "
+            "the model with sigmoid, or without an activation."
+        )
+    if not targets.is_bool and not output.reaches(targets.low, targets.high):
+        raise ValueError(
+            f"There are {found}, which never reaches them. Numbers need an output without an activation, or "
+            "with one whose range holds them."
+        )
     if units > 1 and targets.one_hot:
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         return Guess(loss, ["accuracy"], found, Rule(0, 1, whole=True, sums_to_1=True))

@@ -121,6 +121,30 @@ def test_losses_and_metrics_are_those_of_the_formulas():
     assert float(model.get_metrics_result()["accuracy"]) == pytest.approx(2 / 3)  # the second is wrong
 
 
+@pytest.mark.parametrize(
+    ("activation", "y", "message"),
+    [
+        ("relu", [-1.3, 0.2, 1.27], "one unit, never below 0, which never reaches them"),
+        ("softplus", [-1.3, 0.2, 1.27], "never below 0, which never reaches them"),
+        ("tanh", [-0.5, 0.2, 1.3], "never below -1 and never above 1, which never reaches them"),
+        ("relu", [-1, 1], "never below 0, which never reaches them"),
+        ("relu", [True, False], "which is no logit"),
+        ("relu", [0.0, 0.2, 1.27], None),
+        ("tanh", [-0.5, 0.2, 0.9], None),
+        ("elu", [-0.9, 0.2, 3.0], None),
+        (None, [-130.0, 0.2, 127.0], None),
+    ],
+)
+def test_numbers_out_of_the_outputs_range_are_refused_and_those_in_it_are_not(activation, y, message):
+    keras.utils.set_random_seed(0)
+    model = net(1, activation)
+    if message is None:
+        assert guess_for(model, data(y)).loss.name == "mean_squared_error"
+        return
+    with pytest.raises(ValueError, match=message):
+        guess_for(model, data(y))
+
+
 def test_the_refusal_names_the_model_and_the_way_out():
     inputs = keras.Input((4,))
     two = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)], name="two")

@@ -62,6 +62,46 @@ def test_a_linear_output_that_happens_to_lie_between_0_and_1_is_open():
     assert measure(model, X).kind == "open"
 
 
+def scaled(x):
+    return 100 * keras.ops.sigmoid(x) - 20
+
+
+@pytest.mark.parametrize(
+    ("last", "low", "high"),
+    [  # by the formulas: the least of SELU is -1.0507 * 1.6733, of SiLU -0.2785 at -1.278, of GELU -0.170
+        ("relu", 0, np.inf),
+        ("softplus", 0, np.inf),
+        ("exponential", 0, np.inf),
+        ("relu6", 0, 6),
+        ("tanh", -1, 1),
+        ("softsign", -1, 1),
+        ("elu", -1, np.inf),
+        ("selu", -1.7581, np.inf),
+        (scaled, -20, 80),
+        ("silu", -0.2785, np.inf),
+        ("gelu", -0.170, np.inf),
+        ("log_sigmoid", -np.inf, 0),
+        ("linear", -np.inf, np.inf),
+        ("leaky_relu", -np.inf, np.inf),
+        ("tanh_shrink", -np.inf, np.inf),
+    ],
+)
+def test_bounds_are_those_of_the_activation(last, low, high):
+    found = measure(net(keras.layers.Activation(last), 1), X)
+    for bound, true in ((found.low, low), (found.high, high)):
+        assert bound == (pytest.approx(true, abs=0.08) if np.isfinite(true) else true)
+    for edge in (low, high):  # what it can reach is never refused
+        if np.isfinite(edge):
+            assert found.reaches(edge, edge)
+    assert not found.reaches(low - 1, 0) or np.isinf(low)
+
+
+def test_a_linear_layer_after_a_bounded_one_has_no_bounds():
+    layers = [keras.layers.Dense(8, "relu", use_bias=False), keras.layers.Dense(1, use_bias=False)]
+    found = measure(keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), *layers]), np.abs(X))
+    assert (found.low, found.high) == (-np.inf, np.inf)
+
+
 def test_weights_come_back_after_an_error():
     model = net(linear)
     before = [w.numpy() for w in model.weights]
