@@ -74,7 +74,7 @@ class PatientCallbacks:
     def begin_phase(self) -> None:
         """Let them count anew."""
         for watched in self._watched:
-            watched.callback.best = None  # Keras before 3.13 keeps it from fit to fit
+            watched.callback.best = None  # Keras 3.12 keeps it from fit to fit
             watched.callback.on_train_begin()
 
     def restore_best(self) -> int | None:

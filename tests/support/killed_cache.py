@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from killed_run import Slow
 
 import kerasft
 
@@ -69,18 +70,6 @@ def source(kind: str) -> dict[str, object]:
 def schedule() -> list[kerasft.Phase]:
     """The depth changes in every second epoch; in the last phase nothing is frozen."""
     return [kerasft.Phase(d, epochs=2) for d in ("top", "high_dense", "top")] + [kerasft.Phase(0, epochs=2)]
-
-
-class Slow(keras.callbacks.Callback):
-    """Tells that training has begun, and takes time, so that a kill finds it inside a step."""
-
-    def __init__(self, folder: Path, seconds: float) -> None:
-        super().__init__()
-        self.folder, self.seconds = folder, seconds
-
-    def on_train_batch_end(self, batch, logs=None):
-        (self.folder / "begun").touch()
-        time.sleep(self.seconds)
 
 
 def older(folder: Path) -> None:

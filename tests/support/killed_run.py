@@ -6,6 +6,7 @@ BatchNormalization, patience, a warm-up, averages and a re-freeze: all that a re
 
 import os
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -68,8 +69,6 @@ class Slow(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         (self.folder / "begun").touch()
-        import time
-
         time.sleep(self.seconds)
 
 

@@ -1,7 +1,7 @@
 """tf.data without its tuner, which changes how fast data come and not which.
 
-An iterator that is deleted waits for the tuner, now and then for as long as it has lived: a third
-of the time of tests that train is spent waiting. Import this module to switch it off in a process.
+An iterator that is deleted waits for the tuner, now and then for as long as it has lived: up to a
+third of the time of tests that train is spent waiting. Import this module to switch it off in a process.
 """
 
 from collections.abc import Iterator

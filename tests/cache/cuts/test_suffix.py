@@ -38,7 +38,7 @@ def test_steps_are_those_of_the_whole_model(training):
     logs = suffix.steps(columns, sizes)
     total = seen = 0.0
     for size, log in zip(sizes, logs, strict=True):
-        plain.reset_metrics()  # before Keras 3.13 a step's loss was a running mean as well
+        plain.reset_metrics()  # Keras 3.12 returns a running mean here as well
         loss = step(x[begin : begin + size], y[begin : begin + size], return_dict=True)["loss"]
         total, seen, begin = total + loss * size, seen + size, begin + size
         assert float(log["loss"]) == pytest.approx(total / seen, abs=1e-6)  # Keras's loss is a running mean
