@@ -198,7 +198,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         if self._fit is None:
             return {}
         iterator = self._fit.epoch_iterator
-        own = {type(c).__name__ for c in self._fit.callbacks if type(c).__module__.startswith("kerasft.")}
+        bases = (base for c in self._fit.callbacks for base in type(c).__mro__)  # a user's subclass counts
+        own = {base.__name__ for base in bases if base.__module__.startswith("kerasft.")}
         return {
             "kerasft's callbacks": sorted(own),
             "steps of an epoch": iterator.num_batches,  # None before they have been counted
