@@ -68,6 +68,8 @@ def load_images(
     )
     for path in images.skipped:
         say(f"skipped: {path}")
+    for note in images.notes:
+        say(note)
     say(
         f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
         f"{images.test_size} to test, {len(images.class_names)} classes"
