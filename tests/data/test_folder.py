@@ -58,7 +58,7 @@ def test_a_folder_of_odd_kinds_is_read_or_reported_completely(tmp_path, caplog):
     said = "\n".join(data.notes)
     assert all(note in caplog.text for note in data.notes)
     assert "6 files are left out" in said and "1 .heic" in said and "1 without a suffix" in said
-    assert "4 of 33 images have transparency" in said and "2 of 33 images are turned upright" in said
+    assert "4 of 33 images have an alpha channel" in said and "2 of 33 images are turned upright" in said
 
     found = []
     for part in (data.train, data.validation, data.test):
