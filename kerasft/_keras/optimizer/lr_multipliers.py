@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -14,63 +13,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from kerasft._keras.optimizer.keys import keys_of, path_of, without_number
+from kerasft._keras.optimizer.multiplier_state import MultiplierState, StepScalars, Tensors
 from kerasft._keras.optimizer.named_state import FileState
 from kerasft._keras.optimizer.phase_rate import PhaseRate
 from kerasft._keras.optimizer.settings import as_number, inner_optimizer, newer_optimizer
 
 Variables: TypeAlias = Sequence[keras.Variable]
-Tensors: TypeAlias = list[tf.Tensor]
 Variant = TypeVar("Variant", bound=type)
 _VARIANTS: list[tuple[type | tuple[()], type]] = []
 _REPLACEMENTS: dict[type, type] = {}
-
-
-class _MultiplierState:
-    """The factors, and where the step stands that is traced.
-
-    One plain object, because TensorFlow wraps dicts and lists that are set on an optimizer, and would
-    checkpoint them.
-    """
-
-    def __init__(self, multipliers: Mapping[str, float], scale_weight_decay: bool) -> None:
-        self.multipliers: Mapping[str, float] = dict(multipliers)
-        self.resolved = multipliers  # may know which variable each key is
-        self.keys: dict[int, str] = {}  # the keys of the optimizer's variables, by their `id`
-        self.scale_weight_decay = scale_weight_decay
-        self.factors: list[float] = []
-        self.rate_schedule: keras.optimizers.schedules.LearningRateSchedule | None = None
-        self.measure_gradients = False
-        # while a step is traced
-        self.given: list[int] = []  # positions of the variables that have gradients
-        self.trained: list[int] = []  # those that it moves
-        self.scalars: StepScalars | None = None
-        self.replicas = 0  # of a distribution strategy, which trace in threads that take turns
-        self.position: int | None = None  # of the variable in hand
-        self.scaled = True  # whether the rate that is asked for has the variable's factor in it
-
-    @property
-    def in_step(self) -> StepScalars:
-        """The numbers of the step that is traced."""
-        if self.scalars is None:
-            raise RuntimeError("The optimizer's numbers of a step are read while it takes one.")
-        return self.scalars
-
-
-@dataclass
-class StepScalars:
-    """Numbers of one step, read in one go: a read for each variable would cost time.
-
-    Attributes:
-        steps: The steps that each variable has taken before.
-        factors: The factor of each variable.
-        warmup: The factor of a warm-up.
-        products: Nadam's momentum schedule of each variable, multiplied up.
-    """
-
-    steps: Tensors
-    factors: Tensors
-    warmup: tf.Tensor
-    products: Tensors
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -82,7 +33,7 @@ class LrMultipliers(PhaseRate):
     count begins with its own first step. Use `kerasft.with_lr_multipliers`, which validates.
     """
 
-    _multiplier_state: _MultiplierState
+    _multiplier_state: MultiplierState
 
     @property
     def lr_multipliers(self) -> dict[str, float]:
@@ -389,7 +340,7 @@ def add_step_counts(
             inner._exclude_from_weight_decay_cache = {}  # answers of before
             inner.set_multipliers(multipliers)
         return optimizer
-    inner._multiplier_state = _MultiplierState(multipliers or {}, scale_weight_decay)
+    inner._multiplier_state = MultiplierState(multipliers or {}, scale_weight_decay)
     inner._file_state = FileState(decay_vectors=decay_vectors)
     inner._exclude_from_weight_decay_cache = {}
     inner.__class__ = _mixed_class(inner.__class__)
