@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
+    from kerasft.data import Split
     from kerasft.export import Report
 
 ALL = "all"
@@ -47,6 +48,7 @@ def export(
     ] = None,
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    skip_corrupt: options.SkipCorrupt = False,
     max_drop: Annotated[
         float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
     ] = None,
@@ -65,6 +67,7 @@ def export(
         Path | None, typer.Option(help="Also a .zip with golden inputs, for `kerasft verify` elsewhere.")
     ] = None,
     web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     overwrite: options.Overwrite = False,
     seed: options.Seed = 0,
 ) -> None:
@@ -79,9 +82,17 @@ def export(
             path = to_saved_model(loaded, out, overwrite=overwrite)
             say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
             return
+        split = _split_beside(model)
         choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
         if data is not None:
-            images = load_images(data, _side(loaded), 32, seed, limit, False, data_dir)
+            if split is None:
+                say(
+                    f"Beside {model} is no split.json, which says what images it was trained on: where these "
+                    "are among the test images, the accuracy is too good."
+                )
+            side = _side(loaded)
+            images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
+            _check_classes(model, images.class_names)
             choice |= {"input_range": (0.0, 255.0), "labels": list(images.class_names)}
             choice |= {"holdout": images.test, "representative_data": images.train}
         if input_range is not None:
@@ -91,11 +102,43 @@ def export(
         if max_drop is not None:
             choice["max_drop"] = max_drop
         if precision == ALL:
-            _export_all(loaded, out, max_bytes, max_ms, choice)
+            _export_all(loaded, out, max_bytes, max_ms, choice, as_json)
             return
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
-        say(report.to_json())
+        _show(report, as_json)
         _add_clients(report, choice.get("holdout"), pack, web, overwrite)
+
+
+def _split_beside(model: Path) -> Split | None:
+    """The split of the run that has made a model."""
+    from kerasft.data import Split
+
+    path = model.with_name("split.json")
+    return Split.from_json(path) if path.exists() else None
+
+
+def _check_classes(model: Path, names: tuple[str, ...]) -> None:
+    """Raise ValueError if the images have other classes than those that the model's run has noted."""
+    path = model.with_name("labels.txt")
+    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else list(names)
+    if known != list(names):
+        raise ValueError(
+            f"{path} says that the model's classes are {known}, in this order; the images of --data have "
+            f"{list(names)}. Give images of the same classes, or move labels.txt away if it is of another "
+            "model."
+        )
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        say(report.to_json())
+        return
+    from rich.console import Console
+
+    from kerasft.commands.report_text import details, summary
+
+    say(summary(report))
+    Console().print(details(report), highlight=False)
 
 
 def _check_choice(
@@ -121,7 +164,12 @@ def _check_choice(
 
 
 def _export_all(
-    model: keras.Model, out: Path, max_bytes: int | None, max_ms: float | None, choice: dict[str, Any]
+    model: keras.Model,
+    out: Path,
+    max_bytes: int | None,
+    max_ms: float | None,
+    choice: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Export all precisions to a folder, and say which is the choice."""
     from kerasft.export import ladder
@@ -129,7 +177,8 @@ def _export_all(
     limits = {"max_bytes": max_bytes, "max_ms": max_ms}
     given = {name: value for name, value in limits.items() if value is not None}
     found = ladder(model, out, **choice, **given)
-    say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    files = ", ".join(sorted(p.name for p in out.iterdir()))
+    say(found.to_json() if as_json else f"{found}\nIn {out}: {files}")
     if found.choice is None:
         raise typer.Exit(1)
 

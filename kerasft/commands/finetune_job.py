@@ -75,6 +75,7 @@ def run(
         reports, failures = _export(model, data, settings.precisions, folder, lambda: display.advance(task))
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         schedule.to_json(folder / "schedule.json")
+        data.split.to_json(folder / "split.json")
         for path in keep:
             path.replace(folder / path.name)
         outcome = Outcome(
