@@ -95,6 +95,7 @@ def export(
             _check_classes(model, images.class_names)
             choice |= {"input_range": (0.0, 255.0), "labels": list(images.class_names)}
             choice |= {"holdout": images.test, "representative_data": images.train}
+            choice["pixels"] = images.pixels.to_dict()
         if input_range is not None:
             choice["input_range"] = pair(input_range, "--input-range")
         if labels is not None:

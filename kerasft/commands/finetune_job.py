@@ -132,6 +132,7 @@ def _export(
                 precision=precision,
                 labels=list(data.class_names),
                 input_range=(0.0, 255.0),
+                pixels=data.pixels.to_dict(),
                 holdout=data.test,
             )
         except ExportError as error:  # the trained model is worth keeping all the same
