@@ -13,7 +13,8 @@ import keras
 import keras_tuner
 from rich.console import Console
 
-from kerasft.commands.classifier import load_classifier
+from kerasft.commands.classifier import build_classifier, load_for
+from kerasft.commands.input_range import input_range
 from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
 from kerasft.commands.settings import TUNERS, SearchSettings
@@ -41,8 +42,11 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
     begin = time.perf_counter()
     identity = settings.identity(data)
     with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
+        console = console or Console()
+        stored = work.state / "input_range.json"
+        pixels = input_range(load_for(settings), data, settings.input_range, stored, console.print)
         search = FreezeDepthSearch(
-            lambda: _build(settings, len(data.class_names)),
+            lambda: _build(settings, len(data.class_names), pixels),
             settings.depths,
             settings.recipes,
             settings.learning_rate,
@@ -55,7 +59,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         if project.exists():
             repair_search(project)
         tuner = _tuner(search, settings, work.state)
-        with LiveTable(search, tuner, settings, console or Console()) as shown:
+        with LiveTable(search, tuner, settings, console) as shown:
             tuner.search(
                 data.train,
                 validation_data=data.validation,
@@ -77,8 +81,8 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
     return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
 
 
-def _build(settings: SearchSettings, classes: int) -> keras.Model:
-    model = load_classifier(settings, classes)
+def _build(settings: SearchSettings, classes: int, pixels: tuple[float, float]) -> keras.Model:
+    model = build_classifier(load_for(settings), classes, settings.image_size, pixels)
     model.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

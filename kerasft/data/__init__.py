@@ -4,8 +4,10 @@ from kerasft.data.load import (
     ImageData,
     load_dataset,
 )
+from kerasft.data.split import Split
 
 __all__ = [
     "ImageData",
+    "Split",
     "load_dataset",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasft.data.split import LabelledSource
+from kerasft.data.source import LabelledSource
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
@@ -54,7 +55,7 @@ def read_folder(root: Path, skip_corrupt: bool) -> LabelledSource:
             paths += files
             labels += [label] * len(files)
             parts += [part] * len(files)
-    bad = _corrupt(paths)
+    digests, bad = _examined(paths)
     if bad and not skip_corrupt:
         shown = "\n".join(f"- {paths[i]}: {bad[i]}" for i in list(bad)[:10])
         raise ValueError(
@@ -67,6 +68,7 @@ def read_folder(root: Path, skip_corrupt: bool) -> LabelledSource:
         np.array([labels[i] for i in keep], "int32"),
         _decode,
         tuple(names),
+        tuple(digests[i] for i in keep),
         np.array([parts[i] for i in keep], int),
         tuple(paths[i] for i in sorted(bad)),
     )
@@ -76,16 +78,18 @@ def _subfolders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
-def _corrupt(paths: Sequence[Path]) -> dict[int, str]:
-    """The images that can't be decoded, with the reason."""
+def _examined(paths: Sequence[Path]) -> tuple[list[str], dict[int, str]]:
+    """The sha256 of each file, and those that can't be decoded, with the reason."""
 
-    def check(path: Path) -> str | None:
+    def check(path: Path) -> tuple[str, str | None]:
+        content = path.read_bytes()
+        reason = None
         try:
-            _decode(tf.constant(str(path)))
+            tf.io.decode_image(content, channels=3, expand_animations=False)
         except (tf.errors.OpError, ValueError) as error:
-            return re.sub(r"{{.*?}}\s*|\[Op:.*", "", str(error)).strip()[:120]
-        return None
+            reason = re.sub(r"{{.*?}}\s*|\[Op:.*", "", str(error)).strip()[:120]
+        return hashlib.sha256(content).hexdigest(), reason
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        reasons = list(pool.map(check, paths))
-    return {i: reason for i, reason in enumerate(reasons) if reason is not None}
+        found = list(pool.map(check, paths))
+    return [digest for digest, _ in found], {i: why for i, (_, why) in enumerate(found) if why is not None}

@@ -47,7 +47,7 @@ def test_every_option_keeps_its_name_and_its_default():
 
     from kerasft.commands.main import app
 
-    shared = {"image_size": 224, "input_range": "0,1", "batch_size": 32, "batch_norm": "inference"}
+    shared = {"image_size": 224, "input_range": None, "batch_size": 32, "batch_norm": "inference"}
     shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
     shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
     expected = {
