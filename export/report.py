@@ -107,19 +107,29 @@ class Speed:
 class Report:
     """A record of what was exported and what was measured on it.
 
-    Attributes: path: The file. precision: float32, float16, dynamic, weight_only or int8. io: What it takes
-        and gives: float, int8 or uint8. made_by: What made the precision: "converter" or "ai-edge-quantizer".
-        size_bytes: Size of the file. sha256: Hash of the file. inputs: Inputs of its signature. outputs:
-        Outputs of its signature. operations: How many operations it has of which kind. dtypes: How many
-        tensors in the file have which dtype. labels: Names of the classes in the order of the output, or
-        None. input_range: Lowest and highest value that the graph expects, or None if not given.
-        normalization: (mean, std) that the client has to apply, or None. preprocessing: Where it happens: "in
-        the graph: …", "by the client: …" or "none". metadata: Whether the file holds metadata for MediaPipe
-        Tasks. parity: Difference from the model. quality: Accuracy of model and file on the holdout; None
-        without a labelled one. speed: Latency and partitions. versions: Versions of keras, tensorflow and
-        ai_edge_litert, and of what made the precision. pixels: How a client makes pixels of 0 to 255 of a
-        file with a picture, as was done in training (such as `kerasft.data.PixelRule().to_dict()`); None
-        where the model was trained on numbers as given.
+    Attributes:
+        path: The file.
+        precision: float32, float16, dynamic, weight_only or int8.
+        io: What it takes and gives: float, int8 or uint8.
+        made_by: What made the precision: "converter" or "ai-edge-quantizer".
+        size_bytes: Size of the file.
+        sha256: Hash of the file.
+        inputs: Inputs of its signature.
+        outputs: Outputs of its signature.
+        operations: How many operations it has of which kind.
+        dtypes: How many tensors in the file have which dtype.
+        labels: Names of the classes in the order of the output, or None.
+        input_range: Lowest and highest value that the graph expects, as given, or as its own rescaling and
+            the data decide; None if they leave it open.
+        normalization: (mean, std) that the client has to apply, or None.
+        preprocessing: Where it happens: "in the graph: …", "by the client: …" or "none".
+        metadata: Whether the file holds metadata for MediaPipe Tasks.
+        parity: Difference from the model.
+        quality: Accuracy of model and file on the holdout; None without a labelled one.
+        speed: Latency and partitions.
+        versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
+        pixels: How a client makes pixels of 0 to 255 of a file with a picture, as was done in training (such as
+            `kerasft.data.PixelRule().to_dict()`); None where the model was trained on numbers as given.
     """
 
     path: str

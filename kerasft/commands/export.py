@@ -58,7 +58,11 @@ def export(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
     input_range: Annotated[
-        str | None, typer.Option(help="Values that the model takes, LOW,HIGH; 0,255 with --data.")
+        str | None,
+        typer.Option(
+            help="Values that the model takes, LOW,HIGH; images of --data are scaled to them. By default "
+            "what its own rescaling says, or 0,255."
+        ),
     ] = None,
     metadata: Annotated[
         bool, typer.Option("--metadata", help="Add labels and normalization for MediaPipe Tasks.")
@@ -93,10 +97,12 @@ def export(
             side = _side(loaded)
             images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
             _check_classes(model, images.class_names)
-            choice |= {"input_range": (0.0, 255.0), "labels": list(images.class_names)}
-            choice |= {"holdout": images.test, "representative_data": images.train}
+            taken = _taken(loaded, input_range)
+            choice |= {"input_range": taken, "labels": list(images.class_names)}
+            choice |= {"holdout": _scaled(images.test, taken)}
+            choice |= {"representative_data": _scaled(images.train, taken)}
             choice["pixels"] = images.pixels.to_dict()
-        if input_range is not None:
+        elif input_range is not None:
             choice["input_range"] = pair(input_range, "--input-range")
         if labels is not None:
             choice["labels"] = labels.read_text().splitlines()
@@ -251,15 +257,43 @@ def _side(model: keras.Model) -> int:
     return int(shape[1])
 
 
+def _taken(model: keras.Model, given: str | None) -> tuple[float, float]:
+    """The range of pixels that a model takes: as given, or as its own rescaling says, or 0 to 255."""
+    from kerasft.export.model import implied_range
+
+    if given is not None:
+        return pair(given, "--input-range")
+    try:
+        return implied_range(model) or (0.0, 255.0)
+    except ValueError as error:
+        raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
+
+
+def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:
+    """Images of 0 to 255 in the range that a model takes."""
+    low, high = taken
+    if (low, high) == (0.0, 255.0):
+        return images
+    return images.map(lambda pixels, label: (low + pixels * ((high - low) / 255), label))
+
+
 def _golden(holdout: tf.data.Dataset | None, report: Report) -> np.ndarray | dict[str, np.ndarray]:
     """Golden inputs of a pack: the first images to test, or random numbers in the model's range."""
     import numpy as np
 
+    from kerasft.export.model import random_values
+
     if holdout is not None:
         return next(iter(holdout))[0].numpy()[:8]
     rng = np.random.default_rng(0)
-    low, high = report.input_range or (0.0, 1.0)
+    floats = [t.name for t in report.inputs if t.scale or "float" in t.dtype]
     return {
-        t.name: rng.uniform(low, high, (8, *t.shape[1:])).astype("float32" if t.scale else t.dtype)
+        t.name: random_values(
+            rng,
+            (8, *t.shape[1:]),
+            "float32" if t.scale else t.dtype,
+            # of floats and token ids, say, the range is that of the floats
+            report.input_range if t.name in floats or not floats else None,
+        )
         for t in report.inputs
     }

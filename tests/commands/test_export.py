@@ -80,6 +80,23 @@ def test_int8_is_calibrated_and_measured_on_data_and_packed(digits, tmp_path):
     assert status == 1 and file.name in output and "Traceback" not in output
 
 
+@pytest.mark.process
+def test_images_come_in_the_range_that_the_models_own_rescaling_decides(digits, tmp_path):
+    trained = keras.models.load_model(digits)
+    inputs = keras.Input((SIDE, SIDE, 3), name="image")
+    unit = keras.Model(inputs, trained(keras.layers.Rescaling(255.0)(inputs)))  # takes 0..1
+    unit.save(tmp_path / "unit.keras")
+    status, output = kerasft_command(
+        "export", tmp_path / "unit.keras", "--out", tmp_path / "m.tflite", "--data", "digits", "--limit", 600
+    )
+    assert status == 0, output
+    report = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    assert report["input_range"] == [0.0, 1.0]
+    test = load_digits(600).test
+    right = np.concatenate([trained(x, training=False).numpy().argmax(1) == y for x, y in test])
+    assert report["quality"]["accuracy_model"] == pytest.approx(right.mean()) and right.mean() > 0.8
+
+
 def test_verify_needs_no_tensorflow():
     code = "import sys; from kerasft.export import verify_pack; print('tensorflow' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
