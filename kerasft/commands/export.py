@@ -10,10 +10,10 @@ import typer
 from kerasft.commands import options
 from kerasft.commands.terminal import (
     errors,
+    increasing,
     load_images,
     load_libraries,
     load_model,
-    pair,
     say,
 )
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-    from kerasft.data import Split
+    from kerasft.data import ImageData, Split
     from kerasft.export import Report
 
 ALL = "all"
@@ -97,13 +97,13 @@ def export(
             side = _side(loaded)
             images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
             _check_classes(model, images.class_names)
-            taken = _taken(loaded, input_range)
+            taken = _taken(loaded, input_range, images)
             choice |= {"input_range": taken, "labels": list(images.class_names)}
             choice |= {"holdout": _scaled(images.test, taken)}
             choice |= {"representative_data": _scaled(images.train, taken)}
             choice["pixels"] = images.pixels.to_dict()
         elif input_range is not None:
-            choice["input_range"] = pair(input_range, "--input-range")
+            choice["input_range"] = increasing(input_range, "--input-range")
         if labels is not None:
             choice["labels"] = labels.read_text().splitlines()
         if max_drop is not None:
@@ -257,16 +257,18 @@ def _side(model: keras.Model) -> int:
     return int(shape[1])
 
 
-def _taken(model: keras.Model, given: str | None) -> tuple[float, float]:
-    """The range of pixels that a model takes: as given, or as its own rescaling says, or 0 to 255."""
+def _taken(model: keras.Model, given: str | None, images: ImageData) -> tuple[float, float]:
+    """The range of pixels that a model takes: as given, as its own rescaling says, or as measured."""
+    from kerasft.commands.input_range import model_range
     from kerasft.export.model import implied_range
 
     if given is not None:
-        return pair(given, "--input-range")
+        return increasing(given, "--input-range")
     try:
-        return implied_range(model) or (0.0, 255.0)
+        implied = implied_range(model)
     except ValueError as error:
         raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
+    return implied or model_range(model, images, say)
 
 
 def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:
