@@ -128,8 +128,8 @@ class Report:
         quality: Accuracy of model and file on the holdout; None without a labelled one.
         speed: Latency and partitions.
         versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
-        pixels: How a client makes pixels of 0 to 255 of a file with a picture, as was done in training, such
-            as `kerasft.data.PixelRule().to_dict()`; None where the model was trained on numbers as given.
+        pixels: How a file of a picture becomes pixels of 0 to 255, as in training (for instance
+            `kerasft.data.PixelRule().to_dict()`); None where the model was trained on numbers as given.
     """
 
     path: str

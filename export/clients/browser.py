@@ -45,10 +45,10 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
 
     An image is turned as EXIF says and stretched to the model's height and width, nothing is cut off. How,
     the report's `pixels` say: `background` is the colour under transparent parts (white without it), and
-    `resize` "antialias" (Pillow's BILINEAR, without it) or "bilinear" (four neighbours); results are rounded
-    to whole numbers. Models with one channel get it in grey, as 0.299 R + 0.587 G + 0.114 B. Pixels of 0..255
-    are then normalized as the report says: by its `normalization`; without one, stretched over its
-    `input_range`.
+    `resize` is "antialias" (Pillow's BILINEAR; also without it), "bilinear" or "mediapipe" (four pixels), as
+    `kerasft.data.PixelRule` has them. The result is rounded to whole numbers. Models with one channel get it
+    in grey, as 0.299 R + 0.587 G + 0.114 B. Pixels of 0..255 are then normalized as the report says: by its
+    `normalization`; without one, stretched over its `input_range`.
 
     LiteRT.js comes from npm, in the version that web/package-lock.json pins; npm keeps it in its cache, so
     that only the first call needs the network.

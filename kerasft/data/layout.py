@@ -56,9 +56,10 @@ def part_named(name: str) -> int | None:
 def understood(root: Folder, layout: str | None = None) -> Layout:
     """Read a folder's folders as classes, or as parts with classes; refuse what has two readings.
 
-    Args: root: The folder. layout: "classes" if each folder (of the root, or of each part) is a class
-        whatever its name, "groups" if these folders have the classes as folders; None reads them by their
-        names.
+    Args:
+        root: The folder.
+        layout: "classes" if each folder (of the root, or of each part) is a class whatever its name, "groups"
+            if these folders have the classes as folders; None reads them by their names.
 
     Raises:
         ValueError: There is no class, or there are two readings; the message shows both.

@@ -25,17 +25,24 @@ from kerasft.data.tfds import read_tfds
 class ImageData:
     """Images and labels, divided.
 
-    Attributes: train: Batches of (images, labels): float32 of shape (batch, height, width, 3), whole numbers
-        from 0 to 255, and int32 of shape (batch,). In a new order in each pass, which the seed and the number
-        of the pass decide. validation: The same in a fixed order, for decisions during training. test: The
-        same in a fixed order, touched by no decision. class_names: Name of each label. name: What was loaded.
-        train_size: Number of training images. validation_size: Number of validation images. test_size: Number
-        of test images. split: The part of each image, by its hash: a record to be kept beside the model. It
-        knows the images that `limit` leaves out as well. pixels: The rule by which files become pixels, for
-        all parts. skipped: Files that are damaged and were left out. left_out: Files that are no pictures of
-        a kind that is read, and pictures without a label. notes: What has to be known about the data, a
-        sentence each: what was left out, turned upright, or set on a background, and what was understood of
-        names.
+    Attributes:
+        train: Batches of (images, labels): float32 of shape (batch, height, width, 3), whole numbers from 0
+            to 255, and int32 of shape (batch,). In a new order in each pass, which the seed and the number of
+            the pass decide.
+        validation: The same in a fixed order, for decisions during training.
+        test: The same in a fixed order, touched by no decision.
+        class_names: Name of each label.
+        name: What was loaded.
+        train_size: Number of training images.
+        validation_size: Number of validation images.
+        test_size: Number of test images.
+        split: The part of each image, by its hash: a record to be kept beside the model. It knows the images
+            that `limit` leaves out as well.
+        pixels: The rule by which files become pixels, for all parts.
+        skipped: Files that are damaged and were left out.
+        left_out: Files that are no pictures of a kind that is read, and pictures without a label.
+        notes: What has to be known about the data, a sentence each: what was left out, turned upright or set
+            on a background, and what was understood of names.
     """
 
     train: tf.data.Dataset
@@ -89,19 +96,24 @@ def load_dataset(
     part is for training). Where the source's own parts share an image, it is used in the part that is held
     out, and `notes` counts it.
 
-    Args: source: "digits" (scikit-learn's 1,797 digits), "tfds:NAME", a folder, or a CSV file. image_size:
-        Side of the square images in pixels. batch_size: Images in a batch. seed: Seed of the order in
-        training, and of what `limit` chooses. validation_fraction: Share of the images that are not test
-        images, about. test_fraction: Share of all images, about, if the source has no test images of its own.
-        limit: Use about this many images, the same number of each class, each in the part that it has without
-        a limit. split: The split of an earlier run: images that it knows stay in its parts, whatever the
-        source says. resize: "antialias" or "bilinear", as in `PixelRule`. background: The colour under
-        transparent parts. layout: "classes" or "groups" where the names of folders have two readings, as the
-        error says. cache: Where pictures are kept once they were read at their size, as bytes: "memory"; a
-        folder, for a file in it that goes with the process; "off"; or "auto", memory up to 400 MB and off
-        beyond. skip_corrupt: Leave out images that can't be decoded instead of raising. data_dir: Where
-        tensorflow-datasets keeps its files; for `tfds:fashion_mnist` also a folder with the four original
-        files.
+    Args:
+        source: "digits" (scikit-learn's 1,797 digits), "tfds:NAME", a folder, or a CSV file.
+        image_size: Side of the square images in pixels.
+        batch_size: Images in a batch.
+        seed: Seed of the order in training, and of what `limit` chooses.
+        validation_fraction: Share of the images that are not test images, about.
+        test_fraction: Share of all images, about, if the source has no test images of its own.
+        limit: Use about this many images, the same number of each class, each in the part that it has
+            without a limit.
+        split: The split of an earlier run: images that it knows stay in its parts, whatever the source says.
+        resize: "antialias", "bilinear" or "mediapipe", as in `PixelRule`.
+        background: The colour under transparent parts.
+        layout: "classes" or "groups" where the names of folders have two readings, as the error says.
+        cache: Where images are kept once they were read at their size, as bytes: "memory"; a folder, for a
+            file in it that goes with the process; "off"; or "auto", memory up to 400 MB and off beyond.
+        skip_corrupt: Leave out images that can't be decoded instead of raising.
+        data_dir: Where tensorflow-datasets keeps its files; for `tfds:fashion_mnist` also a folder with the
+            four original files.
 
     Returns:
         The divided images.

@@ -42,8 +42,10 @@ def read_picture(source: str | os.PathLike[str] | bytes, *, background: str = "w
     Returns:
         uint8 of shape (height, width, 3).
 
-    Raises: FileNotFoundError: There is no such file. ValueError: It is no picture that Pillow can read, it is
-        damaged, or it has more than 268 million pixels; or `background` is no colour.
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no picture that Pillow can read, it is damaged, or it has more than 268 million
+            pixels; or `background` is no colour.
 
     Example:
         >>> file = io.BytesIO()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kerasft.data.pictures import colour, decoding, on_ground, upright
 
-RESIZES = ("antialias", "bilinear")
+RESIZES = ("antialias", "bilinear", "mediapipe")
 _HUGE = 2**24  # pixels; such pictures are brought nearer to their size while they are decoded
 _NEARER = 4  # times the size that is wanted, at least
 
@@ -23,10 +23,13 @@ class PixelRule:
     The picture is turned as its EXIF orientation says, its transparent parts get a ground, it becomes RGB of
     8 bits (`read_picture`), is stretched to a square, and rounded to whole numbers.
 
-    Attributes: resize: "antialias" weights all pixels that one new pixel covers by a triangle (Pillow's
-        BILINEAR, and `tf.image.resize(antialias=True)` up to rounding); "bilinear" looks at four neighbours
-        alone, as many phones do (`tf.image.resize` and LiteRT's RESIZE_BILINEAR with half_pixel_centers).
-        Both are the same where a picture is enlarged. background: The colour under transparent parts.
+    Attributes:
+        resize: "antialias" weights all pixels that a new one covers by a triangle: Pillow's BILINEAR, and
+            `tf.image.resize(antialias=True)` up to rounding. The others look at four pixels alone: "bilinear"
+            at those about the new one's centre (`tf.image.resize`; LiteRT's RESIZE_BILINEAR with
+            half_pixel_centers), "mediapipe" at those about its upper left corner, as MediaPipe Tasks does on
+            a CPU (LiteRT's RESIZE_BILINEAR without). Where a picture is enlarged, the first two are the same.
+        background: The colour under transparent parts.
 
     Raises:
         ValueError: There is no such resize, or `background` is no opaque colour.
@@ -97,8 +100,8 @@ class PixelRule:
         }
 
     def _stretched(self, image: Image.Image, size: int, ground: tuple[int, int, int]) -> np.ndarray:
-        if self.resize == "bilinear":
-            return _from_neighbours(image, size, ground)
+        if self.resize != "antialias":
+            return _from_neighbours(image, size, ground, 0.5 if self.resize == "bilinear" else 0.0)
         return np.asarray(on_ground(image, ground).resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -120,9 +123,13 @@ def _averaged(image: Image.Image, size: int, ground: tuple[int, int, int]) -> Im
     return found
 
 
-def _from_neighbours(image: Image.Image, size: int, ground: tuple[int, int, int]) -> np.ndarray:
-    """Bilinear interpolation between the four pixels about each new one's centre."""
-    (top, bottom, down), (left, right, across) = (_neighbours(n, size) for n in (image.height, image.width))
+def _from_neighbours(
+    image: Image.Image, size: int, ground: tuple[int, int, int], centre: float
+) -> np.ndarray:
+    """Bilinear interpolation between the four pixels about each new one's centre, or its corner at 0."""
+    (top, bottom, down), (left, right, across) = (
+        _neighbours(count, size, centre) for count in (image.height, image.width)
+    )
     if image.width * image.height > _HUGE:  # only the lines that are needed
         lines = [on_ground(image.crop((0, y, image.width, y + 1)), ground) for y in (*top, *bottom)]
         rows = np.concatenate([np.asarray(line) for line in lines])
@@ -137,9 +144,9 @@ def _from_neighbours(image: Image.Image, size: int, ground: tuple[int, int, int]
     return np.rint(lines_of[0] * (1 - down) + lines_of[1] * down).astype("uint8")
 
 
-def _neighbours(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels before and behind each new one's centre, and how far it is from the first to the second."""
-    at = (np.arange(size) + 0.5) * count / size - 0.5
+def _neighbours(count: int, size: int, centre: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels before and behind each new one, and how far it is from the first to the second."""
+    at = (np.arange(size) + centre) * count / size - centre
     below = np.floor(at)
     return (
         np.clip(below, 0, count - 1).astype(int),

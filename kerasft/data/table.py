@@ -60,9 +60,10 @@ class Table:
 def read_table(path: Path, skip_corrupt: bool) -> LabelledSource:
     """Read the pictures that a CSV file lists.
 
-    Raises: FileNotFoundError: There is no such file. ValueError: A column is missing, or could be one of
-        several; a row is not as long as the others, has no path or label, or a file that can't be read (the
-        message names them).
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A column is missing, or could be one of several; a row is not as long as the others, has
+            no path or label, or names a file that can't be read (the message lists them).
     """
     table = _table(path)
     at = _path_column(table)

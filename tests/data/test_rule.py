@@ -3,14 +3,17 @@
 import io
 import resource
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from image_clients import classified
 from PIL import Image
 
+from kerasft import export
 from kerasft.data import rule as rule_module
-from kerasft.data.rule import PixelRule
+from kerasft.data.rule import RESIZES, PixelRule
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (37, 53, 3)).astype("uint8")
@@ -53,6 +56,22 @@ def test_bilinear_is_litert_s():
     assert np.abs(PixelRule("antialias").read(png(PICTURE), 16) - expected).max() > 20
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("shape", [(37, 53), (4, 5), (16, 16)])
+def test_mediapipe_is_mediapipe_s(tmp_path, shape):
+    """A model that gives the pixels that it takes, in MediaPipe's ImageClassifier."""
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs)))
+    path, labels = tmp_path / "a.tflite", [f"pixel {i}" for i in range(8 * 8 * 3)]
+    export.to_tflite(model, path, labels=labels, metadata=True)
+    picture = RNG.integers(0, 256, (*shape, 3)).astype("uint8")
+    scores, _ = classified(path.read_bytes(), [picture])
+    seen = scores[0].reshape(8, 8, 3) * 255
+    assert np.abs(PixelRule("mediapipe").fitted(picture, 8) - seen).max() <= 1.01
+    for other in ("antialias", "bilinear"):
+        assert np.abs(PixelRule(other).fitted(picture, 8) - seen).max() > 50
+
+
 def test_turning_and_the_ground_come_before_the_size():
     pixels = np.zeros((40, 20, 4), "uint8")
     pixels[:20, :, 3] = 255  # black above, clear below
@@ -60,7 +79,7 @@ def test_turning_and_the_ground_come_before_the_size():
     exif[0x0112] = 6  # so black is on the right
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png", exif=exif)
-    for resize in ("antialias", "bilinear"):
+    for resize in RESIZES:
         found = PixelRule(resize).read(file.getvalue(), 10)
         assert found[:, :4].min() == 255 and found[:, 6:].max() == 0
         found = PixelRule(resize, "red").read(file.getvalue(), 10)
@@ -73,7 +92,7 @@ def test_grey_arrays_become_colour():
         np.testing.assert_array_equal(PixelRule().fitted(pixels, 8), grey.repeat(3, -1))
 
 
-@pytest.mark.parametrize("resize", ["antialias", "bilinear"])
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("kind", ["png", "jpeg", "RGBA png", "palette png", "tiff"])
 def test_huge_pictures_give_what_others_give(monkeypatch, resize, kind):
     y, x = np.mgrid[0:701, 0:903]
@@ -106,7 +125,9 @@ def test_a_rule_is_checked_and_described():
     assert PixelRule("bilinear", "black").to_dict() | {"resize": "bilinear", "background": "black"} == (
         PixelRule("bilinear", "black").to_dict()
     )
-    with pytest.raises(ValueError, match="resize is one of antialias, bilinear; received 'nearest'"):
+    with pytest.raises(
+        ValueError, match="resize is one of antialias, bilinear, mediapipe; received 'nearest'"
+    ):
         PixelRule("nearest")
     with pytest.raises(ValueError, match="background"):
         PixelRule(background="glass")

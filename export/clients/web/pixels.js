@@ -8,7 +8,7 @@ const MOST = 2 ** 24; // pixels that are read at once; larger images are first d
  * @param {ImageBitmap} image
  * @param {HTMLCanvasElement} canvas is left showing what the model sees
  * @param {number[]} shape [1, height, width, channels], with 1 channel (grey) or 3 (RGB)
- * @param {{background: string, resize: "antialias"|"bilinear"}} rule
+ * @param {{background: string, resize: "antialias"|"bilinear"|"mediapipe"}} rule
  * @returns {Float32Array} the pixels, from 0 to 255, in the order of `shape`
  */
 export function readPixels(image, canvas, [, height, width, channels], { background, resize }) {
@@ -40,14 +40,14 @@ export function readPixels(image, canvas, [, height, width, channels], { backgro
  * Which pixels of a line make each pixel of a new one, and by which weights.
  *
  * "antialias" weights all pixels that the new one covers by a triangle, as Pillow's BILINEAR does; "bilinear" takes
- * the two beside its centre.
+ * the two beside its centre, "mediapipe" those beside its corner.
  *
  * @returns {{first: number, weights: number[]}[]} one for each new pixel
  */
 export function taps(from, to, resize) {
   const reach = resize === "antialias" ? Math.max(1, from / to) : 1;
   return Array.from({ length: to }, (_, i) => {
-    const centre = ((i + 0.5) * from) / to;
+    const centre = resize === "mediapipe" ? (i * from) / to + 0.5 : ((i + 0.5) * from) / to;
     const first = Math.max(0, Math.floor(centre - reach + 0.5));
     const end = Math.min(from, Math.floor(centre + reach + 0.5));
     const found = Array.from({ length: end - first }, (_, k) =>
