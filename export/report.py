@@ -119,7 +119,8 @@ class Report:
         operations: How many operations it has of which kind.
         dtypes: How many tensors in the file have which dtype.
         labels: Names of the classes in the order of the output, or None.
-        input_range: Lowest and highest value that the graph expects, or None if not given.
+        input_range: Lowest and highest value that the graph expects, as given, or as its own rescaling and
+            the data decide; None if they leave it open.
         normalization: (mean, std) that the client has to apply, or None.
         preprocessing: Where it happens: "in the graph: …", "by the client: …" or "none".
         metadata: Whether the file holds metadata for MediaPipe Tasks.

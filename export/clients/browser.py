@@ -48,8 +48,7 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     `resize` is "antialias" (Pillow's BILINEAR; also without it), "bilinear" or "mediapipe" (four pixels), as
     `kerasft.data.PixelRule` has them. The result is rounded to whole numbers. Models with one channel get it
     in grey, as 0.299 R + 0.587 G + 0.114 B. Pixels of 0..255 are then normalized as the report says: by its
-    `normalization`; without one, stretched over its `input_range`; without that too, left as they are if the
-    model rescales them itself.
+    `normalization`; without one, stretched over its `input_range`.
 
     LiteRT.js comes from npm, in the version that web/package-lock.json pins; npm keeps it in its cache, so
     that only the first call needs the network.
@@ -150,11 +149,7 @@ def _model_json(report: Report) -> dict[str, Any]:
 
 def _normalization(report: Report) -> tuple[list[float], list[float]]:
     """(mean, std) of pixels of 0..255, one of each for each channel."""
-    found = pixel_normalization(
-        input_range=report.input_range,
-        normalization=report.normalization,
-        in_graph=report.preprocessing.startswith("in the graph"),
-    )
+    found = pixel_normalization(input_range=report.input_range, normalization=report.normalization)
     if found is None:
         raise ValueError(
             f"The report on {report.path} does not say which values the model takes, so the page can't give "

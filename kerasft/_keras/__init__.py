@@ -66,6 +66,7 @@ from kerasft._keras.optimizer import (
     learning_rate_is_settable,
     must_trace_for,
     newer_optimizer,
+    numbered_paths,
     optimizer_state,
     optimizer_variables,
     set_optimizer_state,
@@ -79,6 +80,7 @@ from kerasft._keras.structure import (
 from kerasft._keras.tracing import (
     floating_point_operations,
     impure_operations,
+    is_stateless,
     release_traced_steps,
 )
 from kerasft._keras.training_step import (
@@ -111,6 +113,7 @@ __all__ = [
     "in_safe_mode",
     "inner_optimizer",
     "is_distributed",
+    "is_stateless",
     "keeps_order",
     "learning_rate_is_settable",
     "lora_bases",
@@ -119,6 +122,7 @@ __all__ = [
     "metric_direction",
     "must_trace_for",
     "newer_optimizer",
+    "numbered_paths",
     "optimizer_state",
     "optimizer_variables",
     "overridden_methods",
