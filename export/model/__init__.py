@@ -4,20 +4,25 @@ Every exporter begins here and sees the model through `Subject`: in float32 what
 inputs and outputs, golden samples and the model's outputs for them, and the samples on which int8 is
 calibrated. A mistake in a model, in labels or in data is found here, before anything is converted.
 
-Inside, `subject` stands on `calibration` and `float32`, `calibration` on `samples` and `preprocessing`, and
-all on `signature`.
+Inside, `subject` stands on `calibration`, `float32` and `ranges`, `ranges` on `preprocessing`, this on
+`input_graph`, `calibration` on `samples`, and all on `signature`, which stands on `failures`.
 """
 
 from .calibration import Calibration
-from .signature import check_model, input_specs, layers_of, serving, tables_of
+from .ranges import implied_range
+from .samples import random_values
+from .signature import check_model, input_specs, layers_of, serving, serving_of, tables_of
 from .subject import Subject
 
 __all__ = [
     "Calibration",
     "Subject",
     "check_model",
+    "implied_range",
     "input_specs",
     "layers_of",
+    "random_values",
     "serving",
+    "serving_of",
     "tables_of",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from ..parity import Sample
@@ -78,22 +80,51 @@ def samples_of(model: keras.Model, data: Any, count: int) -> list[Sample]:
     return list(itertools.islice(every, count))
 
 
-def random_samples(model: keras.Model, input_range: tuple[float, float] | None, count: int) -> list[Sample]:
-    """Random numbers of a fixed seed as inputs: within the range if there is one, else normal ones."""
+def random_samples(
+    model: keras.Model,
+    ranges: Mapping[str, tuple[float, float] | None],
+    count: int,
+    before: Callable[[str, np.ndarray], np.ndarray] = lambda name, value: value,
+) -> list[Sample]:
+    """Random numbers of a fixed seed as inputs: within an input's range if it has one, else normal ones.
+
+    Args:
+        model: The model whose inputs they are.
+        ranges: Lowest and highest value by input name.
+        count: How many samples.
+        before: What an input is from which the graph makes a normal value.
+    """
     rng = np.random.default_rng(0)
     samples = []
     for _ in range(count):
         sample = {}
         for name, tensor in zip(input_names(model), model.inputs, strict=True):
-            shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype)
-            value: np.ndarray
-            if not dtype.is_floating:
-                value = rng.integers(0, 2, shape)
-            else:
-                value = rng.uniform(*input_range, shape) if input_range else rng.normal(size=shape)
-            sample[name] = value.astype(dtype.as_numpy_dtype)
+            shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype).as_numpy_dtype
+            value = random_values(rng, shape, dtype, ranges.get(name))
+            open_range = ranges.get(name) is None and value.dtype.kind == "f"
+            sample[name] = before(name, value).astype(dtype) if open_range else value
         samples.append(sample)
     return samples
+
+
+def random_values(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    input_range: tuple[float, float] | None,
+) -> np.ndarray:
+    """Random numbers within a range; without one normal ones, or of integers 0 and 1."""
+    kind = np.dtype(dtype)
+    value: np.ndarray
+    if kind.kind in "fc":
+        value = rng.uniform(*input_range, shape) if input_range else rng.normal(size=shape)
+    elif kind.kind == "b" or input_range is None:
+        value = rng.integers(0, 2, shape)
+    else:
+        low, high = math.ceil(input_range[0]), math.floor(input_range[1])
+        limits = np.iinfo(kind)
+        value = rng.integers(max(low, limits.min), min(high, limits.max), shape, endpoint=True)
+    return value.astype(kind)
 
 
 def outputs_of(model: keras.Model, named: Sample) -> Sample:

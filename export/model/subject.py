@@ -15,8 +15,10 @@ from ..parity import Sample
 from ..report import Channels, Quality, check_labels
 from ..tflite_file import LiteRTModel
 from .calibration import Calibration, calibration
+from .failures import told
 from .float32 import in_float32
-from .preprocessing import channel_values, describe_preprocessing, expected_range
+from .preprocessing import Preprocessing, Range, channel_values
+from .ranges import held_against_data
 from .samples import (
     batches,
     class_labels,
@@ -29,7 +31,7 @@ from .samples import (
     rows,
     samples_of,
 )
-from .signature import check_model
+from .signature import check_model, serving_of
 
 _GOLDEN = 16
 
@@ -42,7 +44,10 @@ class Subject:
         model: The model, computing in float32.
         batch: The batch size of its files; None for any.
         labels: Names of the classes, or None.
-        input_range: Lowest and highest input value, as given, or None.
+        signature: The model's inference, traced, which is what files are made of.
+        input_range: Lowest and highest input value, as given or as the graph's rescaling decides; None if it
+            is open.
+        range_question: Why the range is open although the graph rescales its input, in words, or None.
         normalization: (mean, std) that the client applies, or None.
         preprocessing: Where preprocessing happens, in words.
         samples: Golden inputs of batch size one.
@@ -54,7 +59,9 @@ class Subject:
     model: keras.Model
     batch: int | None
     labels: tuple[str, ...] | None
-    input_range: tuple[float, float] | None
+    signature: Any
+    input_range: Range | None
+    range_question: str | None
     normalization: tuple[Channels, Channels] | None
     preprocessing: str
     samples: tuple[Sample, ...]
@@ -78,7 +85,7 @@ class Subject:
 
         Raises:
             TypeError, ValueError: Something is wrong, with what to do about it.
-            ExportError: The model can't be built again in float32.
+            ExportError: The model can't be built again in float32, or fails on its inputs.
         """
         check_model(model)
         if batch is not None and batch != 1:
@@ -96,18 +103,20 @@ class Subject:
                 "such as dataset.take(100)."
             )
         names = None if labels is None else _unique_labels(model, labels)
-        preprocessing = describe_preprocessing(model, normalization)
         floats = in_float32(model)
+        signature = serving_of(floats, batch)
+        preprocessing = Preprocessing.of(floats, signature)
+        described = preprocessing.describe(normalization)
         chosen = None
         if representative_data is not None:
-            chosen = calibration(
-                floats, representative_data, labels=names, input_range=input_range, holdout=holdout
-            )
-        samples = _golden_samples(floats, holdout, chosen, input_range)
-        expected = expected_of(floats, samples)
+            chosen = calibration(floats, representative_data, labels=names, holdout=holdout)
+        ranges, question = held_against_data(floats, preprocessing, input_range, chosen, holdout)
+        samples = _golden_samples(floats, holdout, chosen, ranges, preprocessing)
+        with told(floats, "can't be run on its golden inputs", "Correct the layer, or the data."):
+            expected = expected_of(floats, samples)
         return cls(
-            floats, batch, names, input_range, normalization, preprocessing, tuple(samples), tuple(expected),
-            holdout, chosen,
+            floats, batch, names, signature, _shared(ranges), question, normalization, described,
+            tuple(samples), tuple(expected), holdout, chosen,
         )  # fmt: skip
 
     def larger(self) -> list[tuple[Sample, Sample]]:
@@ -186,7 +195,11 @@ def _check_inputs(model: keras.Model, *, sized: bool) -> None:
 
 
 def _golden_samples(
-    model: keras.Model, holdout: Any, chosen: Calibration | None, input_range: tuple[float, float] | None
+    model: keras.Model,
+    holdout: Any,
+    chosen: Calibration | None,
+    ranges: Mapping[str, Range | None],
+    preprocessing: Preprocessing,
 ) -> list[Sample]:
     """The first samples of the holdout, or of the calibration, or random ones."""
     if holdout is not None:
@@ -194,10 +207,16 @@ def _golden_samples(
     elif chosen is not None:
         samples = list(chosen.samples[:_GOLDEN])
     else:
-        samples = random_samples(model, expected_range(model, input_range), _GOLDEN)
+        samples = random_samples(model, ranges, _GOLDEN, preprocessing.before)
     if not samples:
         raise ValueError("The holdout is empty.")
     return samples
+
+
+def _shared(ranges: Mapping[str, Range | None]) -> Range | None:
+    """The range of all inputs, if it is one."""
+    (first, *others) = set(ranges.values()) or {None}
+    return None if others else first
 
 
 def _unique_labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:

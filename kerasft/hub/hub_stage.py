@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
@@ -167,6 +168,27 @@ class HubStage(StageLayer):
             results = results[: len(results) - len(self.updates)]
         specs = [keras.KerasTensor(t.shape, t.dtype) for t in results]
         return specs[0] if len(specs) == 1 else specs
+
+    def updated(self, tensors: Sequence[tf.Tensor], values: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+        """What training would make of weights that it updates by itself; changes nothing.
+
+        Args:
+            tensors: Inputs of the stage.
+            values: A value for each weight.
+
+        Returns:
+            The new values by the weight's position; none if the stage has no graph for training.
+        """
+        if "training" not in self._graphs or not self.updates:
+            return {}
+        tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
+        given = [tf.constant(v, spec["dtype"]) for v, spec in zip(values, self.weight_specs, strict=True)]
+        new = self._function("training", tensors)(*tensors, *given)[-len(self.updates) :]
+        signs = {"assign_add": 1, "assign_sub": -1}
+        return {
+            position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
+            for (position, method), value in zip(self.updates, new, strict=True)
+        }
 
     def _mode(self, training: bool | None) -> Mode:
         train = bool(training) and self.trainable and self.batch_norm != "inference"

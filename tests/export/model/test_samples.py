@@ -73,9 +73,9 @@ def test_samples_are_the_first_ones_or_random_ones_of_a_fixed_seed():
     model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
     taken = samples_of(model, tf.data.Dataset.from_tensor_slices((X, Y)).batch(4), 5)
     np.testing.assert_array_equal(np.concatenate([s["x"] for s in taken]), X[:5])
-    values = np.concatenate([s["x"] for s in random_samples(model, (10.0, 20.0), 50)])
+    values = np.concatenate([s["x"] for s in random_samples(model, {"x": (10.0, 20.0)}, 50)])
     assert 10 <= values.min() < 11 and 19 < values.max() <= 20
-    again = np.concatenate([s["x"] for s in random_samples(model, (10.0, 20.0), 50)])
+    again = np.concatenate([s["x"] for s in random_samples(model, {"x": (10.0, 20.0)}, 50)])
     assert np.array_equal(values, again)
 
 
