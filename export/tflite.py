@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .clients import ScoreCalibration
 from .conversion import IO, PRECISIONS, converter_process
-from .draft import Draft, check_drop, finisher, variants_of
+from .draft import Draft, at_layers, check_drop, finisher, variants_of
 from .files import check_target, replacing
 from .model import Subject
 from .report import Report
@@ -107,7 +107,9 @@ def to_tflite(
     with variants_of(subject, strict=strict) as variants:
         content, maker = variants.make(precision, io)
     with replacing(target, overwrite=overwrite) as partial:
-        draft = Draft.checked(finish(content), precision, io, maker, subject, partial, tolerance)
+        content = finish(content)
+        with at_layers(subject, content):
+            draft = Draft.checked(content, precision, io, maker, subject, partial, tolerance)
         quality = subject.qualities({"": draft.artifact}).get("")
         if max_drop is not None:
             check_drop(quality, max_drop)
