@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .files import check_target, replacing
 from .ladder_choice import VARIANTS, Ladder, choose, reason_of_loss
 from .ladder_figure import draw
 from .model import Subject
+from .report import check_pixels
 from .tflite_file import losses
 
 
@@ -34,6 +36,7 @@ def ladder(
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    pixels: Mapping[str, str] | None = None,
     metadata: bool = False,
     batch: int | None = 1,
     overwrite: bool = False,
@@ -55,7 +58,7 @@ def ladder(
         max_drop: Largest loss of accuracy, in 0…1.
         max_bytes: Largest file, in bytes.
         max_ms: Longest time of a sample on this machine, on one thread, in milliseconds.
-        labels, input_range, normalization, batch: As for `to_tflite`.
+        labels, input_range, normalization, pixels, batch: As for `to_tflite`.
         metadata: As for `to_tflite`; variants that MediaPipe can't take are written without, and
             `without_metadata` tells why.
         overwrite: Replace existing files.
@@ -77,6 +80,7 @@ def ladder(
     """
     folder, names = Path(directory), list(VARIANTS) if variants is None else list(variants)
     _check_targets(folder, names, overwrite)
+    rule = check_pixels(pixels)
     converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
@@ -114,8 +118,11 @@ def ladder(
             raise ValueError(next(iter(without.values())))
         qualities = subject.qualities({name: draft.artifact for name, draft in drafts.items()})
         reports = {
-            name: draft.report(
-                folder / f"{name}.tflite", subject, qualities.get(name), metadata and name not in without
+            name: replace(
+                draft.report(
+                    folder / f"{name}.tflite", subject, qualities.get(name), metadata and name not in without
+                ),
+                pixels=rule,
             )
             for name, draft in drafts.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,8 @@ class Report:
         quality: Accuracy of model and file on the holdout; None without a labelled one.
         speed: Latency and partitions.
         versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
+        pixels: How a file of a picture becomes pixels of 0 to 255, as in training (for instance
+            `kerasft.data.PixelRule().to_dict()`); None where the model was trained on numbers as given.
     """
 
     path: str
@@ -149,6 +151,7 @@ class Report:
     quality: Quality | None
     speed: Speed
     versions: dict[str, str]
+    pixels: dict[str, str] | None = None
 
     @property
     def accuracy_file(self) -> float | None:
@@ -191,6 +194,20 @@ class Report:
             quality = content["quality"]
             content["quality"] = Quality(**{**quality, "interval": tuple(quality["interval"])})
         return cls(**content)
+
+
+def check_pixels(pixels: Mapping[str, str] | None) -> dict[str, str] | None:
+    """The rule for pixels as a report holds it; raises TypeError unless it is texts by texts."""
+    if pixels is None:
+        return None
+    if not isinstance(pixels, Mapping) or not all(
+        isinstance(t, str) for pair in pixels.items() for t in pair
+    ):
+        raise TypeError(
+            "pixels says in words how a picture becomes pixels, such as kerasft.data.PixelRule().to_dict(); "
+            f"received {pixels!r}."
+        )
+    return dict(pixels)
 
 
 def check_labels(labels: Sequence[str], classes: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .conversion import IO, PRECISIONS, converter_process
 from .draft import Draft, at_layers, check_drop, finisher, variants_of
 from .files import check_target, replacing
 from .model import Subject
-from .report import Report
+from .report import Report, check_pixels
 
 
 def to_tflite(
@@ -30,6 +31,7 @@ def to_tflite(
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    pixels: Mapping[str, str] | None = None,
     metadata: bool = False,
     score_calibration: ScoreCalibration | None = None,
     batch: int | None = 1,
@@ -54,8 +56,9 @@ def to_tflite(
         representative_data: Training data for int8, as `holdout`, unaugmented and in the range that the model
             takes, of which 128 samples are used, all classes alike.
         holdout: Held-out data: a `tf.data.Dataset` or `PyDataset` of (inputs, labels) batches, a tuple of
-            arrays, or inputs alone. Its first 16 samples are the golden inputs; with integer or one-hot
-            labels the accuracy of both model and file is measured on all of it.
+            arrays, inputs alone, or a function that gives such batches, called for each pass. Its
+            first 16 samples are the golden inputs; with integer or one-hot labels the accuracy of both model
+            and file is measured on all of it.
         max_drop: Largest allowed loss of accuracy on the holdout, in 0…1.
         labels: Names of the classes, one for each value of the output.
         input_range: Lowest and highest input value that the graph expects; recorded, held against
@@ -64,6 +67,8 @@ def to_tflite(
             0…255 for `Rescaling(1 / 255)`, 0…1 for `Rescaling(2, -1)`.
         normalization: (mean, std) that the client has to apply; recorded. Refused if the model rescales
             its input itself, as it would be applied twice.
+        pixels: How files of pictures became pixels in training, for the report and the web page, such as
+            `load_dataset(…).pixels.to_dict()`.
         metadata: Add what MediaPipe Tasks reads to an image classifier's file: `labels` and the normalization
             (needs `kerasft[metadata]`).
         score_calibration: How MediaPipe calibrates each label's score, for the metadata.
@@ -93,6 +98,7 @@ def to_tflite(
     """
     target = Path(path)
     check_choice(precision, io, representative_data)
+    rule = check_pixels(pixels)
     if max_drop is not None and holdout is None:
         check_drop(None, max_drop)
     if target.suffix != ".tflite" or target.is_dir():
@@ -113,7 +119,7 @@ def to_tflite(
         quality = subject.qualities({"": draft.artifact}).get("")
         if max_drop is not None:
             check_drop(quality, max_drop)
-        report = draft.report(target, subject, quality, metadata)
+        report = replace(draft.report(target, subject, quality, metadata), pixels=rule)
         del draft
     return report
 

@@ -40,7 +40,7 @@ FOLDERS = {
 }  # fmt: skip
 SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/tflite_file/litert.py")
 PUBLIC_FACES = {  # users import from these
-    "kerasft.data": ("ImageData", "Split", "load_dataset"),
+    "kerasft.data": ("ImageData", "PixelRule", "Split", "load_dataset", "read_picture"),
     "kerasft.hub": ("HubStage", "load_backbone", "resolve"),
 }
 MOST_FLOORS = 8

@@ -80,6 +80,7 @@ from kerasft._keras.structure import (
 from kerasft._keras.tracing import (
     floating_point_operations,
     impure_operations,
+    is_stateless,
     release_traced_steps,
 )
 from kerasft._keras.training_step import (
@@ -112,6 +113,7 @@ __all__ = [
     "in_safe_mode",
     "inner_optimizer",
     "is_distributed",
+    "is_stateless",
     "keeps_order",
     "learning_rate_is_settable",
     "lora_bases",

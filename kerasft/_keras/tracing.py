@@ -24,6 +24,14 @@ def impure_operations(graph: tf.Graph) -> list[str]:
     return sorted(op for op, entry in known.items() if entry is None or entry.is_stateful)
 
 
+def is_stateless(operation: str) -> bool:
+    """Whether TensorFlow computes a type of operation whenever it likes: when it works out a shape, say."""
+    from tensorflow.python.framework import op_def_registry
+
+    entry = op_def_registry.get(operation)
+    return entry is not None and not entry.is_stateful
+
+
 def floating_point_operations(function: Callable[..., Any], signature: Any) -> int:
     """Count the floating-point operations of one call for one sample, by TensorFlow's profiler."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

@@ -10,10 +10,10 @@ import typer
 from kerasft.commands import options
 from kerasft.commands.terminal import (
     errors,
+    increasing,
     load_images,
     load_libraries,
     load_model,
-    pair,
     say,
 )
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
+    from kerasft.data import ImageData, Split
     from kerasft.export import Report
 
 ALL = "all"
@@ -47,6 +48,7 @@ def export(
     ] = None,
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    skip_corrupt: options.SkipCorrupt = False,
     max_drop: Annotated[
         float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
     ] = None,
@@ -69,6 +71,7 @@ def export(
         Path | None, typer.Option(help="Also a .zip with golden inputs, for `kerasft verify` elsewhere.")
     ] = None,
     web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     overwrite: options.Overwrite = False,
     seed: options.Seed = 0,
 ) -> None:
@@ -83,25 +86,66 @@ def export(
             path = to_saved_model(loaded, out, overwrite=overwrite)
             say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
             return
+        split = _split_beside(model)
         choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
         if data is not None:
-            images = load_images(data, _side(loaded), 32, seed, limit, False, data_dir)
-            taken = _taken(loaded, input_range)
+            if split is None:
+                say(
+                    f"Beside {model} is no split.json, which says what images it was trained on: where these "
+                    "are among the test images, the accuracy is too good."
+                )
+            side = _side(loaded)
+            images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
+            _check_classes(model, images.class_names)
+            taken = _taken(loaded, input_range, images)
             choice |= {"input_range": taken, "labels": list(images.class_names)}
             choice |= {"holdout": _scaled(images.test, taken)}
             choice |= {"representative_data": _scaled(images.train, taken)}
+            choice["pixels"] = images.pixels.to_dict()
         elif input_range is not None:
-            choice["input_range"] = pair(input_range, "--input-range")
+            choice["input_range"] = increasing(input_range, "--input-range")
         if labels is not None:
             choice["labels"] = labels.read_text().splitlines()
         if max_drop is not None:
             choice["max_drop"] = max_drop
         if precision == ALL:
-            _export_all(loaded, out, max_bytes, max_ms, choice)
+            _export_all(loaded, out, max_bytes, max_ms, choice, as_json)
             return
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
-        say(report.to_json())
+        _show(report, as_json)
         _add_clients(report, choice.get("holdout"), pack, web, overwrite)
+
+
+def _split_beside(model: Path) -> Split | None:
+    """The split of the run that has made a model."""
+    from kerasft.data import Split
+
+    path = model.with_name("split.json")
+    return Split.from_json(path) if path.exists() else None
+
+
+def _check_classes(model: Path, names: tuple[str, ...]) -> None:
+    """Raise ValueError if the images have other classes than those that the model's run has noted."""
+    path = model.with_name("labels.txt")
+    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else list(names)
+    if known != list(names):
+        raise ValueError(
+            f"{path} says that the model's classes are {known}, in this order; the images of --data have "
+            f"{list(names)}. Give images of the same classes, or move labels.txt away if it is of another "
+            "model."
+        )
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        say(report.to_json())
+        return
+    from rich.console import Console
+
+    from kerasft.commands.report_text import details, summary
+
+    say(summary(report))
+    Console().print(details(report), highlight=False)
 
 
 def _check_choice(
@@ -127,7 +171,12 @@ def _check_choice(
 
 
 def _export_all(
-    model: keras.Model, out: Path, max_bytes: int | None, max_ms: float | None, choice: dict[str, Any]
+    model: keras.Model,
+    out: Path,
+    max_bytes: int | None,
+    max_ms: float | None,
+    choice: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Export all precisions to a folder, and say which is the choice."""
     from kerasft.export import ladder
@@ -135,7 +184,8 @@ def _export_all(
     limits = {"max_bytes": max_bytes, "max_ms": max_ms}
     given = {name: value for name, value in limits.items() if value is not None}
     found = ladder(model, out, **choice, **given)
-    say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    files = ", ".join(sorted(p.name for p in out.iterdir()))
+    say(found.to_json() if as_json else f"{found}\nIn {out}: {files}")
     if found.choice is None:
         raise typer.Exit(1)
 
@@ -207,16 +257,18 @@ def _side(model: keras.Model) -> int:
     return int(shape[1])
 
 
-def _taken(model: keras.Model, given: str | None) -> tuple[float, float]:
-    """The range of pixels that a model takes: as given, or as its own rescaling says, or 0 to 255."""
+def _taken(model: keras.Model, given: str | None, images: ImageData) -> tuple[float, float]:
+    """The range of pixels that a model takes: as given, as its own rescaling says, or as measured."""
+    from kerasft.commands.input_range import model_range
     from kerasft.export.model import implied_range
 
     if given is not None:
-        return pair(given, "--input-range")
+        return increasing(given, "--input-range")
     try:
-        return implied_range(model) or (0.0, 255.0)
+        implied = implied_range(model)
     except ValueError as error:
         raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
+    return implied or model_range(model, images, say)
 
 
 def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:

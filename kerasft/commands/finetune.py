@@ -107,6 +107,7 @@ def finetune(
         from kerasft.commands.outcome import show
         from kerasft.commands.settings import FinetuneSettings
         from kerasft.commands.workspace import check_free
+        from kerasft.hub import resolve
         from kerasft.unfreezing import UnfreezingSchedule
 
         check_free(out, overwrite, resume)
@@ -115,6 +116,7 @@ def finetune(
             given = context.get_parameter_source("epochs")
             is_default = given is not None and given.name == "DEFAULT"
             phases = [_epochs_in_all(read, None if is_default else phases)]
+        resolve(backbone)
         images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         settings = FinetuneSettings(
             handle=backbone,

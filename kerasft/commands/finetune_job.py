@@ -75,6 +75,7 @@ def run(
         reports, failures = _export(model, data, settings.precisions, folder, lambda: display.advance(task))
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         schedule.to_json(folder / "schedule.json")
+        data.split.to_json(folder / "split.json")
         for path in keep:
             path.replace(folder / path.name)
         outcome = Outcome(
@@ -131,6 +132,7 @@ def _export(
                 precision=precision,
                 labels=list(data.class_names),
                 input_range=(0.0, 255.0),
+                pixels=data.pixels.to_dict(),
                 holdout=data.test,
             )
         except ExportError as error:  # the trained model is worth keeping all the same

@@ -65,9 +65,7 @@ def _chosen(
         far = [i for i in order if fits[i] >= _FAR * fits[order[0]]]
     else:
         right = np.stack([_named_right(_features(backbone, images, r), labels) for r in ranges])
-        accuracy = right.mean(axis=1)
-        order = sorted(range(len(ranges)), key=lambda i: -accuracy[i])
-        far = [i for i in order[1:] if _is_less(right[i], right[order[0]])]
+        order, far, accuracy = _by_accuracy(right)
         found = ", ".join(f"{_words(ranges[i])}: {accuracy[i]:.3f}" for i in order)
         evidence = f"Accuracy of a linear classifier on the frozen features, by range: {found}."
         if given is None and len(far) < len(ranges) - 1:
@@ -86,6 +84,33 @@ def _chosen(
             f"--input-range {best[0]:g},{best[1]:g}."
         )
     return given
+
+
+def model_range(model: keras.Model, data: ImageData, say: Callable[[str], object]) -> Range:
+    """The range of pixels that a classifier takes: the one in which it names the most images right.
+
+    Raises:
+        ValueError: No range is clearly better than the others.
+    """
+    images, labels = _sample(data)
+    right = np.stack([_features(model, images, pixels).argmax(axis=1) == labels for pixels in RANGES])
+    order, far, accuracy = _by_accuracy(right)
+    found = ", ".join(f"{_words(RANGES[i])}: {accuracy[i]:.3f}" for i in order)
+    evidence = f"Accuracy of the model on {len(labels)} validation images, by range: {found}."
+    if len(far) < len(RANGES) - 1:
+        raise ValueError(
+            f"The pixel range that the model takes can't be told: no layer says it. {evidence} Pass it: "
+            "--input-range LOW,HIGH"
+        )
+    say(f"The model takes pixels from {_words(RANGES[order[0]])}. {evidence}")
+    return RANGES[order[0]]
+
+
+def _by_accuracy(right: np.ndarray) -> tuple[list[int], list[int], np.ndarray]:
+    """The ranges from the best to the worst, those that are clearly worse than the best, and accuracies."""
+    accuracy = right.mean(axis=1)
+    order = sorted(range(len(right)), key=lambda i: -accuracy[i])
+    return order, [i for i in order[1:] if _is_less(right[i], right[order[0]])], accuracy
 
 
 def _words(pixels: Range) -> str:

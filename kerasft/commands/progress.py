@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import keras
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from kerasft.stages import Stages
@@ -71,5 +72,6 @@ def progress_display(progress: Progress | None) -> Iterator[Progress]:
         yield progress
         return
     columns = (TextColumn("{task.description}"), BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as display:
+    console = Console()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as display:
         yield display

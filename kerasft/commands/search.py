@@ -54,6 +54,7 @@ def search(
         from kerasft.commands.search_job import run
         from kerasft.commands.settings import SearchSettings
         from kerasft.commands.workspace import check_free
+        from kerasft.hub import resolve
 
         check_free(out, overwrite, resume)
         settings = SearchSettings(
@@ -78,6 +79,7 @@ def search(
             seed=seed,
             trust=trust,
         )
+        resolve(backbone)
         images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         show_search(run(images, settings))
 

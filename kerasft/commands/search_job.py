@@ -17,7 +17,7 @@ from kerasft.commands.classifier import build_classifier, load_for
 from kerasft.commands.input_range import input_range
 from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
-from kerasft.commands.settings import TUNERS, SearchSettings
+from kerasft.commands.settings import SearchSettings
 from kerasft.commands.workspace import workspace
 from kerasft.data import ImageData
 from kerasft.search import ExportedAccuracy, FreezeDepthSearch, ranked, repair_search
@@ -37,8 +37,6 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         ValueError: A setting does not fit the backbone or the data, or the search to be resumed.
         RuntimeError: Every trial has failed, or another process works on `out`.
     """
-    if settings.tuner not in TUNERS:
-        raise ValueError(f"There is no tuner {settings.tuner!r}. There are {list(TUNERS)}.")
     begin = time.perf_counter()
     identity = settings.identity(data)
     with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
@@ -77,6 +75,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         (folder / "schedule.json").write_text(json.dumps(best.schedule, indent=2) + "\n")
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         search.write_report(folder, tuner)
+        data.split.to_json(folder / "split.json")
         files = sorted(path.name for path in folder.iterdir())
     return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
 

@@ -111,6 +111,10 @@ class SearchSettings(TrainingSettings):
     budget: float | None = None
     prune: bool = True
 
+    def __post_init__(self) -> None:
+        if self.tuner not in TUNERS:
+            raise ValueError(f"There is no tuner {self.tuner!r}. There are {list(TUNERS)}.")
+
     def identity(self, data: ImageData) -> dict[str, Any]:
         """The identity of a search: one that is resumed may have more trials, more time and no pruning."""
         whole = super().identity(data)

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     import keras
 
-    from kerasft.data import ImageData
+    from kerasft.data import ImageData, Split
 
 Number = TypeVar("Number", int, float)
 
@@ -63,6 +63,7 @@ def load_images(
     limit: int | None,
     skip_corrupt: bool,
     data_dir: Path | None,
+    split: Split | None = None,
 ) -> ImageData:
     """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
     from kerasft.data import load_dataset
@@ -75,9 +76,12 @@ def load_images(
         limit=limit,
         skip_corrupt=skip_corrupt,
         data_dir=data_dir,
+        split=split,
     )
     for path in images.skipped:
         say(f"skipped: {path}")
+    for note in images.notes:
+        say(note)
     say(
         f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
         f"{images.test_size} to test, {len(images.class_names)} classes"

@@ -165,6 +165,5 @@ def _contradictions(source: LabelledSource) -> list[str]:
 def _examples(source: LabelledSource, rows: np.ndarray) -> str:
     """The first few of the rows: their files, or their numbers."""
     found = np.flatnonzero(rows)
-    named = source.images.dtype.kind == "U"
-    shown = [str(source.images[row]) if named else f"number {row}" for row in found[:_SHOWN]]
+    shown = [source.names[row] if source.names else f"number {row}" for row in found[:_SHOWN]]
     return ", ".join(shown) + (", …" if len(found) > _SHOWN else "")

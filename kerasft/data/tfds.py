@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft.data.fashion_mnist import read_fashion_mnist
+from kerasft.data.rule import PixelRule
 from kerasft.data.source import LabelledSource, digest_pixels
 
 
@@ -46,10 +47,8 @@ def read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> LabelledSou
     if not np.any(np.array(parts) == 0):
         raise ValueError(f"{name} has no split `train`, only {list(builder.info.splits)}.")
 
-    def read(image: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_png(image, channels=3)
+    def read(row: int, rule: PixelRule, size: int) -> np.ndarray:
+        return rule.read(images[row], size)
 
     names = tuple(features["label"].names)
-    return LabelledSource(
-        np.array(images, object), np.array(labels, "int32"), read, names, tuple(digests), np.array(parts)
-    )
+    return LabelledSource(read, np.array(labels, "int32"), names, tuple(digests), np.array(parts))

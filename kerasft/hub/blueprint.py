@@ -13,7 +13,10 @@ import tensorflow as tf
 from kerasft.hub.divide import Part, divide
 from kerasft.hub.flat_graph import FlatGraph
 from kerasft.hub.flatten import flatten
+from kerasft.hub.graph_check import damaged
 from kerasft.hub.graph_function import GraphFunction
+from kerasft.hub.memory import folder_fingerprint
+from kerasft.hub.saved_model_check import check_saved_model
 from kerasft.hub.signature import (
     Function,
     InputShape,
@@ -94,7 +97,7 @@ def read(
     Raises:
         TypeError, ValueError: As in `load_backbone`.
     """
-    loaded = _load(path)
+    loaded = _load(path, trust)
     variables = _variables(loaded)
     functions = _concrete_functions(loaded.__call__)
     inputs, structure = inputs_of(functions[0], input_shape)
@@ -157,7 +160,7 @@ def _weights(
     return weights
 
 
-def _load(path: str) -> Any:
+def _load(path: str, trust: bool) -> Any:
     """Load a reusable TF2 SavedModel; raise ValueError, which says why, for any other folder."""
     if tf.io.gfile.exists(os.path.join(path, "tfhub_module.pb")):
         raise ValueError(
@@ -169,7 +172,15 @@ def _load(path: str) -> Any:
             f"{path} holds no saved_model.pb. It has {sorted(tf.io.gfile.listdir(path))[:10]}. "
             "Give the folder of a TF2 SavedModel."
         )
-    loaded = tf.saved_model.load(path)
+    before = folder_fingerprint(path)
+    if not trust:
+        check_saved_model(path)
+    try:
+        loaded = tf.saved_model.load(path)
+    except (LookupError, AttributeError, TypeError, AssertionError, tf.errors.OpError) as error:
+        raise damaged(f"TensorFlow can't open {path} ({error!r})") from error
+    if folder_fingerprint(path) != before:
+        raise ValueError(f"{path} was written anew while it was read. Load it again once it is whole.")
     if not callable(loaded):
         signatures = sorted(getattr(loaded, "signatures", {}))
         raise ValueError(

@@ -8,13 +8,17 @@ are the only ones that use private names of TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.eager.record import could_possibly_record
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
 from kerasft.hub.flat_graph import FlatGraph, with_safe_names
+from kerasft.hub.graph_check import damaged
 from kerasft.hub.graph_def import (
     CALLS,
     IF,
@@ -31,6 +35,18 @@ from kerasft.hub.variable_values import values_for_handles
 def gradients_are_recorded() -> bool:
     """Whether a `tf.GradientTape` is recording, as it does in a training step."""
     return bool(could_possibly_record())
+
+
+def parse_saved_model(content: bytes) -> Any:
+    """The protocol buffer of a saved_model.pb, of which nothing runs.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        return saved_model_pb2.SavedModel.FromString(content)
+    except DecodeError as error:
+        raise damaged(f"saved_model.pb can't be read ({error})") from None
 
 
 def flatten(

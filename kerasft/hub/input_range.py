@@ -73,23 +73,25 @@ def _first_statistics(backbone: keras.Model, x: np.ndarray) -> list[tuple[np.nda
 def _statistics(stage: HubStage, tensors: list[tf.Tensor]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Moving statistics and those of the batch, worked out from how training would move the former.
 
-    A new moving statistic is a mean of the old one and of the batch's; how much of the old one stays is
-    measured by a second run that begins one higher.
+    A new moving statistic is a mean of the old one and of the batch's. Two runs that begin at 0 and at a
+    number of the batch's own size tell both shares.
     """
     before = [w.numpy() for w in stage.stage_weights]
-    moving = {
+    moving = sorted(
         position
-        for position, _ in stage.updates
+        for position in {position for position, _ in stage.updates}
         if np.issubdtype(before[position].dtype, np.floating) and np.ptp(before[position]) > 0
-    }
+    )
     if not moving:
         return
-    after = stage.updated(tensors, before)
-    higher = stage.updated(tensors, [v + 1 if p in moving else v for p, v in enumerate(before)])
-    for position in sorted(moving):
-        kept = float(np.mean(higher[position] - after[position]))
+    zeros = {position: np.zeros_like(before[position]) for position in moving}
+    least = stage.updated(tensors, [zeros.get(p, v) for p, v in enumerate(before)])
+    size = {position: max(float(np.abs(least[position]).max()), 1e-6) for position in moving}
+    most = stage.updated(tensors, [zeros[p] + size[p] if p in zeros else v for p, v in enumerate(before)])
+    for position in moving:
+        kept = float(np.mean(most[position] - least[position])) / size[position]
         if 0 < kept < 1:
-            yield before[position], (after[position] - kept * before[position]) / (1 - kept)
+            yield before[position], least[position] / (1 - kept)
 
 
 def _distances(statistics: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[float]:

@@ -57,7 +57,9 @@ def load_backbone(
         output: Which output to return, if the SavedModel has several by name; None returns all in a dict.
         stages: Merge neighbours into that many stages, balanced by parameters. None makes one for each
             block of the network.
-        trust: Allow operations that could read files or run code. Off, they are refused.
+        trust: Allow operations that could read files or run code. Off, they are refused: those that
+            TensorFlow runs while it opens the SavedModel before it is opened, those of the network before
+            it is used.
 
     Returns:
         A Functional model; a backbone that can't be cut is a single stage, and the log says why.

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from kerasft.export import to_saved_model
 
-from kerasft.commands.input_range import _named_right, input_range
+from kerasft.commands.input_range import _named_right, input_range, model_range
 from kerasft.data import load_dataset
 from kerasft.hub import load_backbone
 
@@ -96,3 +96,27 @@ def test_the_classifier_names_each_image_by_the_others():
         right.append([3, 7, 9][int(np.argmax(x[i] @ weights))] == labels[i])
     np.testing.assert_array_equal(_named_right(features, labels), right)
     assert 0 < np.mean(right) < 1
+
+
+@pytest.mark.parametrize("taken", [(0.0, 1.0), (0.0, 255.0)])
+def test_the_range_of_a_classifier_is_the_one_in_which_it_is_right(taken, digits):
+    """It names the nearest class mean, by distances of pixels from the middle of its range."""
+    images, labels = (np.concatenate(part) for part in zip(*digits.train.as_numpy_iterator(), strict=True))
+    low, high = taken
+    middle = (low + high) / 2
+    folded = np.abs(images / 255 * (high - low) + low - middle).reshape(len(images), -1)
+    means = np.stack([folded[labels == n].mean(axis=0) for n in range(10)])
+    inputs = keras.Input((SIDE, SIDE, 3))
+    dense = keras.layers.Dense(10)
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(keras.ops.abs(inputs - middle))))
+    dense.set_weights([means.T, -np.square(means).sum(axis=1) / 2])
+    said = []
+    assert model_range(model, digits, said.append) == taken
+    assert f"The model takes pixels from 0 to {high:g}. Accuracy of the model on" in said[0]
+
+
+def test_a_classifier_that_is_as_good_in_each_range_does_not_tell_its_range(digits):
+    inputs = keras.Input((SIDE, SIDE, 3))
+    alike = keras.Model(inputs, 0 * keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
+    with pytest.raises(ValueError, match=r"can't be told: .* 0 to 1: 0\.\d+"):
+        model_range(alike, digits, pytest.fail)

@@ -225,7 +225,7 @@ def reads_file(module, x):
     return chain(module, x) + tf.cast(tf.strings.length(tf.io.read_file("/dev/null")), tf.float32)
 
 
-class ReadsFileInTraining(Simple):
+class RunsPythonInTraining(Simple):
     """A chain that only its training graph makes unsafe."""
 
     def __init__(self):
@@ -235,7 +235,7 @@ class ReadsFileInTraining(Simple):
             self.__call__.get_concrete_function(tf.TensorSpec((None, 4), name="x"), training)
 
     def apply(self, x, training=False):
-        return reads_file(self, x) if training else chain(self, x)
+        return runs_python(self, x) if training else chain(self, x)
 
 
 def runs_python(module, x):
@@ -304,7 +304,7 @@ def saved(tmp_path_factory):
         "any_shape": lambda: Simple(any_shape, spec=tf.TensorSpec(None, tf.float32, name="x")),
         "any_size": lambda: Simple(any_shape, spec=tf.TensorSpec((None, None), tf.float32, name="x")),
         "runs_python": lambda: Simple(runs_python),
-        "reads_file_in_training": ReadsFileInTraining,
+        "runs_python_in_training": RunsPythonInTraining,
         "reads_file": lambda: Simple(reads_file),
         "serving_only": ServingOnly,
         "loss_of_all": lambda: with_regularizer(lambda m: sum(map(tf.nn.l2_loss, (m.first, m.second)))),

@@ -75,7 +75,7 @@ def test_notes_are_text(saved):
     assert read_plain(saved("residual")).notes == []
     ((level, text),) = read_plain(saved("parallel")).notes
     assert level == logging.WARNING and text.startswith("is a single stage. Not cut: ")
-    ((level, text),) = read_plain(saved("reads_file_in_training")).notes
-    assert level == logging.INFO and "without its graph for training: " in text and "ReadFile" in text
-    with pytest.raises(ValueError, match="ReadFile"):
-        read_plain(saved("reads_file_in_training"), batch_norm="train")
+    ((level, text),) = read_plain(saved("runs_python_in_training")).notes
+    assert level == logging.INFO and "without its graph for training: " in text and "EagerPyFunc" in text
+    with pytest.raises(ValueError, match="EagerPyFunc"):
+        read_plain(saved("runs_python_in_training"), batch_norm="train")

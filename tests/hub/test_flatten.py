@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from flat_graphs import flat, load
 
-from kerasft.hub.flatten import gradients_are_recorded
+from kerasft.hub.flatten import gradients_are_recorded, parse_saved_model
 from kerasft.hub.graph_def import node_of
 
 
@@ -30,6 +30,14 @@ class TestPrivateNames:
             name, index = names[definition.ret[result.name]].split(":")
             assert name in {n.name for n in graph.node} and index.isdigit()
         assert names["split:output:1"] == "split:1"
+
+    def test_the_protocol_buffer_of_a_saved_model(self, saved):
+        with open(f"{saved('chain')}/saved_model.pb", "rb") as file:
+            model = parse_saved_model(file.read())
+        (graph,) = model.meta_graphs
+        assert graph.HasField("object_graph_def") and graph.graph_def.library.function
+        with pytest.raises(ValueError, match=r"saved_model\.pb can't be read"):
+            parse_saved_model(b"\xff" * 99)
 
     def test_a_tape_shows_that_it_records(self):
         seen = []
