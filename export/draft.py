@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from .clients import ScoreCalibration, add_metadata, client_normalization
 from .conversion import QUANTIZER, Variants, saved
-from .model import Subject
+from .errors import ExportError
+from .model import Subject, located, plain
 from .parity import Parity, compare, require
 from .report import Quality, Report, Speed
 from .tflite_file import LiteRTModel, census, read_operations
@@ -36,10 +37,25 @@ def check_drop(quality: Quality | None, max_drop: float) -> None:
 
 
 @contextlib.contextmanager
+def at_layers(subject: Subject, content: bytes) -> Iterator[None]:
+    """Let errors of LiteRT with a file name the user's layers, as an ExportError."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:  # an ExportError is a RuntimeError
+        where = located(subject.model, str(error), content)
+        if isinstance(error, ExportError) and not where:
+            raise
+        raise ExportError(
+            f"LiteRT can't run the file{where}: {plain(str(error))} Replace the layer, or leave that part "
+            "out of the exported model."
+        ) from error
+
+
+@contextlib.contextmanager
 def variants_of(subject: Subject, *, strict: bool = True) -> Iterator[Variants]:
     """The files of a model at every precision, which can be made inside the block."""
     with saved(subject.model, subject.batch, subject.signature) as folder:
-        yield Variants(folder, subject.calibration, subject.samples[0], strict=strict)
+        yield Variants(folder, subject.calibration, subject.samples[0], strict=strict, model=subject.model)
 
 
 def finisher(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from .files import parse_json, taking_apart
 from .plain_table import plain_table
@@ -31,6 +31,7 @@ class Ladder:
         choice: The variant to take; None if none keeps the limits.
         reason: Why.
         lost: The operations that lose most in int8, if it loses more than is allowed.
+        without_metadata: Why variants were written without the metadata that were asked for.
     """
 
     reports: dict[str, Report]
@@ -38,6 +39,7 @@ class Ladder:
     choice: str | None
     reason: str
     lost: tuple[str, ...] = ()
+    without_metadata: dict[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row a variant: name, size, latency, pieces, difference from the model, accuracy, its drop."""
@@ -60,6 +62,7 @@ class Ladder:
 
     def __str__(self) -> str:
         left_out = [f"{name} was not exported: {why}" for name, why in self.failures.items()]
+        left_out += [f"{name} has no metadata: {why}" for name, why in self.without_metadata.items()]
         return "\n".join([plain_table(HEADER, self.rows()), *left_out, self.reason])
 
     def to_json(self) -> str:

@@ -13,7 +13,7 @@ import keras
 import numpy.typing as npt
 
 from .conversion import converter_process
-from .draft import Draft, finisher, variants_of
+from .draft import Draft, at_layers, finisher, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
 from .ladder_choice import VARIANTS, Ladder, choose, reason_of_loss
@@ -58,7 +58,9 @@ def ladder(
         max_drop: Largest loss of accuracy, in 0…1.
         max_bytes: Largest file, in bytes.
         max_ms: Longest time of a sample on this machine, on one thread, in milliseconds.
-        labels, input_range, normalization, pixels, metadata, batch: As for `to_tflite`.
+        labels, input_range, normalization, pixels, batch: As for `to_tflite`.
+        metadata: As for `to_tflite`; variants that MediaPipe can't take are written without, and
+            `without_metadata` tells why.
         overwrite: Replace existing files.
 
     Returns:
@@ -88,6 +90,7 @@ def ladder(
     drafts: dict[str, Draft] = {}
     failures: dict[str, str] = {}
     contents: dict[str, bytes] = {}
+    without: dict[str, str] = {}
     folder.mkdir(exist_ok=True)
     with variants_of(subject) as made, contextlib.ExitStack() as files:
         for name in names:
@@ -97,8 +100,13 @@ def ladder(
                 continue
             try:
                 content, maker = made.make(precision, io)
-                contents[name] = content = finish(content)
-                with contextlib.ExitStack() as attempt:  # a refused file must not get its name
+                try:
+                    content = finish(content)
+                except ValueError as error:  # MediaPipe takes floats and uint8
+                    without[name] = str(error)
+                contents[name] = content
+                with contextlib.ExitStack() as attempt, at_layers(subject, content):
+                    # a refused file must not get its name
                     partial = attempt.enter_context(replacing(folder / f"{name}.tflite", overwrite=overwrite))
                     drafts[name] = Draft.checked(content, precision, io, maker, subject, partial, None)
                     files.push(attempt.pop_all())
@@ -106,10 +114,15 @@ def ladder(
                 failures[name] = str(error)
         if not drafts:
             raise ExportError(f"No variant could be written: {failures}")
+        if without.keys() >= drafts.keys():
+            raise ValueError(next(iter(without.values())))
         qualities = subject.qualities({name: draft.artifact for name, draft in drafts.items()})
         reports = {
             name: replace(
-                draft.report(folder / f"{name}.tflite", subject, qualities.get(name), metadata), pixels=rule
+                draft.report(
+                    folder / f"{name}.tflite", subject, qualities.get(name), metadata and name not in without
+                ),
+                pixels=rule,
             )
             for name, draft in drafts.items()
         }
@@ -118,10 +131,11 @@ def ladder(
         int8 = next((name for name in ("int8", "int8_io") if name in contents), "")
         quality = qualities.get(int8)
         if int8 in failures or (quality is not None and quality.drop > max_drop):
-            lost = tuple(map(str, losses(made.float32, contents[int8], subject.samples[:4])))
+            with contextlib.suppress(RuntimeError, ValueError):  # a file that does not run
+                lost = tuple(map(str, losses(made.float32, contents[int8], subject.samples[:4])))
             reason += f" {reason_of_loss(quality, lost)}"
         drafts.clear()  # Windows renames no file that is open
-    found = Ladder(reports, failures, choice, reason, lost)
+    found = Ladder(reports, failures, choice, reason, lost, {n: without[n] for n in without if n in reports})
     with replacing(folder / "ladder.json", overwrite=overwrite) as partial:
         partial.write_text(found.to_json())
     draw(found.reports, found.choice, folder / "ladder.png", max_drop, overwrite)

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from .files import replacing
-from .model import check_model, input_specs, layers_of, serving, tables_of
+from .model import check_model, input_specs, layers_of, serving, tables_of, told
 
 
 def to_saved_model(
@@ -38,6 +38,7 @@ def to_saved_model(
         TypeError: `model` is not a Keras model.
         ValueError: It is unbuilt, or its inputs are not known.
         FileNotFoundError, FileExistsError, OSError: The folder can't be made.
+        ExportError: A layer can't be traced, or changes its state in inference; the message names it.
 
     Example:
         ```python
@@ -49,7 +50,8 @@ def to_saved_model(
         https://www.tensorflow.org/hub/reusable_saved_models
     """
     check_model(model)
-    with replacing(path, overwrite=overwrite) as folder:
+    remedy = "Correct or replace the layer; build one that keeps a state with stateful=False."
+    with replacing(path, overwrite=overwrite) as folder, told(model, "can't be saved", remedy):
         if reusable:
             module, signature = _reusable(model)
         else:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .clients import ScoreCalibration
 from .conversion import IO, PRECISIONS, converter_process
-from .draft import Draft, check_drop, finisher, variants_of
+from .draft import Draft, at_layers, check_drop, finisher, variants_of
 from .files import check_target, replacing
 from .model import Subject
 from .report import Report, check_pixels
@@ -56,8 +56,9 @@ def to_tflite(
         representative_data: Training data for int8, as `holdout`, unaugmented and in the range that the model
             takes, of which 128 samples are used, all classes alike.
         holdout: Held-out data: a `tf.data.Dataset` or `PyDataset` of (inputs, labels) batches, a tuple of
-            arrays, or inputs alone. Its first 16 samples are the golden inputs; with integer or one-hot
-            labels the accuracy of both model and file is measured on all of it.
+            arrays, inputs alone, or a function that gives such batches, called for each pass. Its
+            first 16 samples are the golden inputs; with integer or one-hot labels the accuracy of both model
+            and file is measured on all of it.
         max_drop: Largest allowed loss of accuracy on the holdout, in 0…1.
         labels: Names of the classes, one for each value of the output.
         input_range: Lowest and highest input value that the graph expects; recorded, held against
@@ -112,7 +113,9 @@ def to_tflite(
     with variants_of(subject, strict=strict) as variants:
         content, maker = variants.make(precision, io)
     with replacing(target, overwrite=overwrite) as partial:
-        draft = Draft.checked(finish(content), precision, io, maker, subject, partial, tolerance)
+        content = finish(content)
+        with at_layers(subject, content):
+            draft = Draft.checked(content, precision, io, maker, subject, partial, tolerance)
         quality = subject.qualities({"": draft.artifact}).get("")
         if max_drop is not None:
             check_drop(quality, max_drop)

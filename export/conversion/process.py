@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import ExportError
-from ..model import serving_of
+from ..model import layers_named_in, serving_of, tables_of, told
 from ..parity import Sample
 from ..tflite_file import quiet
 
@@ -44,8 +44,15 @@ class Converter:
         """Whether it can be asked: not after a fork, and not after it has ended."""
         return self.owner == os.getpid() and self.process.poll() is None
 
-    def convert(self, folder: Path, precision: str, io: str, samples: Sequence[Sample]) -> bytes:
-        """Convert a SavedModel.
+    def convert(
+        self,
+        folder: Path,
+        precision: str,
+        io: str,
+        samples: Sequence[Sample],
+        model: keras.Model | None = None,
+    ) -> bytes:
+        """Convert a SavedModel; `model` is what it was made of, for messages.
 
         Raises:
             ExportError: The converter refused the model, or crashed; the message names the operations.
@@ -61,9 +68,9 @@ class Converter:
         self.notes.seek(begin)
         notes = self.notes.read().decode(errors="replace")
         if answer is None:
-            raise ExportError(_crash(self.process.wait(), notes))
+            raise ExportError(_crash(self.process.wait(), notes, model))
         if not answer["ok"]:
-            raise ExportError(_refusal(answer["error"]))
+            raise ExportError(_refusal(answer["error"], model))
         return out.read_bytes()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -117,25 +124,51 @@ def saved(model: keras.Model, batch: int | None, signature: Any = None) -> Itera
         folder = Path(scratch) / "model"
         module = tf.Module()
         module.model_variables = [v.value for v in model.variables]
+        module.tables = tables_of(model)
         signature = signature or serving_of(model, batch)
-        with quiet():
+        with quiet(), told(model, "can't be saved for the converter", REPLACE):
             tf.saved_model.save(module, str(folder), signatures=signature)
         yield folder
 
 
-def _refusal(error: str) -> str:
+REPLACE = "Replace the layer, or leave that part out of the exported model."
+_LOOKUP = (
+    "TFLite looks up and splits no words: export the part that begins with the ids, and look them up before, "
+    "with layer.get_vocabulary(); to_saved_model takes the whole model."
+)
+# What to do about operations, by the beginning of their names.
+_REMEDIES = {
+    "EagerPyFunc": "A file holds no Python: write the function with TensorFlow's own operations.",
+    "PyFunc": "A file holds no Python: write the function with TensorFlow's own operations.",
+    "Print": "Leave the printing out.",
+    "HashTable": _LOOKUP,
+    "LookupTable": _LOOKUP,
+    "AsString": _LOOKUP,
+    "String": _LOOKUP,
+}
+
+
+def _refusal(error: str, model: keras.Model | None) -> str:
     named = _named_operations(error)
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    reason = f"{', '.join(named)} can't be converted" if named else "it can't be converted"
+    what = ", ".join(named) or "it"
+    if model is not None and (layers := layers_named_in(model, error)):
+        what += f" of {', '.join(layers)}"
+    known = [text for name, text in _REMEDIES.items() if any(n.startswith(f"tf.{name}") for n in named)]
+    if "xf64" in error:
+        known.append('TFLite computes in float32: build the model with dtype="float32".')
+    remedy = known[0] if known else REPLACE
     return (
-        f"TFLite's built-in operations do not cover the model: {reason}. Replace the layer, or leave that "
-        f"part out of the exported model. The converter said: {' '.join(lines[-3:])[:600]}"
+        f"TFLite's built-in operations do not cover the model: {what} can't be converted. {remedy} "
+        f"The converter said: {' '.join(lines[-3:])[:600]}"
     )
 
 
-def _crash(code: int, notes: str) -> str:
+def _crash(code: int, notes: str, model: keras.Model | None = None) -> str:
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     named = _named_operations(notes)
+    if model is not None:
+        named += layers_named_in(model, notes)
     where = f" at {', '.join(named)}" if named else ""
     last = " ".join(line.strip() for line in notes.splitlines()[-3:] if line.strip())[:600]
     return (

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io as streams
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from ..errors import ExportError
-from ..model import Calibration
+from ..model import Calibration, input_names, located, plain
 from ..parity import Sample
-from ..tflite_file import custom, in_float, quiet, read_operations
+from ..tflite_file import LiteRTModel, custom, in_float, quiet, read_operations
 from .flatbuffer import inlined, sized_as, unsigned_edges
-from .process import converter_process
+from .process import converter_process, saved
+from .unrolled import unrolled
 
 PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
 IO = ("float", "int8", "uint8")
@@ -29,6 +33,7 @@ class Variants:
         calibration: Samples for int8, or None.
         sample: An input whose size becomes the files' own, where the model leaves it open; see `sized_as`.
         strict: Refuse int8 files in which something computes in float.
+        model: What the SavedModel was made of, whose layers messages name.
     """
 
     def __init__(
@@ -38,11 +43,13 @@ class Variants:
         sample: Sample | None = None,
         *,
         strict: bool = True,
+        model: keras.Model | None = None,
     ) -> None:
         self._saved_model, self._calibration, self._strict = saved_model, calibration, strict
-        self._sample = sample or {}
+        self._sample, self._model = sample or {}, model
         self._float: bytes | None = None
         self._ranges: Any = None
+        self._unrolls: str | None = None
 
     @property
     def float32(self) -> bytes:
@@ -74,13 +81,41 @@ class Variants:
                 )
             content, maker = self._converted(precision, io), CONVERTER
         else:
-            content, maker = self._quantized(precision, io), QUANTIZER
-            if precision == "int8" and in_float(read_operations(content)):
-                # the converter has integer kernels for some operations that the quantizer leaves alone
-                with contextlib.suppress(ExportError):
-                    content, maker = self._converted(precision, io), CONVERTER
+            content, maker = self._quantized_or_converted(precision, io)
         self._check_operations(content, precision)
         return content, maker
+
+    def _quantized_or_converted(self, precision: str, io: str) -> tuple[bytes, str]:
+        """A file by the quantizer, or by the converter where it does better."""
+        failed: Exception | None = None
+        content = b""
+        try:
+            content = self._quantized(precision, io)
+            if precision != "int8":
+                return content, QUANTIZER
+            if not in_float(read_operations(content)):
+                self._run(content)
+                return content, QUANTIZER
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # the quantizer raises what its runtime and its parts raise
+            failed = error
+            if precision == "weight_only":
+                raise self._refusal(precision, error, content) from error
+        # the converter has integer kernels for some operations that the quantizer leaves alone
+        try:
+            return self._converted(precision, io), CONVERTER
+        except ExportError:
+            if failed is not None:
+                raise self._refusal(precision, failed, content) from failed
+        return content, QUANTIZER
+
+    def _refusal(self, precision: str, error: Exception, content: bytes) -> ExportError:
+        where = located(self._model, str(error), content or self.float32)
+        return ExportError(
+            f"{QUANTIZER} can't make {precision} of the model{where}. {type(error).__name__}: "
+            f"{plain(str(error))} {self._advice(precision)}"
+        )
 
     def _check_operations(self, content: bytes, precision: str) -> None:
         operations = read_operations(content)
@@ -90,13 +125,68 @@ class Variants:
             more = f" and {len(left) - 5} more" if len(left) > 5 else ""
             raise ExportError(
                 f"{len(left)} operations of the int8 file would compute in float: {', '.join(left[:5])}"
-                f"{more}. An integer-only device refuses them. Replace these layers, or export precision="
-                '"weight_only", which is float by design, or pass strict=False.'
+                f"{more}{located(self._model, ' '.join(left))}. An integer-only device refuses them. Replace "
+                f"these layers{self._unrolling(left)}. {self._advice(precision)} Or allow it by strict=False."
             )
+
+    def _advice(self, precision: str) -> str:
+        """The other precisions that LiteRT runs, found by trying."""
+        works = [
+            p for p in ("weight_only", "dynamic", "float16", "float32") if p != precision and self._runs(p)
+        ]
+        if not works:
+            return "No other precision runs either."
+        return f"Of this model, {', '.join(works)} can be exported: they ran on a sample."
+
+    def _runs(self, precision: str) -> bool:
+        """Whether LiteRT takes the file of a precision, and computes something from a sample."""
+        try:
+            self._run(self.float32 if precision == "float32" else self._quantized(precision, "float"))
+        except Exception:  # whatever the quantizer or the runtime raises: it does not work
+            return False
+        return True
+
+    def _run(self, content: bytes) -> None:
+        with tempfile.TemporaryDirectory(dir=self._saved_model.parent) as folder:
+            path = Path(folder) / "tried.tflite"
+            path.write_bytes(content)
+            artifact = LiteRTModel(str(path))
+            if self._sample:
+                artifact(self._sample)
+            del artifact
+
+    def _unrolling(self, left: Sequence[str]) -> str:
+        """What became of the loops in the file when the recurrent layers were unrolled, found by trying."""
+        if self._model is None or not any(name.startswith("WHILE ") for name in left):
+            return ""
+        if self._unrolls is None:
+            self._unrolls = self._unrolled()
+        return f" ({self._unrolls})"
+
+    def _unrolled(self) -> str:
+        assert self._model is not None and self._calibration is not None
+        copy = unrolled(self._model)
+        if copy is None:
+            return (
+                "unroll=True in recurrent layers of a fixed number of steps leaves no loop; it was not tried"
+            )
+        names = dict(zip(input_names(self._model), input_names(copy), strict=True))
+        samples = [{names[k]: v for k, v in sample.items()} for sample in self._calibration.samples]
+        try:
+            with saved(copy, 1) as folder:
+                there = Variants(folder, Calibration(tuple(samples)), samples[0], strict=False)
+                made, _ = there.make("int8")
+        except ExportError:
+            return "unroll=True in the recurrent layers was tried, and can't be converted either"
+        left = in_float(read_operations(made))
+        if left:
+            return f"unroll=True in the recurrent layers was tried: it leaves {', '.join(left[:3])} in float"
+        return "unroll=True in the recurrent layers was tried: then all compute in integers"
 
     def _converted(self, precision: str, io: str) -> bytes:
         samples = self._calibration.samples if self._calibration else ()
-        return sized_as(converter_process().convert(self._saved_model, precision, io, samples), self._sample)
+        made = converter_process().convert(self._saved_model, precision, io, samples, self._model)
+        return sized_as(made, self._sample)
 
     def _calibrated(self, recipe: Any) -> Any:
         """The least and the greatest value of each tensor on the calibration samples.

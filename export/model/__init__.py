@@ -9,9 +9,11 @@ Inside, `subject` stands on `calibration`, `float32` and `ranges`, `ranges` on `
 """
 
 from .calibration import Calibration
+from .failures import plain, told
+from .layer_names import layers_named_in, located
 from .ranges import implied_range
 from .samples import random_values
-from .signature import check_model, input_specs, layers_of, serving, serving_of, tables_of
+from .signature import check_model, input_names, input_specs, layers_of, serving, serving_of, tables_of
 from .subject import Subject
 
 __all__ = [
@@ -19,10 +21,15 @@ __all__ = [
     "Subject",
     "check_model",
     "implied_range",
+    "input_names",
     "input_specs",
+    "layers_named_in",
     "layers_of",
+    "located",
+    "plain",
     "random_values",
     "serving",
     "serving_of",
     "tables_of",
+    "told",
 ]

@@ -26,9 +26,9 @@ def told(model: keras.Model, what: str, remedy: str) -> Iterator[None]:
     keras.config.disable_traceback_filtering()  # the layers' own frames are among those that it leaves out
     try:
         yield
-    except ExportError:
+    except (ExportError, OSError, MemoryError):
         raise
-    except (MemoryError, AssertionError, Exception) as error:
+    except Exception as error:
         where = failed_layer(error) or ", ".join(layers_named_in(model, str(error)))
         at = f": the layer {where} fails" if where else ""
         raise ExportError(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import keras
 
+from ..tflite_file import read_operations
+
 
 def layer_at(model: keras.Model, operation: str) -> tuple[str, keras.Layer | None]:
     """The path of the innermost layer that made an operation, and the layer; ("", None) if none did.
@@ -40,6 +42,25 @@ def layers_named_in(model: keras.Model, text: str) -> list[str]:
         if layer is not None:
             found[f"{path!r} ({type(layer).__name__})"] = None
     return list(found)
+
+
+def located(model: keras.Model | None, text: str, content: bytes | None = None) -> str:
+    """Where a message of the converter, the quantizer or LiteRT is at, for the end of a sentence.
+
+    Args:
+        model: The model whose layers are meant; without it nothing is said.
+        text: The message, with names of operations or tensors, or `Node number 2`.
+        content: The .tflite file whose nodes are meant.
+    """
+    if model is None:
+        return ""
+    if content is not None:
+        operations = read_operations(content)
+        for number in {int(n) for n in re.findall(r"Node number (\d+)", text)}:
+            if number < len(operations):
+                text += " " + " ".join(t.name for t in operations[number].outputs + operations[number].inputs)
+    found = layers_named_in(model, text)
+    return f" at {', '.join(found)}" if found else ""
 
 
 def _parts(layer: keras.Layer) -> Iterator[keras.Layer]:

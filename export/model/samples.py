@@ -17,7 +17,14 @@ from .signature import by_name, input_keys, input_names, pack_inputs
 
 
 def batches(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Data as (inputs, labels or None) batches: `tf.data.Dataset`, `PyDataset`, arrays, or inputs alone."""
+    """Data as (inputs, labels or None) batches: `tf.data.Dataset`, `PyDataset`, arrays, or inputs alone.
+
+    A function is called for each pass, and gives batches one by one: of inputs in a list or dict, as TFLite's
+    representative datasets do, or of (inputs, labels).
+
+    Raises:
+        TypeError: An iterator, which can be read once.
+    """
     if isinstance(data, tf.data.Dataset):
         for batch in data:
             yield _pair(batch)
@@ -25,6 +32,14 @@ def batches(data: Any) -> Iterator[tuple[Any, Any]]:
         count = data.num_batches
         for i in itertools.count() if count is None else range(count):
             yield _pair(data[i])
+    elif isinstance(data, Iterator):
+        raise TypeError(
+            f"Data are read more than once, and a {type(data).__name__} can be read once. Give the function "
+            "that makes it, without calling it, or a tf.data.Dataset."
+        )
+    elif callable(data):
+        for batch in data():
+            yield _pair(batch)
     elif isinstance(data, tuple) and len(data) in (2, 3):
         yield data[:2]
     else:

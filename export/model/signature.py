@@ -9,8 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..errors import ExportError
 from ..tflite_file import quiet
 from .failures import told
+from .layer_names import layers_named_in
 
 
 def check_model(model: Any) -> None:
@@ -27,6 +29,13 @@ def check_model(model: Any) -> None:
         raise ValueError(
             f"The inputs of {model.name!r} are not known, as it is a subclassed model. Wrap it: "
             "inputs = keras.Input(shape); keras.Model(inputs, model(inputs))."
+        )
+    structure = input_structure(model)
+    parts = structure.values() if isinstance(structure, dict) else structure
+    if isinstance(structure, dict | list | tuple) and _by_keys(list(parts)):
+        raise ValueError(
+            f"The inputs of {model.name!r} are nested, which a signature has no names for. Wrap the model in "
+            "one whose inputs are a flat list or dict."
         )
 
 
@@ -65,16 +74,18 @@ def input_names(model: keras.Model) -> list[str]:
 
 def output_names(model: keras.Model) -> list[str]:
     """Names of the outputs in the order in which Keras flattens them."""
-    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
-        return [_argument_name(k) for k in sorted(model.output)]
+    if not isinstance(model, keras.Sequential) and _by_keys(model.output):
+        return list(by_name(model, model.output))
     names = getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(model.outputs))]
     return _unique([_argument_name(n) for n in names])
 
 
 def by_name(model: keras.Model, outputs: Any) -> dict[str, Any]:
     """The model's outputs under their names."""
-    if isinstance(outputs, dict):
-        return {_argument_name(k): v for k, v in outputs.items()}
+    if _by_keys(outputs):
+        paths, values = zip(*keras.tree.flatten_with_path(outputs), strict=True)
+        names = _unique([_argument_name("_".join(map(str, path))) for path in paths])
+        return dict(zip(names, values, strict=True))
     flat = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
     return dict(zip(output_names(model), flat, strict=True))
 
@@ -89,7 +100,11 @@ def pack_inputs(model: keras.Model, named: Mapping[str, Any]) -> Any:
 
 
 def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None = None) -> Any:
-    """A concrete function from named inputs to named outputs."""
+    """A concrete function from named inputs to named outputs.
+
+    Raises:
+        ExportError: A layer writes a variable in inference, which a file of a function can't.
+    """
 
     @tf.function(autograph=False)
     def serve(**named: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -100,7 +115,17 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
         name: tf.TensorSpec([batch or tensor.shape[0], *tensor.shape[1:]], tensor.dtype, name=name)
         for name, tensor in zip(input_names(model), model.inputs, strict=True)
     }
-    return serve.get_concrete_function(**named)
+    traced = serve.get_concrete_function(**named)
+    writes = [o.name for o in traced.graph.get_operations() if o.type.startswith("Assign")]
+    if writes:
+        layers = ", ".join(layers_named_in(model, " ".join(writes))) or "a layer"
+        raise ExportError(
+            f"{model.name!r} changes while it is used: {layers} writes a variable at each call, such as a "
+            "state or a random seed, and a file computes from its inputs alone. Build the layer with "
+            "stateful=False and copy the weights with set_weights(); where a state has to go on, make it an "
+            "input (initial_state) and an output (return_state)."
+        )
+    return traced
 
 
 def serving_of(model: keras.Model, batch: int | None = None) -> Any:
@@ -138,6 +163,13 @@ def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
             yield from layers_of(layer)
         elif isinstance(getattr(layer, "layer", None), keras.Layer):
             yield layer.layer
+
+
+def _by_keys(structure: Any) -> bool:
+    """Whether tensors hang in a dict, or in a list of dicts or lists, and are named by their paths."""
+    if isinstance(structure, list | tuple):
+        return any(isinstance(item, dict | list | tuple) for item in structure)
+    return isinstance(structure, dict)
 
 
 def _argument_name(name: str) -> str:

@@ -43,11 +43,14 @@ def inputs_of(
     keys: list[Any] = sorted(first) if isinstance(first, dict) else list(range(len(pairs)))
     if len(keys) != len(pairs):
         keys = list(range(len(pairs)))
-    if isinstance(input_shape, Mapping) and not input_shape.keys() <= set(keys):
-        raise ValueError(f"input_shape names {list(input_shape)}, but the inputs are {keys}.")
+    names = [spec.name for _, spec in pairs]
+    shapes = input_shape if isinstance(input_shape, Mapping) else None
+    if shapes is not None and not shapes.keys() <= {*keys, *names}:
+        exist = keys if isinstance(first, dict) else names
+        raise ValueError(f"input_shape names {list(shapes)}, but the inputs are {exist}.")
     specs = []
     for key, (tensor, spec) in zip(keys, pairs, strict=True):
-        wanted = input_shape.get(key) if isinstance(input_shape, Mapping) else input_shape
+        wanted = input_shape if shapes is None else shapes.get(key, shapes.get(spec.name))
         shape = spec.shape
         if wanted is not None:
             if not shape.is_compatible_with([shape[0] if shape.rank else None, *wanted]):

@@ -80,3 +80,28 @@ def test_data_close_the_question(tmp_path):
     assert report.input_range == (0, 1)
     scores, _ = classified((tmp_path / "m.tflite").read_bytes(), pixels[:5])
     np.testing.assert_allclose(scores, model.predict(pixels[:5] / 255, verbose=0), atol=1e-5)
+
+
+def test_all_precisions_come_with_the_metadata_that_mediapipe_can_take(tmp_path):
+    model = reader(layers.Rescaling(1 / 255))
+    pixels = coloured_digits()[0][:300].astype("float32")
+    found = export.ladder(
+        model, tmp_path / "all", labels=DIGITS, metadata=True, holdout=pixels[200:],
+        representative_data=lambda: ([row[None]] for row in pixels[:200]),
+        variants=["float32", "int8", "int8_io"],
+    )  # fmt: skip
+    assert {name: report.metadata for name, report in found.reports.items()} == {
+        "float32": True, "int8": True, "int8_io": False,
+    }  # fmt: skip
+    assert list(found.without_metadata) == ["int8_io"] and "not int8" in found.without_metadata["int8_io"]
+    assert "int8_io has no metadata: " in str(found)
+    assert export.Ladder.from_json(found.to_json()) == found
+    for name, atol in (("float32", 1e-5), ("int8", 0.1)):
+        scores, _ = classified((tmp_path / "all" / f"{name}.tflite").read_bytes(), pixels[:5])
+        np.testing.assert_allclose(scores, model.predict(pixels[:5], verbose=0), atol=atol)
+    with pytest.raises(ValueError, match="not int8"):
+        export.ladder(
+            model, tmp_path / "one", labels=DIGITS, metadata=True, representative_data=pixels,
+            variants=["int8_io"],
+        )  # fmt: skip
+    assert not (tmp_path / "one" / "int8_io.tflite").exists()

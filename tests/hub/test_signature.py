@@ -1,7 +1,9 @@
 """Inputs and outputs of a SavedModel: shapes, dtypes, names and structures."""
 
+import keras
 import pytest
 
+from kerasft import export
 from kerasft.hub.load import load_backbone
 
 
@@ -17,6 +19,15 @@ class TestInputs:
         model = load_backbone(saved("encoder"), input_shape={"input_mask": (5,)})
         assert sorted(t.name for t in model.inputs) == ["input_mask", "input_type_ids", "input_word_ids"]
         assert {t.dtype for t in model.inputs} == {"int32"}
+
+    def test_shape_by_name_of_inputs_in_a_list(self, tmp_path):
+        a, b = keras.Input((None, 3), name="a"), keras.Input((None, 3), name="b")
+        both = keras.layers.Concatenate(axis=1)([keras.layers.Dense(2)(a), keras.layers.Dense(2)(b)])
+        path = export.to_saved_model(keras.Model([a, b], both), tmp_path / "model")
+        model = load_backbone(path, input_shape={"b": (5, 3)})
+        assert {t.name: tuple(t.shape) for t in model.inputs} == {"a": (None, None, 3), "b": (None, 5, 3)}
+        with pytest.raises(ValueError, match=r"names \['c'\], but the inputs are \['a', 'b'\]"):
+            load_backbone(path, input_shape={"c": (5, 3)})
 
     def test_wrong_shape(self, saved):
         with pytest.raises(ValueError, match=r"input_shape=\(7, 7, 3\) does not fit .*\(8, 8, 3\) without"):

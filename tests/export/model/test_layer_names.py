@@ -14,7 +14,7 @@ def model():
         [keras.Input((6, 4)), layers.LSTM(3, return_sequences=True, name="memory")], name="inner"
     )
     inputs = keras.Input((6, 4))
-    both = layers.Bidirectional(layers.GRU(3), name="both")(inner(inputs))
+    both = layers.Bidirectional(layers.GRU(3, name="gru"), name="both")(inner(inputs))
     return keras.Model(
         inputs, layers.Dense(2, name="dense_1")(layers.Dense(2, name="dense")(both)), name="net"
     )

@@ -51,6 +51,22 @@ def test_batches_of_every_kind(data, labelled):
         assert all(y is None for _, y in pairs)
 
 
+def test_functions_are_called_for_each_pass_and_iterators_are_refused():
+    def pairs():
+        yield from ((X[i : i + 2], Y[i : i + 2]) for i in (0, 2, 4))
+
+    def as_tflite_wants_them():
+        yield from ([X[i : i + 1]] for i in range(6))
+
+    model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+    for _ in range(2):
+        assert np.concatenate([y for _, y in batches(pairs)]).tolist() == Y.tolist()
+        for data in (pairs, as_tflite_wants_them):
+            np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples_of(model, data, 9)]), X)
+    with pytest.raises(TypeError, match=r"a generator can be read once\. Give the function"):
+        list(batches(pairs()))
+
+
 def test_inputs_go_by_the_models_names():
     b, a = keras.Input((2,), name="b"), keras.Input((3,), name="a")
     out = keras.layers.Concatenate()([b, a])
