@@ -11,22 +11,27 @@ import numpy as np
 import tensorflow as tf
 
 from ..parity import Sample
-from .signature import by_name, input_keys, input_names, pack_inputs
+from .signature import by_name, input_keys, input_names, layers_of, pack_inputs
 
 
 def batches(data: Any) -> Iterator[tuple[Any, Any]]:
     """Data as (inputs, labels or None) batches: `tf.data.Dataset`, `PyDataset`, arrays, or inputs alone."""
+    return ((inputs, labels) for inputs, labels, _ in weighted(data))
+
+
+def weighted(data: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Data as (inputs, labels or None, weights of samples or None) batches."""
     if isinstance(data, tf.data.Dataset):
         for batch in data:
-            yield _pair(batch)
+            yield _triple(batch)
     elif isinstance(data, keras.utils.PyDataset):
         count = data.num_batches
         for i in itertools.count() if count is None else range(count):
-            yield _pair(data[i])
+            yield _triple(data[i])
     elif isinstance(data, tuple) and len(data) in (2, 3):
-        yield data[:2]
+        yield _triple(data)
     else:
-        yield data, None
+        yield data, None, None
 
 
 def endless(data: Any) -> bool:
@@ -72,28 +77,58 @@ def rows(named: Sample) -> Iterator[Sample]:
         yield {k: v[i : i + 1] for k, v in named.items()}
 
 
-def samples_of(model: keras.Model, data: Any, count: int) -> list[Sample]:
-    """The first samples of some data."""
-    every = (row for inputs, _ in batches(data) for row in rows(named_inputs(model, inputs)))
-    return list(itertools.islice(every, count))
+def row_of(named: Sample, i: int) -> Sample:
+    """A copy of one sample of a batch, of batch size one, which does not keep the batch in memory."""
+    return {k: v[i : i + 1].copy() for k, v in named.items()}
 
 
 def random_samples(model: keras.Model, input_range: tuple[float, float] | None, count: int) -> list[Sample]:
-    """Random numbers of a fixed seed as inputs: within the range if there is one, else normal ones."""
+    """Inputs of a fixed seed with what real data have: random ones, then padding, zeros, ones and extremes.
+
+    Floats are within the range if there is one, else normal. Integers that an Embedding takes are below its
+    size, others are 0 and 1, as masks are, or within the range. A third of the samples end in zeros.
+    """
     rng = np.random.default_rng(0)
+    limits = [_limits(model, tensor, input_range) for tensor in model.inputs]
     samples = []
-    for _ in range(count):
-        sample = {}
-        for name, tensor in zip(input_names(model), model.inputs, strict=True):
+    for number in range(count):
+        sample, kept = {}, rng.uniform(0.2, 1.0)
+        for name, tensor, (low, high) in zip(input_names(model), model.inputs, limits, strict=True):
             shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype)
             value: np.ndarray
             if not dtype.is_floating:
-                value = rng.integers(0, 2, shape)
+                value = rng.integers(int(low), int(high) + 1, shape)
             else:
-                value = rng.uniform(*input_range, shape) if input_range else rng.normal(size=shape)
+                value = rng.uniform(low, high, shape) if input_range else rng.normal(size=shape)
+            if number >= count - 4:
+                value = np.full(
+                    shape, (low, high, min(max(0.0, low), high), min(max(1.0, low), high))[number - count]
+                )
+            elif number % 3 == 2 and len(shape) > 1 and low <= 0 <= high:
+                value[:, max(1, round(kept * shape[1])) :] = 0
             sample[name] = value.astype(dtype.as_numpy_dtype)
         samples.append(sample)
     return samples
+
+
+def _limits(model: keras.Model, tensor: Any, given: tuple[float, float] | None) -> tuple[float, float]:
+    """The least and the greatest value of an input that is made up."""
+    if tf.as_dtype(tensor.dtype).is_floating:
+        return given or (-3.0, 3.0)
+    embeddings = (layer for layer in layers_of(model) if isinstance(layer, keras.layers.Embedding))
+    sizes = [layer.input_dim for layer in embeddings if any(t is tensor for t in _inputs_of(layer))]
+    if sizes:
+        return 0.0, float(min(sizes) - 1)
+    if given is not None and len(model.inputs) == 1:
+        return float(np.ceil(given[0])), float(np.floor(given[1]))
+    return 0.0, 1.0
+
+
+def _inputs_of(layer: keras.Layer) -> list[Any]:
+    try:
+        return list(tf.nest.flatten(layer.input))
+    except (AttributeError, ValueError):  # it has none of its own, or several
+        return []
 
 
 def outputs_of(model: keras.Model, named: Sample) -> Sample:
@@ -111,7 +146,7 @@ def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def class_labels(labels: Any) -> np.ndarray | None:
-    """Labels as integers of shape (batch,), from integers or one-hot rows.
+    """Labels as integers of shape (batch,), from whole numbers or one-hot rows.
 
     Other targets, such as those of a regression, give None.
     """
@@ -120,8 +155,10 @@ def class_labels(labels: Any) -> np.ndarray | None:
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
-        return array
+    if array.dtype.kind not in "biuf":
+        return None
+    if array.ndim == 1 and np.all(np.isfinite(array)) and np.all(array == np.round(array)):
+        return array.astype(int)
     if array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(array.sum(1) == 1):
         return array.argmax(1)
     return None
@@ -133,5 +170,7 @@ def is_classifier(model: keras.Model) -> bool:
     return len(model.outputs) == 1 and len(shape) == 2 and (shape[-1] or 0) >= 2
 
 
-def _pair(batch: Any) -> tuple[Any, Any]:
-    return (batch[0], batch[1]) if isinstance(batch, tuple) and len(batch) > 1 else (batch, None)
+def _triple(batch: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(batch, tuple) or len(batch) < 2:
+        return batch, None, None
+    return batch[0], batch[1], batch[2] if len(batch) > 2 else None

@@ -11,27 +11,20 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ExportError
 from ..parity import Sample
-from ..report import Channels, Quality, check_labels
-from ..tflite_file import LiteRTModel
+from ..report import Channels, check_labels
 from .calibration import Calibration, calibration
+from .finite import check_finite
 from .float32 import in_float32
+from .holdout import Golden, looked_at
+from .measured import Measured, Run, measured
 from .preprocessing import channel_values, describe_preprocessing, expected_range
-from .samples import (
-    batches,
-    class_labels,
-    endless,
-    expected_of,
-    is_classifier,
-    named_inputs,
-    outputs_of,
-    random_samples,
-    rows,
-    samples_of,
-)
+from .samples import endless, expected_of, outputs_of, random_samples
 from .signature import check_model
+from .targets import Reading
 
-_GOLDEN = 16
+_MADE_UP = 16
 
 
 @dataclass(frozen=True)
@@ -49,6 +42,8 @@ class Subject:
         expected: What the model gives for them.
         holdout: Held-out data, or None.
         calibration: Samples for int8, or None.
+        places: Where in the holdout the golden inputs are.
+        reading: What the holdout's targets are; None without a holdout.
     """
 
     model: keras.Model
@@ -61,6 +56,8 @@ class Subject:
     expected: tuple[Sample, ...]
     holdout: Any
     calibration: Calibration | None
+    places: tuple[int, ...]
+    reading: Reading | None
 
     @classmethod
     def of(
@@ -95,7 +92,7 @@ class Subject:
                 "The holdout never ends, and all of it is measured. Give a finite part of it, "
                 "such as dataset.take(100)."
             )
-        names = None if labels is None else _unique_labels(model, labels)
+        names = None if labels is None else _labels(model, labels)
         preprocessing = describe_preprocessing(model, normalization)
         floats = in_float32(model)
         chosen = None
@@ -103,18 +100,27 @@ class Subject:
             chosen = calibration(
                 floats, representative_data, labels=names, input_range=input_range, holdout=holdout
             )
-        samples = _golden_samples(floats, holdout, chosen, input_range)
-        expected = expected_of(floats, samples)
+        reading = None
+        if holdout is not None:
+            golden, reading = looked_at(floats, holdout, names)
+            samples, places = golden.samples, golden.places
+            expected = expected_of(floats, samples)
+        else:
+            samples, expected = _golden_samples(floats, chosen, input_range)
+            places = list(range(len(samples)))
+        check_finite(floats, samples, expected, places)
         return cls(
             floats, batch, names, input_range, normalization, preprocessing, tuple(samples), tuple(expected),
-            holdout, chosen,
+            holdout, chosen, tuple(places), reading,
         )  # fmt: skip
 
     def larger(self) -> list[tuple[Sample, Sample]]:
         """Inputs of other sizes than the golden ones, with what the model gives: for axes that are open."""
         found: list[tuple[Sample, Sample]] = []
-        if self.batch is None and len(self.samples) > 2:
-            three = {k: np.concatenate([s[k] for s in self.samples[:3]]) for k in self.samples[0]}
+        shapes = {k: v.shape for k, v in self.samples[0].items()}
+        alike = [s for s in self.samples if {k: v.shape for k, v in s.items()} == shapes]
+        if self.batch is None and len(alike) > 2:
+            three = {k: np.concatenate([s[k] for s in alike[:3]]) for k in shapes}
             found.append((three, outputs_of(self.model, three)))
         open_axes = {
             name: [axis for axis, n in enumerate(tuple(t.shape)) if n is None and axis]
@@ -128,29 +134,34 @@ class Subject:
                     break
         return found
 
-    def qualities(self, artifacts: Mapping[str, LiteRTModel]) -> dict[str, Quality]:
-        """The accuracy of model and artifacts, in one pass over a labelled holdout; {} without one."""
-        if self.holdout is None or not is_classifier(self.model):
-            return {}
-        truth: list[int] = []
-        mine: list[int] = []
-        theirs: dict[str, list[int]] = {name: [] for name in artifacts}
-        for inputs, targets in batches(self.holdout):
-            labels = class_labels(targets)
-            if labels is None:
-                return {}
-            named = named_inputs(self.model, inputs)
-            for begin in range(0, len(labels), 32):
-                part = {k: v[begin : begin + 32] for k, v in named.items()}
-                mine += _classes(outputs_of(self.model, part))
-                for row in rows(part):
-                    for name, artifact in artifacts.items():
-                        theirs[name] += _classes(artifact(row))
-            truth += labels.tolist()
-        if not truth:
-            return {}
-        a, y = np.array(mine), np.array(truth)
-        return {name: Quality.of(a, np.array(found), y) for name, found in theirs.items()}
+    @property
+    def crowded(self) -> str:
+        """A sentence on the inputs whose small columns int8 can't tell apart, beside large ones; or ""."""
+        samples = self.calibration.samples if self.calibration is not None else ()
+        found = [name for name in (samples[0] if samples else ()) if _is_crowded([s[name] for s in samples])]
+        return (
+            f"The inputs {found} have columns of very different size, and int8 has one scale for all of "
+            "them: normalize them before the model, or give the small and the large ones as two inputs."
+            if found
+            else ""
+        )
+
+    def measured(
+        self, artifacts: Mapping[str, tuple[Run, Mapping[str, str]]]
+    ) -> tuple[dict[str, Measured | ExportError], str]:
+        """Files held against the model on all of the holdout, in one pass; {} without one; see `measured`."""
+        if self.reading is None:
+            return {}, "there is no holdout"
+        return measured(self.model, self.holdout, self.reading, artifacts)
+
+
+def _is_crowded(values: Sequence[np.ndarray]) -> bool:
+    """Whether a float input has columns that vary by less than one of the 255 steps of all of it."""
+    if values[0].dtype.kind != "f" or values[0].ndim < 2:
+        return False
+    columns = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]).astype("float64")
+    deviation = columns.std(0)
+    return bool(np.any((deviation > 0) & (deviation < np.ptp(columns) / 255)))
 
 
 def _grown(value: np.ndarray, axes: list[int]) -> np.ndarray:
@@ -161,11 +172,6 @@ def _grown(value: np.ndarray, axes: list[int]) -> np.ndarray:
 def _shrunk(value: np.ndarray, axes: list[int]) -> np.ndarray:
     kept = [slice(max(1, n - max(1, n // 4)) if axis in axes else n) for axis, n in enumerate(value.shape)]
     return value[tuple(kept)]
-
-
-def _classes(outputs: Sample) -> list[int]:
-    (scores,) = outputs.values()
-    return np.argmax(scores, axis=-1).tolist()
 
 
 def _check_inputs(model: keras.Model, *, sized: bool) -> None:
@@ -186,24 +192,26 @@ def _check_inputs(model: keras.Model, *, sized: bool) -> None:
 
 
 def _golden_samples(
-    model: keras.Model, holdout: Any, chosen: Calibration | None, input_range: tuple[float, float] | None
-) -> list[Sample]:
-    """The first samples of the holdout, or of the calibration, or random ones."""
-    if holdout is not None:
-        samples = samples_of(model, holdout, _GOLDEN)
-    elif chosen is not None:
-        samples = list(chosen.samples[:_GOLDEN])
-    else:
-        samples = random_samples(model, expected_range(model, input_range), _GOLDEN)
-    if not samples:
-        raise ValueError("The holdout is empty.")
-    return samples
+    model: keras.Model, chosen: Calibration | None, input_range: tuple[float, float] | None
+) -> tuple[list[Sample], list[Sample]]:
+    """Golden samples of the calibration, or made up, and what the model gives for them.
+
+    Of made-up ones those are left out for which the model gives NaN, as a division by the length of a vector
+    of zeros does: no sample of real data need be like that.
+    """
+    if chosen is not None:
+        golden = Golden()
+        for sample in chosen.samples:
+            golden.add(sample)
+        return golden.samples, expected_of(model, golden.samples)
+    samples = random_samples(model, expected_range(model, input_range), _MADE_UP)
+    pairs = list(zip(samples, expected_of(model, samples), strict=True))
+    sound = [p for p in pairs if all(np.all(np.isfinite(v)) for v in p[1].values())] or pairs
+    return [sample for sample, _ in sound], [outputs for _, outputs in sound]
 
 
-def _unique_labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:
+def _labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:
     if len(model.outputs) != 1:
         raise ValueError(f"labels need a model with one output; {model.name!r} has {len(model.outputs)}.")
-    check_labels(labels, model.outputs[0].shape[-1])
-    if double := sorted({name for name in labels if list(labels).count(name) > 1}):
-        raise ValueError(f"labels are unique; given more than once: {double}.")
-    return tuple(labels)
+    shape = tuple(model.outputs[0].shape)
+    return check_labels(labels, shape[-1] if len(shape) > 1 else 1, pair=True)

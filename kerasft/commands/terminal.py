@@ -56,6 +56,7 @@ def load_images(
 ) -> ImageData:
     """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
     from kerasft.data import load_dataset
+    from kerasft.export import check_labels
 
     images = load_dataset(
         data,
@@ -68,6 +69,7 @@ def load_images(
     )
     for path in images.skipped:
         say(f"skipped: {path}")
+    check_labels(images.class_names, None)
     say(
         f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
         f"{images.test_size} to test, {len(images.class_names)} classes"
