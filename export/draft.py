@@ -45,7 +45,7 @@ def check_drop(quality: Quality | None, max_drop: float, not_measured: str = "")
 @contextlib.contextmanager
 def variants_of(subject: Subject, *, strict: bool = True) -> Iterator[Variants]:
     """The files of a model at every precision, which can be made inside the block."""
-    with saved(subject.model, subject.batch) as folder:
+    with saved(subject.model, subject.batch, subject.signature) as folder:
         yield Variants(folder, subject.calibration, subject.samples[0], strict=strict)
 
 
@@ -63,7 +63,7 @@ def finisher(
     mean, std = client_normalization(
         input_range=subject.input_range,
         normalization=subject.normalization,
-        in_graph=subject.preprocessing.startswith("in the graph"),
+        question=subject.range_question,
     )
     return lambda content: add_metadata(
         content, labels=labels, mean=mean, std=std, score_calibration=score_calibration

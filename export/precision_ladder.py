@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .files import check_target, replacing
 from .ladder_choice import VARIANTS, Ladder, check_preference, choose, reason_of_loss
 from .ladder_figure import draw
 from .model import Subject
+from .report import check_pixels
 from .tflite_file import losses
 
 _MAX_DROP = 0.01
@@ -37,6 +39,7 @@ def ladder(
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    pixels: Mapping[str, str] | None = None,
     metadata: bool = False,
     batch: int | None = 1,
     overwrite: bool = False,
@@ -63,7 +66,7 @@ def ladder(
         max_bytes: Largest file, in bytes.
         max_ms: Longest time of a sample on this machine, on one thread, in milliseconds.
         prefer: "size", "latency" or "accuracy".
-        labels, input_range, normalization, metadata, batch: As for `to_tflite`.
+        labels, input_range, normalization, pixels, metadata, batch: As for `to_tflite`.
         overwrite: Replace existing files.
 
     Returns:
@@ -83,6 +86,7 @@ def ladder(
     """
     folder, names = Path(directory), list(VARIANTS) if variants is None else list(variants)
     _check_targets(folder, names, overwrite)
+    rule = check_pixels(pixels)
     check_preference(prefer)
     if holdout is None and prefer == "accuracy":
         raise ValueError('prefer="accuracy" needs a holdout with labels, on which it is measured.')
@@ -125,7 +129,8 @@ def ladder(
         if max_drop is not None and all(draft.quality is None for draft in drafts.values()):
             check_drop(None, max_drop, next(iter(drafts.values())).not_measured)
         reports = {
-            name: draft.report(folder / f"{name}.tflite", subject, metadata) for name, draft in drafts.items()
+            name: replace(draft.report(folder / f"{name}.tflite", subject, metadata), pixels=rule)
+            for name, draft in drafts.items()
         }
         allowed = _MAX_DROP if max_drop is None else max_drop
         choice, reason = choose(reports, allowed, max_bytes, max_ms, prefer)

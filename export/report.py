@@ -129,7 +129,8 @@ class Report:
         operations: How many operations it has of which kind.
         dtypes: How many tensors in the file have which dtype.
         labels: Names of the classes in the order of the output, or None.
-        input_range: Lowest and highest value that the graph expects, or None if not given.
+        input_range: Lowest and highest value that the graph expects, as given, or as its own rescaling and
+            the data decide; None if they leave it open.
         normalization: (mean, std) that the client has to apply, or None.
         preprocessing: Where it happens: "in the graph: …", "by the client: …" or "none".
         metadata: Whether the file holds metadata for MediaPipe Tasks.
@@ -138,6 +139,8 @@ class Report:
         speed: Latency and partitions.
         versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
         not_measured: Why `quality` is None; "" where it is not.
+        pixels: How a client makes pixels of 0 to 255 of a file with a picture, as was done in training (such
+            as `kerasft.data.PixelRule().to_dict()`); None where the model was trained on numbers as given.
     """
 
     path: str
@@ -160,6 +163,7 @@ class Report:
     speed: Speed
     versions: dict[str, str]
     not_measured: str = ""
+    pixels: dict[str, str] | None = None
 
     @property
     def accuracy_file(self) -> float | None:
@@ -203,6 +207,20 @@ class Report:
             pairs = {key: tuple(quality.get(key, ())) for key in ("interval", "label_drops")}
             content["quality"] = Quality(**{**quality, **pairs})
         return cls(**content)
+
+
+def check_pixels(pixels: Mapping[str, str] | None) -> dict[str, str] | None:
+    """The rule for pixels as a report holds it; raises TypeError unless it is texts by texts."""
+    if pixels is None:
+        return None
+    if not isinstance(pixels, Mapping) or not all(
+        isinstance(t, str) for pair in pixels.items() for t in pair
+    ):
+        raise TypeError(
+            "pixels says in words how a picture becomes pixels, such as kerasft.data.PixelRule().to_dict(); "
+            f"received {pixels!r}."
+        )
+    return dict(pixels)
 
 
 def check_labels(labels: Any, columns: int | None, *, pair: bool = False) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .draft import Draft, check_drop, finisher, measure, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
 from .model import Subject
-from .report import Report
+from .report import Report, check_pixels
 
 
 def to_tflite(
@@ -31,6 +32,7 @@ def to_tflite(
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    pixels: Mapping[str, str] | None = None,
     metadata: bool = False,
     score_calibration: ScoreCalibration | None = None,
     batch: int | None = 1,
@@ -63,9 +65,13 @@ def to_tflite(
             measured.
         labels: Names of the classes, one for each value of the output; two, of 0 and of 1, for one value.
         input_range: Lowest and highest input value that the graph expects; recorded, held against
-            `representative_data`, and used for golden inputs if there are no data.
+            `representative_data` and `holdout`, and used for golden inputs if there are no data. By default
+            it is what the graph's rescaling before its first weights decides, by itself or with the data:
+            0…255 for `Rescaling(1 / 255)`, 0…1 for `Rescaling(2, -1)`.
         normalization: (mean, std) that the client has to apply; recorded. Refused if the model rescales
             its input itself, as it would be applied twice.
+        pixels: How files of pictures became pixels in training, for the report and the web page, such as
+            `load_dataset(…).pixels.to_dict()`.
         metadata: Add what MediaPipe Tasks reads to an image classifier's file: `labels` and the normalization
             (needs `kerasft[metadata]`).
         score_calibration: How MediaPipe calibrates each label's score, for the metadata.
@@ -97,6 +103,7 @@ def to_tflite(
     """
     target = Path(path)
     check_choice(precision, io, representative_data)
+    rule = check_pixels(pixels)
     if max_drop is not None and holdout is None:
         check_drop(None, max_drop, "there is no holdout")
     if target.suffix != ".tflite" or target.is_dir():
@@ -116,7 +123,7 @@ def to_tflite(
             raise ExportError(failure)
         if max_drop is not None:
             check_drop(draft.quality, max_drop, draft.not_measured)
-        report = draft.report(target, subject, metadata)
+        report = replace(draft.report(target, subject, metadata), pixels=rule)
         del draft
     return report
 

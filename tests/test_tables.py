@@ -1,8 +1,9 @@
-"""Tables as plain text."""
+"""Tables for terminals, and as plain text."""
 
+import pytest
 from rich.table import Table
 
-from kerasft.tables import plain_table, plain_text
+from kerasft.tables import FittingTable, plain_table, plain_text
 
 
 def test_a_table_has_no_colors_and_no_blanks_at_the_end_of_lines():
@@ -16,3 +17,34 @@ def test_a_table_has_no_colors_and_no_blanks_at_the_end_of_lines():
 def test_columns_are_aligned_and_markup_is_text():
     text = plain_table(["phase", "from"], [["0", "[head]"], ["10", ""]])
     assert text == "phase  from\n0      [head]\n10"
+
+
+@pytest.fixture
+def trials():
+    columns = ("trial", "score", "recipe", "trains from", "rate", "epochs", "seconds", "")
+    table = FittingTable(*columns, title="trials")
+    table.add_row("17", "0.9876", "one stage at a time", "block_12 (3)", "1.0e-03", "5", "1234.5", "")
+    table.add_row("3", "", "frozen head", "head (17)", "1.0e-02", "5", "9.0", "stopped as unlikely")
+    return table
+
+
+@pytest.mark.parametrize("width", range(12, 140, 4))
+def test_no_width_breaks_a_number_or_a_word(trials, width):
+    text = plain_text(trials, width=width)
+    words = text.replace("│", " ").replace("┃", " ").split()
+    for word in ("17", "0.9876", "block_12", "(3)", "1.0e-03", "1234.5", "9.0", "unlikely"):
+        assert word in words or width < 24, (width, word)
+    assert "…" not in text and max(map(len, text.splitlines())) <= max(width, 28)
+
+
+def test_a_wide_terminal_shows_a_table_and_a_narrow_one_blocks(trials):
+    assert "┃ trial ┃ score" in plain_text(trials, width=120)
+    narrow = plain_text(trials, width=40).splitlines()
+    assert narrow[:4] == ["trials", "17", "  score 0.9876", "  recipe one stage at a time"]
+    assert "  stopped as unlikely" in narrow and "│" not in "".join(narrow)
+
+
+def test_a_table_that_was_narrow_is_wide_again(trials):
+    wide = plain_text(trials, width=120)
+    plain_text(trials, width=90)
+    assert plain_text(trials, width=120) == wide

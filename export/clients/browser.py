@@ -43,10 +43,12 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     opens it drops an image on it and sees the classes with the highest scores and the time that it took; the
     image stays in the browser.
 
-    An image is stretched to the model's height and width, nothing is cut off, and transparent parts become
-    white. Models with one channel get it in grey, as 0.299 R + 0.587 G + 0.114 B. Pixels of 0..255 are then
-    normalized as the report says: by its `normalization`; without one, stretched over its `input_range`;
-    without that too, left as they are if the model rescales them itself.
+    An image is turned as EXIF says and stretched to the model's height and width, nothing is cut off. How,
+    the report's `pixels` say: `background` is the colour under transparent parts (white without it), and
+    `resize` "antialias" (Pillow's BILINEAR, without it) or "bilinear" (four neighbours); results are rounded
+    to whole numbers. Models with one channel get it in grey, as 0.299 R + 0.587 G + 0.114 B. Pixels of 0..255
+    are then normalized as the report says: by its `normalization`; without one, stretched over its
+    `input_range`.
 
     LiteRT.js comes from npm, in the version that web/package-lock.json pins; npm keeps it in its cache, so
     that only the first call needs the network.
@@ -129,6 +131,7 @@ def _check_tensors(report: Report) -> None:
 def _model_json(report: Report) -> dict[str, Any]:
     """The content of model.json, but for what is read from the file."""
     mean, std = _normalization(report)
+    pixels = report.pixels or {}
     version = json.loads((_WEB / "package.json").read_text())["dependencies"]["@litertjs/core"]
     return {
         "model": "model.tflite",
@@ -138,6 +141,8 @@ def _model_json(report: Report) -> dict[str, Any]:
         "labels": report.labels,
         "input": asdict(report.inputs[0]),
         "output": asdict(report.outputs[0]),
+        "background": pixels.get("background", "white"),
+        "resize": pixels.get("resize", "antialias"),
         "mean": mean,
         "std": std,
         "runtime": f"LiteRT.js {version}",
@@ -146,11 +151,7 @@ def _model_json(report: Report) -> dict[str, Any]:
 
 def _normalization(report: Report) -> tuple[list[float], list[float]]:
     """(mean, std) of pixels of 0..255, one of each for each channel."""
-    found = pixel_normalization(
-        input_range=report.input_range,
-        normalization=report.normalization,
-        in_graph=report.preprocessing.startswith("in the graph"),
-    )
+    found = pixel_normalization(input_range=report.input_range, normalization=report.normalization)
     if found is None:
         raise ValueError(
             f"The report on {report.path} does not say which values the model takes, so the page can't give "

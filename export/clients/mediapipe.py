@@ -20,7 +20,7 @@ def client_normalization(
     *,
     input_range: tuple[float, float] | None = None,
     normalization: Normalization | None = None,
-    in_graph: bool = False,
+    question: str | None = None,
 ) -> tuple[float, float]:
     """Mean and std, by which a client makes the graph's input of pixels of 0 to 255: `(pixel - mean) / std`.
 
@@ -28,7 +28,7 @@ def client_normalization(
         input_range: The values that the graph expects for black and for white.
         normalization: (mean, std), each one number or one for each channel. It comes before `input_range`,
             with which it has to agree to 5 %.
-        in_graph: Whether the graph rescales pixels itself; if nothing else is given, it expects 0 to 255.
+        question: Why the range of the graph's input is not known, for the message if nothing is given.
 
     Returns:
         (mean, std), in units of a pixel.
@@ -40,21 +40,17 @@ def client_normalization(
     Example:
         >>> client_normalization(input_range=(-1, 1))
         (127.5, 127.5)
-        >>> client_normalization(in_graph=True)
+        >>> client_normalization(input_range=(0, 255))
         (0.0, 1.0)
     """
-    if normalization is not None and in_graph:
-        raise ValueError(
-            f"The graph rescales its input itself, so normalization={normalization} would be applied twice. "
-            "Leave it out."
-        )
     if input_range is not None and not input_range[0] < input_range[1]:
         raise ValueError(f"input_range is (low, high), with low below high; received {input_range}.")
-    found = pixel_normalization(input_range=input_range, normalization=normalization, in_graph=in_graph)
+    found = pixel_normalization(input_range=input_range, normalization=normalization)
     if found is None:
         raise ValueError(
             "Metadata tell a client how to make the graph's input of pixels, and nothing in this model says "
-            "it. Pass input_range, such as (0, 255) or (-1, 1), or normalization=(mean, std)."
+            f"it. {question + ' ' if question else ''}Pass input_range, such as (0, 255) or (-1, 1), or "
+            "normalization=(mean, std)."
         )
     mean, std = shared_normalization(*found)
     made = ((0 - mean) / std, (255 - mean) / std)

@@ -12,21 +12,19 @@ DTYPES = ("float32", "uint8")  # of images and of scores, as clients take them
 
 
 def pixel_normalization(
-    *, input_range: tuple[float, float] | None, normalization: Normalization | None, in_graph: bool
+    *, input_range: tuple[float, float] | None, normalization: Normalization | None
 ) -> Normalization | None:
     """(mean, std), so that the graph's input is `(pixel - mean) / std`.
 
     Args:
         input_range: The values that the graph expects for black and for white.
         normalization: (mean, std), each one number or one for each channel; it comes before `input_range`.
-        in_graph: Whether the graph rescales pixels itself; if nothing else is given, it takes them as they
-            are.
 
     Returns:
         One number each or one for each channel, in units of a pixel; None if the arguments do not tell.
 
     Example:
-        >>> pixel_normalization(input_range=(-1, 1), normalization=None, in_graph=False)
+        >>> pixel_normalization(input_range=(-1, 1), normalization=None)
         (127.5, 127.5)
     """
     if normalization is not None:
@@ -34,4 +32,4 @@ def pixel_normalization(
     if input_range is not None:
         low, high = input_range
         return 0.0 - low * 255 / (high - low), 255 / (high - low)
-    return (0.0, 1.0) if in_graph else None
+    return None

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import ExportError
-from ..model import serving
+from ..model import serving_of
 from ..parity import Sample
 from ..tflite_file import quiet
 
@@ -111,14 +111,14 @@ atexit.register(stop)
 
 
 @contextlib.contextmanager
-def saved(model: keras.Model, batch: int | None) -> Iterator[Path]:
-    """A temporary SavedModel of a model's inference, for the converter."""
+def saved(model: keras.Model, batch: int | None, signature: Any = None) -> Iterator[Path]:
+    """A temporary SavedModel of a model's inference, traced here or before, for the converter."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         module = tf.Module()
         module.model_variables = [v.value for v in model.variables]
+        signature = signature or serving_of(model, batch)
         with quiet():
-            signature = serving(model, lambda inputs: model(inputs, training=False), batch=batch)
             tf.saved_model.save(module, str(folder), signatures=signature)
         yield folder
 

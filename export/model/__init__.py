@@ -4,14 +4,16 @@ Every exporter begins here and sees the model through `Subject`: in float32 what
 inputs and outputs, golden samples and the model's outputs for them, and the samples on which int8 is
 calibrated. A mistake in a model, in labels or in data is found here, before anything is converted.
 
-Inside, `subject` stands on `calibration`, `float32`, `holdout` (its golden samples) and `measured` (files on
-all of it), these on `targets` (what its labels are), `finite`, `samples` and `preprocessing`, and all on
-`signature`.
+Inside, `subject` stands on `calibration`, `float32`, `ranges`, `holdout` (its golden samples) and `measured`
+(files on all of it), `ranges` on `preprocessing` and this on `input_graph`, the others on `targets` (what
+labels are), `finite` and `samples`, and all on `signature`, which stands on `failures`.
 """
 
 from .calibration import Calibration
 from .measured import Measured
-from .signature import check_model, input_specs, layers_of, serving, tables_of
+from .ranges import implied_range
+from .samples import random_values
+from .signature import check_model, input_specs, layers_of, serving, serving_of, tables_of
 from .subject import Subject
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "Measured",
     "Subject",
     "check_model",
+    "implied_range",
     "input_specs",
     "layers_of",
+    "random_values",
     "serving",
+    "serving_of",
     "tables_of",
 ]

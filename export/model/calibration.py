@@ -1,4 +1,4 @@
-"""Representative data for calibration: enough of every class, in the graph's own range, not the holdout."""
+"""Representative data for calibration: enough of every class, finite, and not the holdout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from ..parity import Sample
-from .preprocessing import expected_range
 from .samples import batches, class_labels, is_classifier, named_inputs, rows
 
 _MOST = 10_000  # samples that are read to find all classes
@@ -30,7 +29,6 @@ def calibration(
     data: Any,
     *,
     labels: Sequence[str] | None,
-    input_range: tuple[float, float] | None,
     holdout: Any = None,
     count: int = 128,
 ) -> Calibration:
@@ -40,13 +38,12 @@ def calibration(
         model: The model whose inputs they are.
         data: Unaugmented data, as for `to_tflite`; if they have labels, every class has to be there.
         labels: Names of the classes, for the message.
-        input_range: Lowest and highest value that the graph expects, if known.
         holdout: Held-out data, which have to be others.
         count: How many samples; more if there are more classes, for one of each.
 
     Raises:
-        ValueError: There are no data, or they have another shape, are not finite, do not fit the range, lack
-            a class or share samples with the holdout.
+        ValueError: There are no data, or they have another shape, are not finite, lack a class
+            or share samples with the holdout.
     """
     classes = model.outputs[0].shape[-1] if is_classifier(model) else None
     share = max(1, count // classes) if classes else count
@@ -73,7 +70,7 @@ def calibration(
     turns = itertools.zip_longest(*chosen.values())
     samples = [row for turn in turns for row in turn if row is not None]
     samples += rest[: max(0, count - len(samples))]
-    _check_range(samples, expected_range(model, input_range))
+    _check_finite(samples)
     if holdout is not None:
         _check_disjoint(model, samples, holdout)
     return Calibration(tuple(samples))
@@ -90,21 +87,10 @@ def _check_classes(
         )
 
 
-def _check_range(samples: Sequence[Sample], expected: tuple[float, float] | None) -> None:
+def _check_finite(samples: Sequence[Sample]) -> None:
     values = [v for s in samples for v in s.values() if np.issubdtype(v.dtype, np.floating)]
     if not all(np.all(np.isfinite(v)) for v in values):
         raise ValueError("representative_data hold values that are not finite; leave those samples out.")
-    if expected is None or not values:
-        return
-    low, high = expected
-    found = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-    slack = 0.02 * (high - low)
-    if found[0] < low - slack or found[1] > high + slack or found[1] - found[0] < 0.1 * (high - low):
-        raise ValueError(
-            f"representative_data run from {found[0]:.4g} to {found[1]:.4g}, but the graph expects "
-            f"{low:.4g} to {high:.4g}. Give them as the model takes them: rescaled neither twice nor not at "
-            "all."
-        )
 
 
 def _check_disjoint(model: keras.Model, samples: Sequence[Sample], holdout: Any) -> None:

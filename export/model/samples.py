@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from ..parity import Sample
@@ -82,46 +84,60 @@ def row_of(named: Sample, i: int) -> Sample:
     return {k: v[i : i + 1].copy() for k, v in named.items()}
 
 
-def random_samples(model: keras.Model, input_range: tuple[float, float] | None, count: int) -> list[Sample]:
-    """Inputs of a fixed seed with what real data have: random ones, then padding, zeros, ones and extremes.
+def random_samples(
+    model: keras.Model,
+    ranges: Mapping[str, tuple[float, float] | None],
+    count: int,
+    before: Callable[[str, np.ndarray], np.ndarray] = lambda name, value: value,
+) -> list[Sample]:
+    """Inputs of a fixed seed with what real data have: random ones, then extremes, zeros and ones.
 
-    Floats are within the range if there is one, else normal. Integers that an Embedding takes are below its
-    size, others are 0 and 1, as masks are, or within the range. A third of the samples end in zeros.
+    They are within an input's range if it has one, else normal, or of integers below the size of the
+    Embedding that takes them, or 0 and 1. A third of the random samples end in zeros, as padding does.
+
+    Args:
+        model: The model whose inputs they are.
+        ranges: Lowest and highest value by input name.
+        count: How many samples, above 4.
+        before: What an input is from which the graph makes a normal value.
     """
     rng = np.random.default_rng(0)
-    limits = [_limits(model, tensor, input_range) for tensor in model.inputs]
     samples = []
     for number in range(count):
         sample, kept = {}, rng.uniform(0.2, 1.0)
-        for name, tensor, (low, high) in zip(input_names(model), model.inputs, limits, strict=True):
-            shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype)
-            value: np.ndarray
-            if not dtype.is_floating:
-                value = rng.integers(int(low), int(high) + 1, shape)
-            else:
-                value = rng.uniform(low, high, shape) if input_range else rng.normal(size=shape)
+        for name, tensor in zip(input_names(model), model.inputs, strict=True):
+            shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype).as_numpy_dtype
+            within = ranges.get(name) or _ids_of(model, tensor)
+            value = random_values(rng, shape, dtype, within)
+            free = within is None and value.dtype.kind == "f"
+            low, high = _ends(value.dtype, within)
             if number >= count - 4:
-                value = np.full(
-                    shape, (low, high, min(max(0.0, low), high), min(max(1.0, low), high))[number - count]
-                )
+                ends = (low, high, min(max(0, low), high), min(max(1, low), high))
+                value = np.full(shape, ends[number - count]).astype(dtype)
             elif number % 3 == 2 and len(shape) > 1 and low <= 0 <= high:
                 value[:, max(1, round(kept * shape[1])) :] = 0
-            sample[name] = value.astype(dtype.as_numpy_dtype)
+            sample[name] = before(name, value).astype(dtype) if free and number < count - 2 else value
         samples.append(sample)
     return samples
 
 
-def _limits(model: keras.Model, tensor: Any, given: tuple[float, float] | None) -> tuple[float, float]:
-    """The least and the greatest value of an input that is made up."""
+def _ends(dtype: np.dtype, within: tuple[float, float] | None) -> tuple[float, float]:
+    """The least and the greatest value that is made up."""
+    if dtype.kind == "f":
+        return within or (-3.0, 3.0)
+    if within is None or dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return max(math.ceil(within[0]), limits.min), min(math.floor(within[1]), limits.max)
+
+
+def _ids_of(model: keras.Model, tensor: Any) -> tuple[float, float] | None:
+    """The range of token ids, of an input that an Embedding takes as it is."""
     if tf.as_dtype(tensor.dtype).is_floating:
-        return given or (-3.0, 3.0)
+        return None
     embeddings = (layer for layer in layers_of(model) if isinstance(layer, keras.layers.Embedding))
     sizes = [layer.input_dim for layer in embeddings if any(t is tensor for t in _inputs_of(layer))]
-    if sizes:
-        return 0.0, float(min(sizes) - 1)
-    if given is not None and len(model.inputs) == 1:
-        return float(np.ceil(given[0])), float(np.floor(given[1]))
-    return 0.0, 1.0
+    return (0, min(sizes) - 1) if sizes else None
 
 
 def _inputs_of(layer: keras.Layer) -> list[Any]:
@@ -129,6 +145,25 @@ def _inputs_of(layer: keras.Layer) -> list[Any]:
         return list(tf.nest.flatten(layer.input))
     except (AttributeError, ValueError):  # it has none of its own, or several
         return []
+
+
+def random_values(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    input_range: tuple[float, float] | None,
+) -> np.ndarray:
+    """Random numbers within a range; without one normal ones, or of integers 0 and 1."""
+    kind = np.dtype(dtype)
+    value: np.ndarray
+    if kind.kind in "fc":
+        value = rng.uniform(*input_range, shape) if input_range else rng.normal(size=shape)
+    elif kind.kind == "b" or input_range is None:
+        value = rng.integers(0, 2, shape)
+    else:
+        low, high = _ends(kind, input_range)
+        value = rng.integers(int(low), int(high), shape, endpoint=True)
+    return value.astype(kind)
 
 
 def outputs_of(model: keras.Model, named: Sample) -> Sample:

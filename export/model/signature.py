@@ -9,6 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..tflite_file import quiet
+from .failures import told
+
 
 def check_model(model: Any) -> None:
     """Raise unless `model` is a built Keras model with known inputs."""
@@ -98,6 +101,26 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
         for name, tensor in zip(input_names(model), model.inputs, strict=True)
     }
     return serve.get_concrete_function(**named)
+
+
+def serving_of(model: keras.Model, batch: int | None = None) -> Any:
+    """A model's inference as a concrete function; see `serving`.
+
+    Raises:
+        ExportError: The model can't be traced; the message names the layer.
+    """
+    remedy = (
+        "Write the layer with TensorFlow's or keras.ops' functions of tensors alone; where it is one of "
+        "Keras, with sizes that are open, fix them: inputs = keras.Input((224, 224, 3)); "
+        "keras.Model(inputs, model(inputs)), with your own size."
+    )
+    with quiet(), told(model, "can't be traced as a graph, which a file is made of", remedy):
+        return serving(model, lambda inputs: model(inputs, training=False), batch=batch)
+
+
+def signature_inputs(signature: Any) -> list[str]:
+    """Names of a concrete function's inputs, in the order of its tensors."""
+    return sorted(signature.structured_input_signature[1])
 
 
 def tables_of(model: keras.Model) -> list[Any]:

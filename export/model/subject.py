@@ -15,13 +15,15 @@ from ..errors import ExportError
 from ..parity import Sample
 from ..report import Channels, check_labels
 from .calibration import Calibration, calibration
+from .failures import told
 from .finite import check_finite
 from .float32 import in_float32
 from .holdout import Golden, looked_at
 from .measured import Measured, Run, measured
-from .preprocessing import channel_values, describe_preprocessing, expected_range
+from .preprocessing import Preprocessing, Range, channel_values
+from .ranges import held_against_data
 from .samples import endless, expected_of, outputs_of, random_samples
-from .signature import check_model
+from .signature import check_model, serving_of
 from .targets import Reading
 
 _MADE_UP = 16
@@ -35,7 +37,10 @@ class Subject:
         model: The model, computing in float32.
         batch: The batch size of its files; None for any.
         labels: Names of the classes, or None.
-        input_range: Lowest and highest input value, as given, or None.
+        signature: The model's inference, traced, which is what files are made of.
+        input_range: Lowest and highest input value, as given or as the graph's rescaling decides; None if it
+            is open.
+        range_question: Why the range is open although the graph rescales its input, in words, or None.
         normalization: (mean, std) that the client applies, or None.
         preprocessing: Where preprocessing happens, in words.
         samples: Golden inputs of batch size one.
@@ -49,7 +54,9 @@ class Subject:
     model: keras.Model
     batch: int | None
     labels: tuple[str, ...] | None
-    input_range: tuple[float, float] | None
+    signature: Any
+    input_range: Range | None
+    range_question: str | None
     normalization: tuple[Channels, Channels] | None
     preprocessing: str
     samples: tuple[Sample, ...]
@@ -75,7 +82,7 @@ class Subject:
 
         Raises:
             TypeError, ValueError: Something is wrong, with what to do about it.
-            ExportError: The model can't be built again in float32.
+            ExportError: The model can't be built again in float32, or fails on its inputs.
         """
         check_model(model)
         if batch is not None and batch != 1:
@@ -93,25 +100,23 @@ class Subject:
                 "such as dataset.take(100)."
             )
         names = None if labels is None else _labels(model, labels)
-        preprocessing = describe_preprocessing(model, normalization)
         floats = in_float32(model)
+        signature = serving_of(floats, batch)
+        preprocessing = Preprocessing.of(floats, signature)
+        described = preprocessing.describe(normalization)
         chosen = None
         if representative_data is not None:
-            chosen = calibration(
-                floats, representative_data, labels=names, input_range=input_range, holdout=holdout
-            )
-        reading = None
-        if holdout is not None:
-            golden, reading = looked_at(floats, holdout, names)
-            samples, places = golden.samples, golden.places
-            expected = expected_of(floats, samples)
-        else:
-            samples, expected = _golden_samples(floats, chosen, input_range)
-            places = list(range(len(samples)))
-        check_finite(floats, samples, expected, places)
+            chosen = calibration(floats, representative_data, labels=names, holdout=holdout)
+        ranges, question = held_against_data(floats, preprocessing, input_range, chosen, holdout)
+        golden, reading = _golden(floats, holdout, names, chosen, ranges, preprocessing)
+        with told(floats, "can't be run on its golden inputs", "Correct the layer, or the data."):
+            expected = expected_of(floats, golden.samples)
+        if holdout is None and chosen is None:
+            golden, expected = _sound(golden, expected)
+        check_finite(floats, golden.samples, expected, golden.places)
         return cls(
-            floats, batch, names, input_range, normalization, preprocessing, tuple(samples), tuple(expected),
-            holdout, chosen, tuple(places), reading,
+            floats, batch, names, signature, _shared(ranges), question, normalization, described,
+            tuple(golden.samples), tuple(expected), holdout, chosen, tuple(golden.places), reading,
         )  # fmt: skip
 
     def larger(self) -> list[tuple[Sample, Sample]]:
@@ -191,23 +196,43 @@ def _check_inputs(model: keras.Model, *, sized: bool) -> None:
         )
 
 
-def _golden_samples(
-    model: keras.Model, chosen: Calibration | None, input_range: tuple[float, float] | None
-) -> tuple[list[Sample], list[Sample]]:
-    """Golden samples of the calibration, or made up, and what the model gives for them.
+def _golden(
+    model: keras.Model,
+    holdout: Any,
+    labels: Sequence[str] | None,
+    chosen: Calibration | None,
+    ranges: Mapping[str, Range | None],
+    preprocessing: Preprocessing,
+) -> tuple[Golden, Reading | None]:
+    """Golden samples of the holdout, of the calibration, or made up; and what the holdout's targets are."""
+    if holdout is not None:
+        return looked_at(model, holdout, labels)
+    golden = Golden()
+    made_up = () if chosen is not None else random_samples(model, ranges, _MADE_UP, preprocessing.before)
+    for sample in made_up if chosen is None else chosen.samples:
+        golden.add(sample)
+    return golden, None
 
-    Of made-up ones those are left out for which the model gives NaN, as a division by the length of a vector
-    of zeros does: no sample of real data need be like that.
+
+def _sound(golden: Golden, expected: list[Sample]) -> tuple[Golden, list[Sample]]:
+    """Made-up samples without those for which the model gives NaN, unless it gives it for all.
+
+    A division by the length of a vector of zeros does, say, and no sample of real data need be like that.
     """
-    if chosen is not None:
-        golden = Golden()
-        for sample in chosen.samples:
-            golden.add(sample)
-        return golden.samples, expected_of(model, golden.samples)
-    samples = random_samples(model, expected_range(model, input_range), _MADE_UP)
-    pairs = list(zip(samples, expected_of(model, samples), strict=True))
-    sound = [p for p in pairs if all(np.all(np.isfinite(v)) for v in p[1].values())] or pairs
-    return [sample for sample, _ in sound], [outputs for _, outputs in sound]
+    pairs = list(zip(golden.samples, expected, strict=True))
+    kept = [p for p in pairs if all(np.all(np.isfinite(v)) for v in p[1].values())]
+    if not kept:
+        return golden, expected
+    sound = Golden()
+    for sample, _ in kept:
+        sound.add(sample)
+    return sound, [outputs for _, outputs in kept]
+
+
+def _shared(ranges: Mapping[str, Range | None]) -> Range | None:
+    """The range of all inputs, if it is one."""
+    (first, *others) = set(ranges.values()) or {None}
+    return None if others else first
 
 
 def _labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:

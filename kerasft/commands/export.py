@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
+    from kerasft.data import Split
     from kerasft.export import Report
 
 ALL = "all"
@@ -47,6 +48,7 @@ def export(
     ] = None,
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    skip_corrupt: options.SkipCorrupt = False,
     max_drop: Annotated[
         float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
     ] = None,
@@ -59,7 +61,11 @@ def export(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
     input_range: Annotated[
-        str | None, typer.Option(help="Values that the model takes, LOW,HIGH; 0,255 with --data.")
+        str | None,
+        typer.Option(
+            help="Values that the model takes, LOW,HIGH; images of --data are scaled to them. By default "
+            "what its own rescaling says, or 0,255."
+        ),
     ] = None,
     metadata: Annotated[
         bool, typer.Option("--metadata", help="Add labels and normalization for MediaPipe Tasks.")
@@ -68,6 +74,7 @@ def export(
         Path | None, typer.Option(help="Also a .zip with golden inputs, for `kerasft verify` elsewhere.")
     ] = None,
     web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     overwrite: options.Overwrite = False,
     seed: options.Seed = 0,
 ) -> None:
@@ -82,23 +89,66 @@ def export(
             path = to_saved_model(loaded, out, overwrite=overwrite)
             say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
             return
+        split = _split_beside(model)
         choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
         if data is not None:
-            images = load_images(data, _side(loaded), 32, seed, limit, False, data_dir)
-            choice |= {"input_range": (0.0, 255.0), "labels": list(images.class_names)}
-            choice |= {"holdout": images.test, "representative_data": images.train}
-        if input_range is not None:
+            if split is None:
+                say(
+                    f"Beside {model} is no split.json, which says what images it was trained on: where these "
+                    "are among the test images, the accuracy is too good."
+                )
+            side = _side(loaded)
+            images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
+            _check_classes(model, images.class_names)
+            taken = _taken(loaded, input_range)
+            choice |= {"input_range": taken, "labels": list(images.class_names)}
+            choice |= {"holdout": _scaled(images.test, taken)}
+            choice |= {"representative_data": _scaled(images.train, taken)}
+            choice["pixels"] = images.pixels.to_dict()
+        elif input_range is not None:
             choice["input_range"] = pair(input_range, "--input-range")
         if labels is not None:
             choice["labels"] = _read_labels(labels)
         if max_drop is not None:
             choice["max_drop"] = max_drop
         if precision == ALL:
-            _export_all(loaded, out, choice, max_bytes=max_bytes, max_ms=max_ms, prefer=prefer)
+            _export_all(loaded, out, choice, as_json, max_bytes=max_bytes, max_ms=max_ms, prefer=prefer)
             return
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
-        say(report.to_json())
+        _show(report, as_json)
         _add_clients(report, choice.get("holdout"), pack, web, overwrite)
+
+
+def _split_beside(model: Path) -> Split | None:
+    """The split of the run that has made a model."""
+    from kerasft.data import Split
+
+    path = model.with_name("split.json")
+    return Split.from_json(path) if path.exists() else None
+
+
+def _check_classes(model: Path, names: tuple[str, ...]) -> None:
+    """Raise ValueError if the images have other classes than those that the model's run has noted."""
+    path = model.with_name("labels.txt")
+    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else list(names)
+    if known != list(names):
+        raise ValueError(
+            f"{path} says that the model's classes are {known}, in this order; the images of --data have "
+            f"{list(names)}. Give images of the same classes, or move labels.txt away if it is of another "
+            "model."
+        )
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        say(report.to_json())
+        return
+    from rich.console import Console
+
+    from kerasft.commands.report_text import details, summary
+
+    say(summary(report))
+    Console().print(details(report), highlight=False)
 
 
 def _check_choice(
@@ -134,13 +184,14 @@ def _read_labels(path: Path) -> list[str]:
         raise ValueError(f"{path} (its first line is label 0): {error}") from None
 
 
-def _export_all(model: keras.Model, out: Path, choice: dict[str, Any], **limits: Any) -> None:
+def _export_all(model: keras.Model, out: Path, choice: dict[str, Any], as_json: bool, **limits: Any) -> None:
     """Export all precisions to a folder, and say which is the choice."""
     from kerasft.export import ladder
 
     given = {name: value for name, value in limits.items() if value is not None}
     found = ladder(model, out, **choice, **given)
-    say(f"{found}\nIn {out}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    files = ", ".join(sorted(p.name for p in out.iterdir()))
+    say(found.to_json() if as_json else f"{found}\nIn {out}: {files}")
     if found.choice is None:
         raise typer.Exit(1)
 
@@ -212,15 +263,43 @@ def _side(model: keras.Model) -> int:
     return int(shape[1])
 
 
+def _taken(model: keras.Model, given: str | None) -> tuple[float, float]:
+    """The range of pixels that a model takes: as given, or as its own rescaling says, or 0 to 255."""
+    from kerasft.export.model import implied_range
+
+    if given is not None:
+        return pair(given, "--input-range")
+    try:
+        return implied_range(model) or (0.0, 255.0)
+    except ValueError as error:
+        raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
+
+
+def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:
+    """Images of 0 to 255 in the range that a model takes."""
+    low, high = taken
+    if (low, high) == (0.0, 255.0):
+        return images
+    return images.map(lambda pixels, label: (low + pixels * ((high - low) / 255), label))
+
+
 def _golden(holdout: tf.data.Dataset | None, report: Report) -> np.ndarray | dict[str, np.ndarray]:
     """Golden inputs of a pack: the first images to test, or random numbers in the model's range."""
     import numpy as np
 
+    from kerasft.export.model import random_values
+
     if holdout is not None:
         return next(iter(holdout))[0].numpy()[:8]
     rng = np.random.default_rng(0)
-    low, high = report.input_range or (0.0, 1.0)
+    floats = [t.name for t in report.inputs if t.scale or "float" in t.dtype]
     return {
-        t.name: rng.uniform(low, high, (8, *t.shape[1:])).astype("float32" if t.scale else t.dtype)
+        t.name: random_values(
+            rng,
+            (8, *t.shape[1:]),
+            "float32" if t.scale else t.dtype,
+            # of floats and token ids, say, the range is that of the floats
+            report.input_range if t.name in floats or not floats else None,
+        )
         for t in report.inputs
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kerasft.commands import options
-from kerasft.commands.terminal import errors, load_images, load_libraries, numbers, pair, say
+from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, numbers, say
 
 if TYPE_CHECKING:
     from kerasft.unfreezing import UnfreezingSchedule
@@ -23,7 +23,7 @@ def quickstart(
     seed: options.Seed = 0,
 ) -> None:
     """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file."""
-    with errors():
+    with errors(out):
         load_libraries()
         from kerasft.commands.finetune_job import run
         from kerasft.commands.outcome import show
@@ -35,21 +35,29 @@ def quickstart(
         discard_unfinished(out)
         check_free(out, overwrite)
         say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
-        with tempfile.TemporaryDirectory() as folder:
-            handle = efficientnet_lite0.write_saved_model(
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.backbone.") as folder:
+            backbone = efficientnet_lite0.write_saved_model(
                 Path(folder) / "efficientnet_lite0", feature_vector=True, rescale=True
             )
             data = load_dataset("digits", image_size=image_size, seed=seed, limit=400 if quick else None)
             settings = FinetuneSettings(
-                handle=str(handle),
+                handle=str(backbone),
                 out=out,
                 image_size=image_size,
-                input_range=(0.0, 255.0),
                 epochs=(2, 1) if quick else (3, 3, 4, 4),
                 overwrite=overwrite,
                 seed=seed,
             )
-            show(run(data, settings))
+            try:
+                outcome = run(data, settings, keep=[backbone])
+            except BaseException:
+                discard_unfinished(out)
+                raise
+            show(outcome)
+        say(f"""The backbone is there as well, for images of your own in a folder for each class:
+    kerasft finetune IMAGES --backbone {out / backbone.name} --out OUT
+""")
 
 
 def finetune(
@@ -58,7 +66,7 @@ def finetune(
     backbone: options.Backbone,
     out: options.Out,
     image_size: options.ImageSize = 224,
-    input_range: options.PixelRange = "0,1",
+    input_range: options.PixelRange = None,
     epochs: Annotated[
         str,
         typer.Option(
@@ -89,8 +97,8 @@ def finetune(
     trust: options.Trust = False,
 ) -> None:
     """Fine-tune a backbone on images, thawing it from the head down, and export it."""
-    with errors():
-        pixels = pair(input_range, "--input-range")
+    with errors(out):
+        pixels = None if input_range is None else increasing(input_range, "--input-range")
         phases = numbers(epochs, int, "--epochs")
         if min(phases) < 1:
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
@@ -99,6 +107,7 @@ def finetune(
         from kerasft.commands.outcome import show
         from kerasft.commands.settings import FinetuneSettings
         from kerasft.commands.workspace import check_free
+        from kerasft.hub import resolve
         from kerasft.unfreezing import UnfreezingSchedule
 
         check_free(out, overwrite, resume)
@@ -107,6 +116,7 @@ def finetune(
             given = context.get_parameter_source("epochs")
             is_default = given is not None and given.name == "DEFAULT"
             phases = [_epochs_in_all(read, None if is_default else phases)]
+        resolve(backbone)
         images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         settings = FinetuneSettings(
             handle=backbone,

@@ -12,7 +12,8 @@ from rich.progress import Progress
 
 from kerasft.backup import BackupAndRestore
 from kerasft.cache import PrefixCache
-from kerasft.commands.classifier import load_classifier, train_head_alone
+from kerasft.commands.classifier import build_classifier, load_for, train_head_alone
+from kerasft.commands.input_range import input_range
 from kerasft.commands.outcome import Outcome, phase_rows, report_json
 from kerasft.commands.progress import EpochBar, progress_display
 from kerasft.commands.settings import FinetuneSettings
@@ -26,13 +27,19 @@ from kerasft.typing import Logs
 from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule, equal_parts
 
 
-def run(data: ImageData, settings: FinetuneSettings, progress: Progress | None = None) -> Outcome:
+def run(
+    data: ImageData,
+    settings: FinetuneSettings,
+    progress: Progress | None = None,
+    keep: Sequence[Path] = (),
+) -> Outcome:
     """Fine-tune a backbone on `data`, export it, and write everything into `settings.out`.
 
     Args:
         data: Training, validation and test images with labels.
         settings: The backbone, the schedule and where to write.
         progress: A running rich progress display; None makes one.
+        keep: Folders on the same disk that are moved into `settings.out` at the end.
 
     Returns:
         The measured outcome.
@@ -50,13 +57,13 @@ def run(data: ImageData, settings: FinetuneSettings, progress: Progress | None =
         progress_display(progress) as display,
     ):
         folder = work.results
-        model = load_classifier(settings, len(data.class_names))
+        model = _classifier(settings, data, work, display)
         stages = find_stages(model)
         schedule = settings.schedule
         if schedule is None:
             schedule = UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
         schedule.check(stages, sum(settings.epochs))
-        head_accuracy = _head_accuracy(work, model, data, sum(settings.epochs), display)
+        head_accuracy = _head_accuracy(work, model, data, display)
         cache = None
         if settings.cache:
             cache = PrefixCache(work.scratch / "record", keep=True, seed=settings.seed)
@@ -68,6 +75,9 @@ def run(data: ImageData, settings: FinetuneSettings, progress: Progress | None =
         reports, failures = _export(model, data, settings.precisions, folder, lambda: display.advance(task))
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         schedule.to_json(folder / "schedule.json")
+        data.split.to_json(folder / "split.json")
+        for path in keep:
+            path.replace(folder / path.name)
         outcome = Outcome(
             phase_rows(schedule, stages, history),
             head_accuracy,
@@ -84,15 +94,23 @@ def run(data: ImageData, settings: FinetuneSettings, progress: Progress | None =
     return outcome
 
 
-def _head_accuracy(
-    work: Workspace, model: keras.Model, data: ImageData, epochs: int, display: Progress
-) -> float:
+def _classifier(
+    settings: FinetuneSettings, data: ImageData, work: Workspace, display: Progress
+) -> keras.Model:
+    """The classifier that is trained, with pixels in the range that its backbone takes."""
+    backbone = load_for(settings)
+    stored = work.state / "input_range.json"
+    pixels = input_range(backbone, data, settings.input_range, stored, display.console.print)
+    return build_classifier(backbone, len(data.class_names), settings.image_size, pixels)
+
+
+def _head_accuracy(work: Workspace, model: keras.Model, data: ImageData, display: Progress) -> float:
     """Return what `train_head_alone` does, measured now or before the run was killed."""
     path = work.state / "head_accuracy.json"
     if work.resumed and path.exists():
         next(iter(data.train))  # each pass has an order of its own, and training has the second one
     else:
-        write_text(path, json.dumps(train_head_alone(model, data, epochs, display)))
+        write_text(path, json.dumps(train_head_alone(model, data, display)))
     return float(json.loads(path.read_text()))
 
 
@@ -114,6 +132,7 @@ def _export(
                 precision=precision,
                 labels=list(data.class_names),
                 input_range=(0.0, 255.0),
+                pixels=data.pixels.to_dict(),
                 holdout=data.test,
             )
         except ExportError as error:  # the trained model is worth keeping all the same

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from typing import Annotated
+
 import typer
 
 from kerasft.commands.export import export, inspect, verify
@@ -9,13 +12,26 @@ from kerasft.commands.finetune import finetune, quickstart
 from kerasft.commands.search import search
 
 app = typer.Typer(
-    help="Fine-tune a TF Hub backbone with Keras, and export it to the edge.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (quickstart, finetune, search, export, verify, inspect):
     app.command()(command)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kerasft {importlib.metadata.version('kerasft')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Fine-tune a TF Hub backbone with Keras, and export it to the edge."""
 
 
 def main() -> None:

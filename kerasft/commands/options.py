@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[str, typer.Argument(help="tfds:NAME, a folder of class folders, or digits.")]
+Data = Annotated[str, typer.Argument(help="A folder of class folders, a CSV file, tfds:NAME, or digits.")]
 Backbone = Annotated[str, typer.Option(help="URL, Kaggle handle, or folder of a TF2 SavedModel.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results; made by the command.")]
 ImageSize = Annotated[int, typer.Option(help="Side of the images in pixels.", min=8)]
 PixelRange = Annotated[
-    str, typer.Option(help="Pixel range that the backbone expects, as LOW,HIGH; TF Hub's is 0,1.")
+    str | None,
+    typer.Option(help="Pixel range that the backbone expects, as LOW,HIGH; what fits it, by default."),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images in a batch.", min=1)]
 BatchNorm = Annotated[str, typer.Option(help="inference, statistics or train.")]

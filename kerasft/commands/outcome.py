@@ -10,12 +10,12 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from kerasft.cache import CacheReport
 from kerasft.export import Report
 from kerasft.search import TrialRecord, ranked, table
 from kerasft.stages import Stages
+from kerasft.tables import FittingTable
 from kerasft.unfreezing import UnfreezingSchedule
 
 
@@ -162,8 +162,8 @@ In Python:
 """)
 
 
-def _phases(outcome: Outcome) -> Table:
-    rows = Table("phase", "depth", "trains from", "epochs", "parameters", "accuracy", "val.")
+def _phases(outcome: Outcome) -> FittingTable:
+    rows = FittingTable("phase", "depth", "trains from", "epochs", "parameters", "accuracy", "val.")
     for number, row in enumerate(outcome.phases, 1):
         rows.add_row(
             str(number),
@@ -177,8 +177,8 @@ def _phases(outcome: Outcome) -> Table:
     return rows
 
 
-def _results(outcome: Outcome) -> Table:
-    rows = Table("result", "test accuracy", "size", "differs from Keras by")
+def _results(outcome: Outcome) -> FittingTable:
+    rows = FittingTable("result", "test accuracy", "size", "differs from Keras by")
     rows.add_row("frozen, trained head", f"{outcome.head_accuracy:.4f}", "", "")
     rows.add_row("fine-tuned, Keras", f"{outcome.accuracy:.4f}", "", "")
     for precision, report in outcome.reports.items():

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kerasft.commands import options
-from kerasft.commands.terminal import errors, load_images, load_libraries, pair, words
+from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, pair, words
 
 
 def search(
@@ -34,7 +34,7 @@ def search(
         bool, typer.Option("--prune/--no-prune", help="Stop trials that are unlikely to become the best.")
     ] = True,
     image_size: options.ImageSize = 224,
-    input_range: options.PixelRange = "0,1",
+    input_range: options.PixelRange = None,
     batch_size: options.BatchSize = 32,
     batch_norm: options.BatchNorm = "inference",
     limit: options.Limit = None,
@@ -46,14 +46,15 @@ def search(
     trust: options.Trust = False,
 ) -> None:
     """Search how deep to unfreeze a backbone, and how: trials share frozen work."""
-    with errors():
-        pixels = pair(input_range, "--input-range")
+    with errors(out):
+        pixels = None if input_range is None else increasing(input_range, "--input-range")
         rates = pair(learning_rate, "--learning-rate")
         load_libraries()
         from kerasft.commands.outcome import show_search
         from kerasft.commands.search_job import run
         from kerasft.commands.settings import SearchSettings
         from kerasft.commands.workspace import check_free
+        from kerasft.hub import resolve
 
         check_free(out, overwrite, resume)
         settings = SearchSettings(
@@ -78,6 +79,7 @@ def search(
             seed=seed,
             trust=trust,
         )
+        resolve(backbone)
         images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
         show_search(run(images, settings))
 

@@ -13,10 +13,11 @@ import keras
 import keras_tuner
 from rich.console import Console
 
-from kerasft.commands.classifier import load_classifier
+from kerasft.commands.classifier import build_classifier, load_for
+from kerasft.commands.input_range import input_range
 from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
-from kerasft.commands.settings import TUNERS, SearchSettings
+from kerasft.commands.settings import SearchSettings
 from kerasft.commands.workspace import workspace
 from kerasft.data import ImageData
 from kerasft.search import ExportedAccuracy, FreezeDepthSearch, ranked, repair_search
@@ -36,13 +37,14 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         ValueError: A setting does not fit the backbone or the data, or the search to be resumed.
         RuntimeError: Every trial has failed, or another process works on `out`.
     """
-    if settings.tuner not in TUNERS:
-        raise ValueError(f"There is no tuner {settings.tuner!r}. There are {list(TUNERS)}.")
     begin = time.perf_counter()
     identity = settings.identity(data)
     with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
+        console = console or Console()
+        stored = work.state / "input_range.json"
+        pixels = input_range(load_for(settings), data, settings.input_range, stored, console.print)
         search = FreezeDepthSearch(
-            lambda: _build(settings, len(data.class_names)),
+            lambda: _build(settings, len(data.class_names), pixels),
             settings.depths,
             settings.recipes,
             settings.learning_rate,
@@ -55,7 +57,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         if project.exists():
             repair_search(project)
         tuner = _tuner(search, settings, work.state)
-        with LiveTable(search, tuner, settings, console or Console()) as shown:
+        with LiveTable(search, tuner, settings, console) as shown:
             tuner.search(
                 data.train,
                 validation_data=data.validation,
@@ -73,12 +75,13 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         (folder / "schedule.json").write_text(json.dumps(best.schedule, indent=2) + "\n")
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         search.write_report(folder, tuner)
+        data.split.to_json(folder / "split.json")
         files = sorted(path.name for path in folder.iterdir())
     return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
 
 
-def _build(settings: SearchSettings, classes: int) -> keras.Model:
-    model = load_classifier(settings, classes)
+def _build(settings: SearchSettings, classes: int, pixels: tuple[float, float]) -> keras.Model:
+    model = build_classifier(load_for(settings), classes, settings.image_size, pixels)
     model.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

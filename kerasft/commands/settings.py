@@ -23,7 +23,7 @@ class TrainingSettings:
         out: The folder that is made.
         image_size: Side of the square images in pixels.
         input_range: Range of pixel values that the backbone expects; images are scaled from 0..255 to it
-            inside the model.
+            inside the model. None takes the one that is measured to fit.
         batch_norm: As in `load_backbone`.
         overwrite: Whether `out` may be replaced, and an unfinished run of it discarded.
         resume: Whether to go on with an unfinished run of `out`.
@@ -34,7 +34,7 @@ class TrainingSettings:
     handle: str
     out: Path
     image_size: int = 224
-    input_range: tuple[float, float] = (0.0, 1.0)
+    input_range: tuple[float, float] | None = None
     batch_norm: BatchNormPolicy = "inference"
     overwrite: bool = False
     resume: bool = False
@@ -110,6 +110,10 @@ class SearchSettings(TrainingSettings):
     max_ms: float | None = None
     budget: float | None = None
     prune: bool = True
+
+    def __post_init__(self) -> None:
+        if self.tuner not in TUNERS:
+            raise ValueError(f"There is no tuner {self.tuner!r}. There are {list(TUNERS)}.")
 
     def identity(self, data: ImageData) -> dict[str, Any]:
         """The identity of a search: one that is resumed may have more trials, more time and no pruning."""

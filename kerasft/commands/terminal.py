@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     import keras
 
-    from kerasft.data import ImageData
+    from kerasft.data import ImageData, Split
 
 Number = TypeVar("Number", int, float)
 
@@ -40,6 +42,14 @@ def pair(text: str, option: str) -> tuple[float, float]:
     return low, high
 
 
+def increasing(text: str, option: str) -> tuple[float, float]:
+    """Read two finite numbers separated by a comma, the lower one first."""
+    low, high = pair(text, option)
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError(f"{option} takes the lowest and the highest value, LOW,HIGH; received {text!r}.")
+    return low, high
+
+
 def words(text: str) -> list[str]:
     """Read words separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -53,6 +63,7 @@ def load_images(
     limit: int | None,
     skip_corrupt: bool,
     data_dir: Path | None,
+    split: Split | None = None,
 ) -> ImageData:
     """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
     from kerasft.data import load_dataset
@@ -66,9 +77,12 @@ def load_images(
         limit=limit,
         skip_corrupt=skip_corrupt,
         data_dir=data_dir,
+        split=split,
     )
     for path in images.skipped:
         say(f"skipped: {path}")
+    for note in images.notes:
+        say(note)
     check_labels(images.class_names, None)
     say(
         f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
@@ -99,12 +113,19 @@ def load_libraries() -> None:
 
 
 @contextlib.contextmanager
-def errors() -> Iterator[None]:
-    """Turn an expected error into one message and an exit code of 1."""
+def errors(out: Path | None = None) -> Iterator[None]:
+    """Turn an expected error into one message and an exit code of 1, and Ctrl-C into one and 130.
+
+    Args:
+        out: The folder of a job that can be resumed.
+    """
     try:
         yield
     except typer.Exit:  # itself a RuntimeError
         raise
+    except KeyboardInterrupt:
+        typer.echo(_how_to_go_on(out), err=True)
+        raise typer.Exit(130) from None
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("KERASFT_TRACEBACK"):
             raise
@@ -114,6 +135,15 @@ def errors() -> Iterator[None]:
         console.print("error:", style="bold red", end=" ")
         console.print(str(error) or type(error).__name__, markup=False, highlight=False)
         raise typer.Exit(1) from None
+
+
+def _how_to_go_on(out: Path | None) -> str:
+    from kerasft.commands.workspace import is_begun
+
+    if out is None or not is_begun(out):
+        return "Stopped. Nothing was saved."
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    return f"Stopped. To go on:\n    {shlex.join(['kerasft', *words, '--resume'])}"
 
 
 def say(text: str) -> None:

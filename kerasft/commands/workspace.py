@@ -66,7 +66,7 @@ def workspace(
                     out.replace(work / "old")
                 (work / "results").replace(out)
             except BaseException:
-                if not _worth_keeping(work):
+                if not is_begun(out):
                     shutil.rmtree(work, ignore_errors=True)
                 raise
             shutil.rmtree(work, ignore_errors=True)
@@ -102,20 +102,27 @@ def discard_unfinished(out: Path) -> None:
     shutil.rmtree(unfinished(out), ignore_errors=True)
 
 
+def is_begun(out: Path) -> bool:
+    """Whether there is an unfinished job of `out` that can be resumed."""
+    work = unfinished(out)
+    return (work / "job.json").exists() and any((work / "state").glob("*/*"))
+
+
 def check_free(out: Path, overwrite: bool, resume: bool = False) -> None:
     """Raise unless a job can write `out`: see `workspace`."""
     if out.is_file():
         raise FileExistsError(f"{out} is a file; --out is a folder.")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise FileExistsError(f"{out} is in use. Choose another --out, or pass --overwrite to replace it.")
-    begun = _worth_keeping(unfinished(out))
+    in_use, begun = out.is_dir() and any(out.iterdir()), is_begun(out)
     if resume and not begun:
+        if in_use:
+            raise FileExistsError(
+                f"The run of {out} has ended: there is nothing to resume, and its results are there. Pass "
+                "--overwrite without --resume to run it again."
+            )
         raise FileNotFoundError(f"There is no unfinished run of {out} to resume: begin one without --resume.")
+    if in_use and not overwrite:
+        raise FileExistsError(f"{out} is in use. Choose another --out, or pass --overwrite to replace it.")
     if begun and not resume and not overwrite:
         raise FileExistsError(
             f"There is an unfinished run of {out}. --resume goes on with it, --overwrite discards it."
         )
-
-
-def _worth_keeping(work: Path) -> bool:
-    return (work / "job.json").exists() and any((work / "state").glob("*/*"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kerasft.data.split import LabelledSource
+from kerasft.data.source import LabelledSource, arrays_source
 
 
 def read_digits() -> LabelledSource:
@@ -17,4 +17,4 @@ def read_digits() -> LabelledSource:
     images = np.rint(digits.images[..., None] * (255 / 16)).astype("uint8")
     names = tuple(str(n) for n in digits.target_names)
     labels = digits.target.astype("int32")
-    return LabelledSource(images, labels, lambda image: image, names, np.zeros(len(labels), int))
+    return arrays_source(images, labels, names, np.zeros(len(labels), int))

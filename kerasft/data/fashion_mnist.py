@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasft.data.split import LabelledSource
+from kerasft.data.source import LabelledSource, arrays_source
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def read_fashion_mnist(data_dir: str | os.PathLike[str] | None) -> LabelledSourc
         images = np.concatenate([arrays[0], arrays[2]])[..., None]
         labels = np.concatenate([arrays[1], arrays[3]]).astype("int32")
         parts = np.repeat([0, 2], [len(arrays[0]), len(arrays[2])])
-        return LabelledSource(images, labels, lambda image: image, _CLASSES, parts)
+        return arrays_source(images, labels, _CLASSES, parts)
     return None
 
 

@@ -1,91 +1,91 @@
-"""A folder of class folders."""
+"""A folder of pictures, whose classes its folders name."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from kerasft.data.split import LabelledSource
+from kerasft.data.examine import examined
+from kerasft.data.layout import understood
+from kerasft.data.listing import kinds_of, listed
+from kerasft.data.rule import PixelRule
+from kerasft.data.source import LabelledSource
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-
-
-def _decode(path: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
+_SHOWN = 10
 
 
-def read_folder(root: Path, skip_corrupt: bool) -> LabelledSource:
-    """Find the images of a folder of class folders, and check that each can be decoded."""
+def read_folder(root: Path, skip_corrupt: bool, layout: str | None = None) -> LabelledSource:
+    """Find the images of a folder of class folders, and look at each."""
     if not root.is_dir():
         raise FileNotFoundError(
-            f'There is no folder {root}. Give a folder with a folder of images for each class, "tfds:NAME", '
-            'or "digits".'
+            f"There is no folder {root}. Give a folder with a folder of images for each class, a CSV file, "
+            '"tfds:NAME", or "digits".'
         )
-    folders = {p.name: p for p in _subfolders(root)}
-    roots = {0: root}
-    if "train" in folders:
-        held = {2: folders.get("test"), 1: folders.get("validation", folders.get("val"))}
-        roots = {0: folders["train"], **{part: p for part, p in held.items() if p is not None}}
-    names = [p.name for p in _subfolders(roots[0])]
-    if not names:
-        raise ValueError(f"{roots[0]} has no folders; make one for each class and put its images there.")
-    paths: list[Path] = []
-    labels: list[int] = []
-    parts: list[int] = []
-    for part, base in roots.items():
-        extra = {p.name for p in _subfolders(base)} - set(names)
-        if extra:
-            raise ValueError(f"{base} has classes that {roots[0]} lacks: {sorted(extra)}.")
-        for label, name in enumerate(names):
-            files = sorted(
-                p
-                for p in (base / name).rglob("*")
-                if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
-            )
-            if not files:
-                raise ValueError(f"{base / name} holds no image ({', '.join(_SUFFIXES)}).")
-            paths += files
-            labels += [label] * len(files)
-            parts += [part] * len(files)
-    bad = _corrupt(paths)
+    tree = listed(root)
+    found = understood(tree, layout)
+    paths, labels, parts = [], [], []
+    for part, label, folder in found.members:
+        pictures = folder.all_pictures()
+        paths += pictures
+        labels += [label] * len(pictures)
+        parts += [part] * len(pictures)
+    notes = list(found.notes)
+    others = tree.all_others()
+    if others:
+        notes.append(
+            f"{len(others):,} files are left out, as they are no pictures of a kind that is read: "
+            f"{kinds_of(others)}."
+        )
+    left_out = (*found.unused, *others)
+    return files_source(paths, labels, parts, found.classes, skip_corrupt, notes, left_out)
+
+
+def files_source(
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    parts: Sequence[int],
+    class_names: tuple[str, ...],
+    skip_corrupt: bool,
+    notes: Sequence[str],
+    left_out: Sequence[Path],
+) -> LabelledSource:
+    """Look at labelled files, and make a source of those that can be read."""
+    findings = examined(paths)
+    bad = {i: finding.damage for i, finding in enumerate(findings) if finding.damage is not None}
     if bad and not skip_corrupt:
-        shown = "\n".join(f"- {paths[i]}: {bad[i]}" for i in list(bad)[:10])
+        shown = "\n".join(f"- {paths[i]}: {bad[i]}" for i in list(bad)[:_SHOWN])
+        more = f"\n- and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
         raise ValueError(
             f"{len(bad)} of {len(paths)} images can't be read. Mend or remove them, or pass "
-            f"skip_corrupt=True (--skip-corrupt):\n{shown}"
+            f"skip_corrupt=True (--skip-corrupt):\n{shown}{more}"
         )
     keep = [i for i in range(len(paths)) if i not in bad]
+    said = list(notes)
+    for count, what in (
+        (len(bad), "can't be read, and are left out"),
+        (
+            sum(findings[i].alpha for i in keep),
+            "have transparency: what is transparent gets the background's colour",
+        ),
+        (sum(findings[i].turned for i in keep), "are turned upright, as their EXIF orientation says"),
+    ):
+        if count:
+            said.append(f"{count:,} of {len(paths):,} images {what}.")
+    names = tuple(str(paths[i]) for i in keep)
+
+    def read(row: int, rule: PixelRule, size: int) -> np.ndarray:
+        return rule.read(names[row], size)
+
     return LabelledSource(
-        np.array([str(paths[i]) for i in keep]),
-        np.array([labels[i] for i in keep], "int32"),
-        _decode,
-        tuple(names),
-        np.array([parts[i] for i in keep], int),
-        tuple(paths[i] for i in sorted(bad)),
+        read=read,
+        labels=np.array([labels[i] for i in keep], "int32"),
+        class_names=class_names,
+        digests=tuple(findings[i].digest for i in keep),
+        parts=np.array([parts[i] for i in keep], int),
+        names=names,
+        skipped=tuple(paths[i] for i in bad),
+        left_out=tuple(left_out),
+        notes=tuple(said),
     )
-
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-
-
-def _corrupt(paths: Sequence[Path]) -> dict[int, str]:
-    """The images that can't be decoded, with the reason."""
-
-    def check(path: Path) -> str | None:
-        try:
-            _decode(tf.constant(str(path)))
-        except (tf.errors.OpError, ValueError) as error:
-            return re.sub(r"{{.*?}}\s*|\[Op:.*", "", str(error)).strip()[:120]
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        reasons = list(pool.map(check, paths))
-    return {i: reason for i, reason in enumerate(reasons) if reason is not None}

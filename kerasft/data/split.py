@@ -1,74 +1,119 @@
-"""Images divided into training, validation and test images."""
+"""Which picture is for training, for validation and for the test: a record that outlives the run."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
+from kerasft.files import parse_json, write_text
+
+PARTS = ("train", "validation", "test")
+VERSION = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class LabelledSource:
-    """Images still to be read, their labels, and the part of each: 0 train, 1 validation, 2 test."""
+class Split:
+    """The part of each picture, by the sha256 of its file's bytes.
 
-    images: np.ndarray
-    labels: np.ndarray
-    read: Callable[[tf.Tensor], tf.Tensor]
-    class_names: tuple[str, ...]
-    parts: np.ndarray
-    skipped: tuple[Path, ...] = ()
+    The names, folders and order of the files do not matter, nor do seeds. Pictures without a file of their
+    own (digits, TFDS) are known by the sha256 of their pixels.
 
+    Attributes:
+        parts: "train", "validation" or "test" for each sha256, in hexadecimal digits.
 
-def limited(source: LabelledSource, limit: int | None, rng: np.random.Generator) -> LabelledSource:
-    """Keep about `limit` images, the same number of each class in a part; None keeps all."""
-    if limit is None or limit >= len(source.labels):
-        return source
-    if limit < 2 * len(source.class_names):
-        raise ValueError(f"limit={limit} is too few for {len(source.class_names)} classes.")
-    rows = rng.permutation(len(source.labels))
-    keep: list[int] = []
-    for part in np.unique(source.parts):
-        share = max(1, round(limit * float(np.mean(source.parts == part))))
-        by_class = [
-            rows[(source.labels[rows] == c) & (source.parts[rows] == part)]
-            for c in range(len(source.class_names))
-        ]
-        each = max(1, share // len(by_class))
-        keep += [int(i) for group in by_class for i in group[:each]]
-    chosen = np.sort(np.array(keep))
-    return dataclasses.replace(
-        source, images=source.images[chosen], labels=source.labels[chosen], parts=source.parts[chosen]
-    )
+    Raises:
+        TypeError: `parts` is no mapping of texts.
+        ValueError: A key is no sha256, or a value is no part.
 
+    Example:
+        >>> split = Split({"0" * 64: "train", "1" * 64: "test"})
+        >>> split.counts
+        {'train': 1, 'validation': 0, 'test': 1}
+        >>> len(split.overlap(Split({"0" * 64: "test"})))
+        1
+    """
 
-def divide(
-    source: LabelledSource, validation_fraction: float, test_fraction: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Divide by class what the source has not divided: 0 for training, 1 for validation, 2 for test."""
-    parts = source.parts.copy()
-    for wanted, fraction, missing in (
-        (2, test_fraction, not np.any(parts == 2)),
-        (1, validation_fraction, not np.any(parts == 1)),
-    ):
-        if not missing:
-            continue
-        pool = np.flatnonzero(parts == 0)
-        total = round(len(pool) * fraction)
-        groups = [pool[source.labels[pool] == c] for c in range(len(source.class_names))]
-        few = [source.class_names[c] for c, group in enumerate(groups) if len(group) < 2]
-        if few:
+    parts: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parts, Mapping):
+            kind = type(self.parts).__name__
+            raise TypeError(f"The parts of a Split are a mapping of a sha256 to a part; received {kind}.")
+        for digest, part in self.parts.items():
+            if not isinstance(digest, str) or not isinstance(part, str):
+                raise TypeError(f"A Split maps texts to texts; received {digest!r}: {part!r}.")
+            if not _DIGEST.fullmatch(digest):
+                raise ValueError(f"A Split knows pictures by 64 hexadecimal digits; received {digest!r}.")
+            if part not in PARTS:
+                raise ValueError(f"There is no part {part!r}. There are {', '.join(PARTS)}.")
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many different pictures each part has."""
+        found = Counter(self.parts.values())
+        return {part: found[part] for part in PARTS}
+
+    def overlap(self, other: Split) -> frozenset[str]:
+        """The test pictures of another split that are no test pictures here.
+
+        If this is the split of a run, its model has trained on them, or was chosen by them: what it reaches
+        on them says nothing about new pictures.
+
+        Args:
+            other: The split of the data that are to be tested on.
+
+        Returns:
+            Their sha256.
+        """
+        tested = (digest for digest, part in other.parts.items() if part == "test")
+        return frozenset(digest for digest in tested if self.parts.get(digest, "test") != "test")
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the split into a file, which is whole whenever it is there."""
+        lists: dict[str, list[str]] = {part: [] for part in PARTS}
+        for digest in sorted(self.parts):
+            lists[self.parts[digest]].append(digest)
+        write_text(path, json.dumps({"version": VERSION, "hash": "sha256", **lists}, indent=0) + "\n")
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Split:
+        """Read what `to_json` has written.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is no split, or damaged; the message says what is wrong.
+        """
+        what = f"The split {os.fspath(path)}"
+        content = parse_json(Path(path).read_text(encoding="utf-8"), what)
+        keys = ["version", "hash", *PARTS]
+        if not isinstance(content, dict) or set(content) != set(keys):
+            received = sorted(content) if isinstance(content, dict) else type(content).__name__
+            raise ValueError(f"{what} is a JSON object with {', '.join(keys)}; received {received}.")
+        made = (content["version"], content["hash"])
+        if made != (VERSION, "sha256") or isinstance(content["version"], bool):
             raise ValueError(
-                f"Too few images to divide them: the classes {few} have fewer than two for training and "
-                "the rest. Add images, or leave these classes out."
+                f"{what} has version {made[0]!r} and hash {made[1]!r}; this kerasft reads version {VERSION} "
+                "with sha256. Read it with the kerasft that wrote it."
             )
-        exact = np.array([len(group) * fraction for group in groups])
-        counts = np.maximum(1, np.floor(exact).astype(int))
-        for c in np.argsort(counts - exact)[: max(0, total - int(counts.sum()))]:
-            counts[c] += 1
-        for group, count in zip(groups, counts, strict=True):
-            parts[rng.permutation(group)[: min(count, len(group) - 1)]] = wanted
-    return parts
+        parts: dict[str, str] = {}
+        for part in PARTS:
+            if not isinstance(content[part], list):
+                raise ValueError(f"{what}: {part} is a list of sha256; received {content[part]!r}.")
+            for digest in content[part]:
+                if not isinstance(digest, str) or digest in parts:
+                    reason = "in two places" if isinstance(digest, str) else "no text"
+                    raise ValueError(f"{what}: {digest!r} in {part} is {reason}.")
+                parts[digest] = part
+        try:
+            return cls(parts)
+        except ValueError as error:
+            raise ValueError(f"{what} is damaged: {error}") from None

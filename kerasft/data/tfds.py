@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft.data.fashion_mnist import read_fashion_mnist
-from kerasft.data.split import LabelledSource
+from kerasft.data.rule import PixelRule
+from kerasft.data.source import LabelledSource, digest_pixels
 
 
 def read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> LabelledSource:
@@ -35,18 +36,19 @@ def read_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> LabelledSou
             f"{name} could not be downloaded or prepared: {error}. Check the connection, or prepare it "
             "elsewhere and pass its folder as data_dir (--data-dir)."
         ) from error
-    images, labels, parts = [], [], []
+    images, labels, digests, parts = [], [], [], []
     for split, part in (("train", 0), ("validation", 1), ("test", 2)):
         if split in builder.info.splits:
             for row in builder.as_dataset(split=split):
                 images.append(tf.io.encode_png(row["image"]).numpy())
                 labels.append(int(row["label"]))
+                digests.append(digest_pixels(row["image"].numpy()))
                 parts.append(part)
     if not np.any(np.array(parts) == 0):
         raise ValueError(f"{name} has no split `train`, only {list(builder.info.splits)}.")
 
-    def read(image: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_png(image, channels=3)
+    def read(row: int, rule: PixelRule, size: int) -> np.ndarray:
+        return rule.read(images[row], size)
 
     names = tuple(features["label"].names)
-    return LabelledSource(np.array(images, object), np.array(labels, "int32"), read, names, np.array(parts))
+    return LabelledSource(read, np.array(labels, "int32"), names, tuple(digests), np.array(parts))

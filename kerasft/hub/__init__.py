@@ -12,6 +12,9 @@ from kerasft.hub.handles import (
 from kerasft.hub.hub_stage import (
     HubStage,
 )
+from kerasft.hub.input_range import (
+    range_mismatch,
+)
 from kerasft.hub.load import (
     load_backbone,
 )
@@ -19,5 +22,6 @@ from kerasft.hub.load import (
 __all__ = [
     "HubStage",
     "load_backbone",
+    "range_mismatch",
     "resolve",
 ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,14 @@ from typing import Any
 import networkx
 import tensorflow as tf
 
-from kerasft.hub.graph_def import FunctionDef, GraphDef, NodeDef, called_functions, node_of
+from kerasft.hub.graph_def import (
+    FunctionDef,
+    GraphDef,
+    NodeDef,
+    called_functions,
+    name_by_content,
+    node_of,
+)
 from kerasft.hub.graph_function import GraphFunction
 
 
@@ -113,7 +118,7 @@ class FlatGraph:
             results.append(f"y{i}:0")
         ends = [f"x{i}:0" for i in range(len(inputs))] + [f"v{i}:0" for i in range(len(variables))]
         definition = self._definition(nodes)
-        _name_by_content(definition)
+        name_by_content(definition)
         return GraphFunction(definition.SerializeToString(deterministic=True), tuple(ends), tuple(results))
 
     def _definition(self, nodes: Iterable[NodeDef]) -> GraphDef:
@@ -135,25 +140,6 @@ def _needed_functions(nodes: Iterable[NodeDef], library: dict[str, FunctionDef])
                     seen.add(name)
                     stack.extend(library[name].node_def)
                     yield library[name]
-
-
-def _name_by_content(definition: GraphDef) -> None:
-    """Rename the library's functions by their bodies: TensorFlow knows one body for each name."""
-    _rename_functions(definition, [f"f{i}" for i in range(len(definition.library.function))])
-    digest = hashlib.sha256(definition.library.SerializeToString(deterministic=True)).hexdigest()[:16]
-    _rename_functions(definition, [f"f{i}_{digest}" for i in range(len(definition.library.function))])
-
-
-def _rename_functions(definition: GraphDef, new: Sequence[str]) -> None:
-    """Give the library's functions new names, in order, wherever they are called."""
-    names = {f.signature.name: n for f, n in zip(definition.library.function, new, strict=True)}
-    for function in definition.library.function:
-        function.signature.name = names[function.signature.name]
-    nodes = [n for f in definition.library.function for n in f.node_def]
-    for node in itertools.chain(nodes, definition.node):
-        for value in node.attr.values():
-            for called in called_functions(value):
-                called.name = names.get(called.name, called.name)
 
 
 def with_safe_names(flat: FlatGraph) -> FlatGraph:

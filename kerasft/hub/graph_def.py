@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +27,10 @@ ASSIGNS = {  # operation -> method of tf.Variable
 
 def called_functions(value: tf.compat.v1.AttrValue) -> list[Any]:
     """The functions that an attribute's value names; setting `name` of one calls another."""
-    return [value.func] if value.HasField("func") else list(value.list.func)
+    direct = [value.func] if value.HasField("func") else list(value.list.func)
+    return direct + [
+        f for called in direct for key in sorted(called.attr) for f in called_functions(called.attr[key])
+    ]
 
 
 def tensor_name(tensor: str) -> str:
@@ -43,3 +49,22 @@ def constant_node(name: str, value: np.ndarray) -> NodeDef:
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     node.attr["dtype"].type = node.attr["value"].tensor.dtype
     return node
+
+
+def name_by_content(definition: GraphDef) -> None:
+    """Rename the library's functions by their bodies: TensorFlow knows one body for each name."""
+    _rename_functions(definition, [f"f{i}" for i in range(len(definition.library.function))])
+    digest = hashlib.sha256(definition.library.SerializeToString(deterministic=True)).hexdigest()[:16]
+    _rename_functions(definition, [f"f{i}_{digest}" for i in range(len(definition.library.function))])
+
+
+def _rename_functions(definition: GraphDef, new: Sequence[str]) -> None:
+    """Give the library's functions new names, in order, wherever they are called."""
+    names = {f.signature.name: n for f, n in zip(definition.library.function, new, strict=True)}
+    for function in definition.library.function:
+        function.signature.name = names[function.signature.name]
+    nodes = [n for f in definition.library.function for n in f.node_def]
+    for node in itertools.chain(nodes, definition.node):
+        for value in node.attr.values():
+            for called in called_functions(value):
+                called.name = names.get(called.name, called.name)

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from kerasft.hub.allowed_ops import ALLOWED_OPS, PURE_OPS
+from kerasft.hub.graph_check import check_structure, damaged
+from kerasft.hub.graph_def import GraphDef, name_by_content
 from kerasft.hub.pointwise_gradients import with_fast_gradients
+
+_SMALL, _RATIO = 2**24, 64  # bytes that any graph may unpack to, and how many times its packed size
 
 ConcreteFunction: TypeAlias = tf.types.experimental.ConcreteFunction
 
@@ -27,12 +32,22 @@ class GraphFunction:
 
     @functools.cached_property
     def _ops(self) -> frozenset[str]:
-        graph = tf.compat.v1.GraphDef.FromString(self.graph)
+        graph = self._definition()
         nodes = [n for f in graph.library.function for n in f.node_def] + list(graph.node)
         return frozenset(n.op for n in nodes)
 
+    def _definition(self) -> GraphDef:
+        try:
+            return GraphDef.FromString(self.graph)
+        except DecodeError as error:
+            raise damaged(f"it can't be read ({error})") from None
+
     def check_ops(self) -> None:
-        """Raise ValueError if the graph holds an operation outside the allow-list."""
+        """Raise ValueError if the graph holds an operation outside the allow-list, or is none at all.
+
+        Whatever is not in the graph itself counts as outside: functions that the process happens to know
+        too. So do functions that call themselves, and constants that a file of that size can't hold.
+        """
         foreign = sorted(self._ops - ALLOWED_OPS)
         if foreign:
             raise ValueError(
@@ -41,6 +56,10 @@ class GraphFunction:
                 "load a SavedModel with load_backbone(..., trust=True), and a .keras file with "
                 "keras.models.load_model(..., safe_mode=False)."
             )
+        graph = self._definition()
+        check_structure(graph, len(self.graph))
+        if graph.library.gradient or graph.library.registered_gradients:
+            raise damaged("it brings gradients of its own")
 
     def concrete(self, specs: Sequence[tf.TensorSpec], for_gradients: bool = False) -> ConcreteFunction:
         """A concrete function that runs the graph on tensors of the given specs, in order of `inputs`.
@@ -57,20 +76,54 @@ class GraphFunction:
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON data."""
-        packed = base64.b64encode(zlib.compress(self.graph, 9)).decode()
-        return {"graph": packed, "inputs": list(self.inputs), "outputs": list(self.outputs)}
+        packed = zlib.compress(self.graph, 9)
+        if len(self.graph) > _most_unpacked(packed):  # nearly all the same, such as a mask of zeros
+            packed = zlib.compress(self.graph, 0)
+        text = base64.b64encode(packed).decode()
+        return {"graph": text, "inputs": list(self.inputs), "outputs": list(self.outputs)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> GraphFunction:
-        """The inverse of `to_config`."""
-        graph = zlib.decompress(base64.b64decode(config["graph"]))
-        return cls(graph, tuple(config["inputs"]), tuple(config["outputs"]))
+    def from_config(cls, config: dict[str, Any], safe: bool = False) -> GraphFunction:
+        """The inverse of `to_config`.
+
+        Args:
+            config: What it returned.
+            safe: Whether its source must not be trusted: it is held against the allow-list, and may not
+                unpack to many times its size.
+
+        Raises:
+            ValueError: It is damaged, or, if `safe`, more than a graph of pure arithmetic.
+        """
+        try:
+            packed = base64.b64decode(config["graph"], validate=True)
+            unpacking = zlib.decompressobj()
+            graph = unpacking.decompress(packed, _most_unpacked(packed) + 1 if safe else 0)
+            ends = [tuple(str(name) for name in config[side]) for side in ("inputs", "outputs")]
+        except (zlib.error, ValueError, KeyError, TypeError) as error:
+            raise damaged(f"it can't be unpacked ({error!r})") from None
+        if safe and len(graph) > _most_unpacked(packed):
+            raise ValueError(
+                f"The graph of a stage takes {len(packed)} bytes in the file and unpacks to more than "
+                f"{_most_unpacked(packed)}, which would fill the memory. If you trust where the model comes "
+                "from, load it with keras.models.load_model(..., safe_mode=False)."
+            )
+        if not unpacking.eof:
+            raise damaged("it is cut short")
+        function = cls(graph, *ends)
+        if safe:
+            function.check_ops()
+        return function
+
+
+def _most_unpacked(packed: bytes) -> int:
+    """How much a graph may unpack to, in bytes: real ones come to 20 times their packed size at most."""
+    return max(_SMALL, _RATIO * len(packed))
 
 
 def _concrete(
     function: GraphFunction, specs: tuple[tf.TensorSpec, ...], for_gradients: bool
 ) -> ConcreteFunction:
-    graph = tf.compat.v1.GraphDef.FromString(function.graph)
+    graph = _without_references(function._definition())
     if for_gradients:
         graph = with_fast_gradients(graph)
 
@@ -83,7 +136,23 @@ def _concrete(
         )
 
     # Unlike tf.function, this makes the functions of the graph's loops known outside it.
-    return tf.compat.v1.wrap_function(run, list(specs))
+    try:
+        return tf.compat.v1.wrap_function(run, list(specs))
+    except (tf.errors.OpError, KeyError, TypeError) as error:
+        raise damaged(f"TensorFlow can't build it ({error})") from error
+
+
+def _without_references(graph: GraphDef) -> GraphDef:
+    """The graph without what names something in the process: gradients by their Python functions, settings.
+
+    Its functions are named by their contents, so that no other of the same name is taken for one.
+    """
+    name_by_content(graph)
+    for nodes in (graph.node, *(f.node_def for f in graph.library.function)):
+        for node in nodes:
+            for key in ("_gradient_op_type", "config_proto", "config", "executor_type"):
+                node.attr.pop(key, None)
+    return graph
 
 
 # A function of a stage takes about 0.5 MB: up to three or four backbones of the usual size.

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.hub.flatten import gradients_are_recorded
+from kerasft.hub.graph_check import check_memory, damaged
+from kerasft.hub.graph_def import ASSIGNS
 from kerasft.hub.graph_function import ConcreteFunction, GraphFunction
 from kerasft.stages import BatchNormPolicy, StageLayer
 
@@ -65,13 +68,20 @@ class HubStage(StageLayer):
         self.input_dtypes = list(input_dtypes)
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
+        if foreign := sorted({method for _, method in self.updates} - {*ASSIGNS.values()}):
+            raise ValueError(f"An update assigns by one of {[*ASSIGNS.values()]}; received {foreign}.")
         self.scales = [int(position) for position in scales]
         self.unclear = [int(position) for position in unclear]
         self._graphs: dict[Mode, GraphFunction] = {"inference": inference}
         if training is not None:
             self._graphs["training"] = training
         self._regularizers = list(regularizers)
+        used = [p for p, _ in self.updates] + [p for _, positions in regularizers for p in positions]
+        if stray := [p for p in (*used, *self.scales, *self.unclear) if not 0 <= p < len(self.weight_specs)]:
+            raise ValueError(f"There are {len(self.weight_specs)} weights; received the positions {stray}.")
         self._concrete: dict[tuple[Mode, tuple[Any, ...], bool], ConcreteFunction] = {}
+        if values is None:
+            check_memory(self.weight_specs)
         with keras.name_scope(self.name):
             self.stage_weights = [
                 keras.Variable(
@@ -159,6 +169,27 @@ class HubStage(StageLayer):
         specs = [keras.KerasTensor(t.shape, t.dtype) for t in results]
         return specs[0] if len(specs) == 1 else specs
 
+    def updated(self, tensors: Sequence[tf.Tensor], values: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+        """What training would make of weights that it updates by itself; changes nothing.
+
+        Args:
+            tensors: Inputs of the stage.
+            values: A value for each weight.
+
+        Returns:
+            The new values by the weight's position; none if the stage has no graph for training.
+        """
+        if "training" not in self._graphs or not self.updates:
+            return {}
+        tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
+        given = [tf.constant(v, spec["dtype"]) for v, spec in zip(values, self.weight_specs, strict=True)]
+        new = self._function("training", tensors)(*tensors, *given)[-len(self.updates) :]
+        signs = {"assign_add": 1, "assign_sub": -1}
+        return {
+            position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
+            for (position, method), value in zip(self.updates, new, strict=True)
+        }
+
     def _mode(self, training: bool | None) -> Mode:
         train = bool(training) and self.trainable and self.batch_norm != "inference"
         return "training" if train and "training" in self._graphs else "inference"
@@ -188,17 +219,23 @@ class HubStage(StageLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HubStage:
-        """Rebuild the layer; in Keras's safe mode its graphs may hold allow-listed operations only."""
-        config = dict(config)
-        for key in ("inference", "training"):
-            if key in config:
-                config[key] = GraphFunction.from_config(config[key])
-        config["regularizers"] = [
-            (GraphFunction.from_config(g), tuple(p)) for g, p in config.get("regularizers", ())
-        ]
-        if _keras.in_safe_mode():
-            graphs = [config["inference"], config.get("training")]
-            for graph in [*graphs, *(g for g, _ in config["regularizers"])]:
-                if graph is not None:
-                    graph.check_ops()
-        return cls(**config)
+        """Rebuild the layer; in Keras's safe mode its graphs may hold allow-listed operations only.
+
+        Raises:
+            ValueError: A graph holds other operations, or the configuration is none of a Hub stage.
+        """
+        safe = _keras.in_safe_mode()
+        try:
+            graphs: dict[str, Any] = {
+                key: GraphFunction.from_config(config[key], safe)
+                for key in ("inference", "training")
+                if key in config
+            }
+            losses = [
+                (GraphFunction.from_config(graph, safe), tuple(positions))
+                for graph, positions in config.get("regularizers", ())
+            ]
+            graphs["regularizers"] = losses
+            return cls(**{**config, **graphs})
+        except (LookupError, TypeError, AttributeError, OverflowError, tf.errors.OpError) as error:
+            raise damaged(f"a stage can't be made of its configuration ({error!r})") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import collections
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import keras
 
@@ -16,10 +16,27 @@ _WHAT = "A rule for learning rates"
 
 
 class Multipliers(Mapping[str, float]):
-    """Factors by variable path, resolved against a model and read-only."""
+    """Factors by variable path, resolved against a model and read-only.
 
-    def __init__(self, factors: Mapping[str, float]) -> None:
+    Where Keras gives several variables one path, as in models within a model, the second has `path#2`.
+
+    Args:
+        factors: The factors.
+        variables: The variable of each factor, in the same order, if they are known.
+    """
+
+    def __init__(self, factors: Mapping[str, float], variables: Iterable[keras.Variable] = ()) -> None:
         self._factors = dict(factors)
+        # no hold on the variables: factors may outlive their model
+        self._keys = {id(v): (weakref.ref(v), key) for v, key in zip(variables, self._factors, strict=False)}
+
+    def key_of(self, variable: keras.Variable) -> str | None:
+        """The key of a variable of the model that the factors were resolved against; None for others."""
+        reference, key = self._keys.get(id(variable), (None, None))
+        return key if reference is not None and reference() is variable else None
+
+    def __reduce__(self) -> tuple[type[Multipliers], tuple[dict[str, float]]]:
+        return type(self), (self._factors,)
 
     def __getitem__(self, path: str) -> float:
         return self._factors[path]
@@ -134,12 +151,13 @@ def resolve_multipliers(
         default: Factor for variables that no rule matches.
 
     Returns:
-        One factor for each variable, by the variable's path, in model order.
+        One factor for each variable, by the variable's path, in model order; by `path#2` for the
+        second variable of a path.
 
     Raises:
         TypeError: `model` is no model, `rules` no mapping from names, or a factor not a number.
         ValueError: A factor is negative or not finite, a rule matches nothing (the message lists the names
-            that exist), a name means several layers, or two variables with different factors share one path.
+            that exist), or a name means several layers.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="body"),
@@ -156,17 +174,15 @@ def resolve_multipliers(
         check_number(f"The factor of {name!r}", factor, at_least=0)
     root = model.model if isinstance(model, Stages) else model
     meant, everything = _variables_of(rules, model, root)
-    factors: dict[str, float] = {}
-    for variable in root.variables:
-        if id(variable) not in everything:
-            continue
-        factor = next((f for rule, f in rules.items() if id(variable) in meant[rule]), default)
-        if factors.setdefault(variable.path, float(factor)) != factor:
-            raise ValueError(
-                f"Two weights share the path {variable.path!r} but not the factor: {factor} and "
-                f"{factors[variable.path]}. Give their layers names of their own."
-            )
-    return Multipliers(factors)
+    variables = [v for v in root.variables if id(v) in everything]
+    factors = [next((f for rule, f in rules.items() if id(v) in meant[rule]), default) for v in variables]
+    return _by_path(variables, factors)
+
+
+def _by_path(variables: Sequence[keras.Variable], factors: Iterable[float]) -> Multipliers:
+    """The factors of variables in the order of their model."""
+    keys = _keras.numbered_paths(variables)
+    return Multipliers(dict(zip(keys, map(float, factors), strict=True)), variables)
 
 
 def layerwise_decay(
@@ -217,16 +233,14 @@ def layerwise_decay(
     last = len(stages) - 1
     if low is not None:
         decay = (low / high) ** (1 / max(last, 1))
-    factors = [
-        (variable.path, high * (decay or 1.0) ** (last - index))
+    factors = {
+        id(variable): high * (decay or 1.0) ** (last - index)
         for index, stage in enumerate(stages)
         for layer in stage.layers
         for variable in _keras.own_trainable_variables(layer)
-    ]
-    shared = collections.Counter(path for path, _ in factors)
-    if doubles := [path for path, count in shared.items() if count > 1]:
-        raise ValueError(f"Several weights share a path; give their layers names of their own: {doubles}.")
-    return Multipliers(dict(factors))
+    }
+    variables = [variable for variable in stages.model.variables if id(variable) in factors]
+    return _by_path(variables, [factors[id(variable)] for variable in variables])
 
 
 def discriminative(model: keras.Model | Stages, factor: float = 2.6) -> Multipliers:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import overload
 
 import keras
-from rich.table import Table
 
 from kerasft import _keras
 from kerasft.stages.addresses import check_stage_name, is_pattern, layer_paths, layers_at, matches
 from kerasft.stages.kept_frozen import KeptFrozen
-from kerasft.tables import plain_text
+from kerasft.tables import FittingTable, plain_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +150,9 @@ class Stages(Sequence[Stage]):
             )
         return holders[0]
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> FittingTable:
         title = f"{self.model.name}: {len(self)} stages"
-        table = Table("depth", "stage", "layers", "parameters", "trainable", "output", title=title)
+        table = FittingTable("depth", "stage", "layers", "parameters", "trainable", "output", title=title)
         kept = KeptFrozen(self.model, [stage.layers for stage in self])
         for index, stage in enumerate(self):
             shape = "?" if stage.output_shape is None else str(tuple(stage.output_shape))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 
 from kerasft import _keras
-from kerasft.learning_rates import relative_gradient_norms
+from kerasft.learning_rates import Multipliers, relative_gradient_norms
 from kerasft.stages import Stage, Stages
 
 _LEAST = 1e-12  # a factor of 0 would mean: leave out, and trace again
@@ -26,10 +26,10 @@ def measured_factors(
     Returns:
         A factor for each variable of a stage that trains, by path.
     """
-    factors = base or {}
+    factors, keys = base or {}, _keys(stages)
     ratios = relative_gradient_norms(stages, norms)
     return {
-        v.path: factors.get(v.path, 1.0) * max(ratio, _LEAST)
+        keys[id(v)]: factors.get(keys[id(v)], 1.0) * max(ratio, _LEAST)
         for stage, ratio in zip(stages, ratios, strict=True)
         for v in _trained(stage)
     }
@@ -44,10 +44,27 @@ def with_own_paths(stages: Stages, factors: Mapping[str, float] | None) -> dict[
     """
     if factors is None:
         return None
-    paths = [v.path for stage in stages for v in _trained(stage)]
+    keys = _keys(stages)
+    paths = [keys[id(v)] for stage in stages for v in _trained(stage)]
     if set(paths) == set(factors) or len(paths) != len(factors):
         return dict(factors)
     return dict(zip(paths, factors.values(), strict=True))
+
+
+def with_variables(stages: Stages, factors: Mapping[str, float]) -> Multipliers:
+    """The factors that `measured_factors` returned, which know their variables."""
+    keys = _keys(stages)
+    trained = {keys[id(v)]: v for stage in stages for v in _trained(stage)}
+    known = [key for key in trained if key in factors]
+    own = {key: factors[key] for key in known}
+    return Multipliers({**own, **factors}, [trained[key] for key in known])
+
+
+def _keys(stages: Stages) -> dict[int, str]:
+    """The key of each variable that can train, as in `resolve_multipliers`."""
+    can = {id(v) for s in stages for layer in s.layers for v in _keras.own_trainable_variables(layer)}
+    variables = [v for v in stages.model.variables if id(v) in can]
+    return {id(v): key for v, key in zip(variables, _keras.numbered_paths(variables), strict=True)}
 
 
 def _trained(stage: Stage) -> list[keras.Variable]:

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 
 from kerasft import _keras
-from kerasft.learning_rates import Multipliers, resolve_multipliers
+from kerasft.learning_rates import resolve_multipliers
 from kerasft.stages import Stages
-from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
+from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths, with_variables
 from kerasft.unfreezing.schedule import UnfreezingSchedule
 
 
@@ -68,7 +68,8 @@ class PhaseRates:
         if fresh:
             optimizer.start_warmup(phase.warmup_steps)
         self.measured = None if fresh else with_own_paths(self._stages, self.measured)
-        factors = self.multipliers[index] if self.measured is None else Multipliers(self.measured)
+        measured = self.measured
+        factors = self.multipliers[index] if measured is None else with_variables(self._stages, measured)
         if factors is not None:
             retrace |= optimizer.set_multipliers(factors)
         return retrace
@@ -78,7 +79,7 @@ class PhaseRates:
         if self._measure:
             norms = self._optimizer.take_gradient_norms()
             self.measured = measured_factors(self._stages, norms, self.multipliers[index])
-            self._optimizer.set_multipliers(self.measured)
+            self._optimizer.set_multipliers(with_variables(self._stages, self.measured))
         self._optimizer.keep_rate()
 
     def end(self) -> None:

@@ -51,7 +51,7 @@ def test_export_writes_and_reports(model, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\nc\n")
     status, output = kerasft_command("export", model, "--out", tmp_path / "m.tflite", "--labels", labels)
-    assert status == 0 and '"labels"' in output
+    assert status == 0 and "labels" in output and "3: a, b, c" in output
     assert (tmp_path / "m.tflite").stat().st_size > 100
     status, output = kerasft_command("export", model, "--out", tmp_path / "saved")
     assert status == 0 and (tmp_path / "saved" / "saved_model.pb").exists()
@@ -104,6 +104,23 @@ def test_int8_is_calibrated_and_measured_on_data_and_packed(digits, tmp_path):
     file.write_bytes(content)
     status, output = kerasft_command("verify", tmp_path / "pack")
     assert status == 1 and file.name in output and "Traceback" not in output
+
+
+@pytest.mark.process
+def test_images_come_in_the_range_that_the_models_own_rescaling_decides(digits, tmp_path):
+    trained = keras.models.load_model(digits)
+    inputs = keras.Input((SIDE, SIDE, 3), name="image")
+    unit = keras.Model(inputs, trained(keras.layers.Rescaling(255.0)(inputs)))  # takes 0..1
+    unit.save(tmp_path / "unit.keras")
+    status, output = kerasft_command(
+        "export", tmp_path / "unit.keras", "--out", tmp_path / "m.tflite", "--data", "digits", "--limit", 600
+    )
+    assert status == 0, output
+    report = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    assert report["input_range"] == [0.0, 1.0]
+    test = load_digits(600).test
+    right = np.concatenate([trained(x, training=False).numpy().argmax(1) == y for x, y in test])
+    assert report["quality"]["accuracy_model"] == pytest.approx(right.mean()) and right.mean() > 0.8
 
 
 def test_verify_needs_no_tensorflow():

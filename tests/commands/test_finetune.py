@@ -22,7 +22,7 @@ def test_finetune_from_a_folder(tmp_path):
     words = ["finetune", tmp_path / "data", "--backbone", backbone, "--out", tmp_path / "out"]
     schedule = tmp_path / "phases.yaml"
     schedule_of(Phase("head", 1), Phase("block_1", 1)).to_yaml(schedule)
-    words += ["--image-size", 16, "--schedule", schedule]
+    words += ["--image-size", 16, "--schedule", schedule, "--input-range", "0,1"]
     status, output = kerasft_command(*words)
     assert status == 0, output
     written = kerasft.UnfreezingSchedule.from_file(tmp_path / "out" / "schedule.json")

@@ -26,7 +26,8 @@ def digits():
 
 
 def settings(handle, out, **changes):
-    return FinetuneSettings(handle, out, 16, **{"epochs": (1, 1, 1), **changes})
+    given = {"epochs": (1, 1, 1), "input_range": (0.0, 1.0)}  # nothing tells the range of a new backbone
+    return FinetuneSettings(handle, out, 16, **{**given, **changes})
 
 
 @pytest.mark.process

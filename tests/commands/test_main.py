@@ -47,7 +47,7 @@ def test_every_option_keeps_its_name_and_its_default():
 
     from kerasft.commands.main import app
 
-    shared = {"image_size": 224, "input_range": "0,1", "batch_size": 32, "batch_norm": "inference"}
+    shared = {"image_size": 224, "input_range": None, "batch_size": 32, "batch_norm": "inference"}
     shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
     shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
     expected = {
@@ -66,7 +66,8 @@ def test_every_option_keeps_its_name_and_its_default():
         "export": {
             "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,
             "data_dir": None, "max_drop": None, "max_bytes": None, "max_ms": None, "labels": None,
-            "input_range": None, "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
+            "input_range": None, "skip_corrupt": False, "as_json": False, "metadata": False, "pack": None,
+            "web": None, "overwrite": False, "seed": 0,
         },
         "verify": {"pack": None},
         "inspect": {"source": None, "at": None, "trust": False},
@@ -77,6 +78,20 @@ def test_every_option_keeps_its_name_and_its_default():
         found = {p.name: None if p.required else p.default for p in command.params}
         assert found == expected[name], name
         for parameter in command.params:
-            assert parameter.param_type_name == "argument" or f"--{parameter.name.replace('_', '-')}" in [
-                *parameter.opts
-            ]
+            option = {"as_json": "--json"}.get(parameter.name, f"--{parameter.name.replace('_', '-')}")
+            assert parameter.param_type_name == "argument" or option in parameter.opts
+
+
+def test_the_version_is_that_of_the_package():
+    import importlib.metadata
+
+    status, output = kerasft_command("--version")
+    assert (status, output.strip()) == (0, f"kerasft {importlib.metadata.version('kerasft')}")
+
+
+def test_a_backbone_that_is_not_there_is_told_before_images_are_read(tmp_path, monkeypatch):
+    from kerasft.commands import terminal
+
+    monkeypatch.setattr(terminal, "load_images", lambda *args: pytest.fail("images were read"))
+    status, output = kerasft_command("finetune", "digits", "--backbone", "nowhere", "--out", tmp_path / "o")
+    assert status == 1 and "no folder 'nowhere'" in " ".join(output.split())

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from kerasft.commands.terminal import errors, numbers, pair, words
+from kerasft.commands.terminal import errors, increasing, numbers, pair, words
 
 
 def test_numbers_and_words():
@@ -33,3 +33,28 @@ def test_tracebacks_are_shown_on_request(monkeypatch):
     monkeypatch.setenv("KERASFT_TRACEBACK", "1")
     with pytest.raises(ValueError, match="as it is"), errors():
         raise ValueError("as it is")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out put"
+    monkeypatch.setattr("sys.argv", ["kerasft", "finetune", "digits", "--out", str(out), "--overwrite"])
+
+    def stop(folder=None):
+        with pytest.raises(typer.Exit) as ended, errors(folder):
+            raise KeyboardInterrupt
+        assert ended.value.exit_code == 130
+        return capsys.readouterr().err
+
+    assert stop() == stop(out) == "Stopped. Nothing was saved.\n"
+    (tmp_path / ".out put.unfinished" / "state" / "backup").mkdir(parents=True)
+    (tmp_path / ".out put.unfinished" / "job.json").write_text("{}")
+    (tmp_path / ".out put.unfinished" / "state" / "backup" / "file").write_text("")
+    said = stop(out)
+    assert said == f"Stopped. To go on:\n    kerasft finetune digits --out '{out}' --resume\n"
+
+
+def test_a_range_begins_with_its_lower_end():
+    assert increasing("-1,1", "--range") == (-1.0, 1.0)
+    for text in ("1,0", "0,0", "0,inf", "nan,1"):
+        with pytest.raises(ValueError, match=f"--range takes the lowest and the highest .* '{text}'"):
+            increasing(text, "--range")

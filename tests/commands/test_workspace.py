@@ -82,3 +82,14 @@ def test_a_folder_in_use_is_refused_before_any_work(tmp_path):
     with workspace(tmp_path / "out", {}, overwrite=True) as work:
         (work.results / "new.txt").touch()
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["new.txt"]
+
+
+def test_resuming_what_has_ended_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no unfinished run"):
+        check_free(tmp_path / "out", False, resume=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.keras").write_text("")
+    with pytest.raises(FileExistsError, match="has ended: there is nothing to resume"):
+        check_free(tmp_path / "out", False, resume=True)
+    with pytest.raises(FileExistsError, match="is in use"):
+        check_free(tmp_path / "out", False)

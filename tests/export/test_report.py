@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
 from kerasft.export.errors import ExportError
 from kerasft.export.parity import Parity
-from kerasft.export.report import Quality, Report, Speed, TensorInfo, check_labels
+from kerasft.export.report import Quality, Report, Speed, TensorInfo, check_labels, check_pixels
 
 
 def test_the_interval_of_a_drop_is_that_of_matched_proportions():
@@ -107,6 +108,18 @@ def test_report_round_trip():
     assert (REPORT.accuracy_model, REPORT.accuracy_file) == (0.5, 0.4)
     bare = dataclasses.replace(REPORT, quality=None, labels=None, input_range=None, normalization=None)
     assert Report.from_json(bare.to_json()) == bare and bare.accuracy_file is None
+
+
+def test_the_rule_for_pixels_is_in_the_report():
+    told = dataclasses.replace(REPORT, pixels={"resize": "antialias"})
+    assert Report.from_json(told.to_json()) == told and REPORT.pixels is None
+    earlier = json.loads(REPORT.to_json())
+    del earlier["pixels"]  # as it was written before there was a rule
+    assert Report.from_json(json.dumps(earlier)) == REPORT
+    assert check_pixels(None) is None and check_pixels(told.pixels) == told.pixels
+    for wrong in ("antialias", {"resize": 1}, ["resize"]):
+        with pytest.raises(TypeError, match="pixels says in words"):
+            check_pixels(wrong)
 
 
 def test_the_file_is_given_only_as_it_was_exported(tmp_path):

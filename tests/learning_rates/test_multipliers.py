@@ -6,6 +6,7 @@ import pytest
 
 import kerasft
 from kerasft import _keras
+from kerasft._keras.optimizer import extend_optimizer
 from kerasft.learning_rates.multipliers import Multipliers
 
 OPTIMIZERS = {
@@ -385,3 +386,50 @@ def test_new_factors_for_an_optimizer_that_has_trained(dense_model):
 def test_bad_input(dense_model, call, error, message):
     with pytest.raises(error, match=message):
         call(dense_model)
+
+
+def test_layers_of_one_name_in_several_models_have_factors_of_their_own(tmp_path):
+    """Keras gives both kernels the path `fc/kernel`; the steps are those of SGD: rate, factor, gradient 1."""
+    h = inputs = keras.Input((1,))
+    for k in range(2):
+        q = keras.Input((1,))
+        layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="fc")
+        h = keras.Model(q, layer(q), name=f"blk{k}")(h)
+    model = keras.Model(inputs, h)
+    first, second = model.variables
+    assert first.path == second.path == "fc/kernel"
+    factors = kerasft.layerwise_decay(model, 0.5)
+    assert dict(factors) == {"fc/kernel": 0.5, "fc/kernel#2": 1.0}
+    for address in ("blk1/fc", "blk1"):
+        own = kerasft.resolve_multipliers(model, {address: 0.25})
+        assert dict(own) == {"fc/kernel": 1.0, "fc/kernel#2": 0.25}
+    ones = keras.ops.ones((1, 1))
+
+    def step(optimizer, variables):
+        for variable in variables:
+            variable.assign([[0.0]])
+        optimizer.apply([ones] * len(variables), variables)
+        return [float(v.numpy()[0, 0]) for v in variables]
+
+    def sgd(multipliers):
+        return kerasft.with_lr_multipliers(keras.optimizers.SGD(1.0), multipliers)
+
+    assert step(sgd(own), [first, second]) == [-1.0, -0.25]
+    assert step(sgd(own), [second, first]) == [-0.25, -1.0]  # an optimizer has an order of its own
+    part = sgd(own)
+    assert step(part, [second]) == [-0.25]  # `blk0` was frozen when the optimizer was built
+    copies = [keras.Variable([[0.0]], name="kernel") for _ in range(2)]
+    for copy in copies:
+        copy._path = "fc/kernel"
+    saved = keras.optimizers.deserialize(keras.optimizers.serialize(part))
+    assert step(saved, copies[1:]) == [-0.25]
+    for optimizer, variables in ((part, [first, second]), (saved, copies)):
+        extend_optimizer(optimizer, variables)
+        assert step(optimizer, variables) == [-1.0, -0.25]
+    with pytest.raises(ValueError, match=r"1 weights of the path 'fc/kernel'.*nothing tells which"):
+        step(sgd(Multipliers(dict(own))), copies[1:])
+    model.compile(sgd(own), "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert step(loaded.optimizer, loaded.trainable_variables) == [-1.0, -0.25]

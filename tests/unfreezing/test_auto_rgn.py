@@ -1,10 +1,11 @@
 """Factors from gradients, by hand."""
 
+import keras
 import numpy as np
 import pytest
 
 import kerasft
-from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths
+from kerasft.unfreezing.auto_rgn import measured_factors, with_own_paths, with_variables
 
 
 def test_the_factors_of_a_phase_are_scaled_by_relative_gradients(dense_model):
@@ -34,3 +35,16 @@ def test_factors_of_a_model_that_is_built_again_go_by_order(dense_model):
     stored = dict(zip(["a/k", "a/b", "net/second/kernel", "b/b"], [1.0, 2.0, 3.0, 4.0], strict=True))
     assert with_own_paths(stages, stored) == dict(zip(own, stored.values(), strict=True))
     assert with_own_paths(stages, dict.fromkeys(own[::-1], 0.5)) == dict.fromkeys(own, 0.5)
+
+
+def test_layers_of_one_name_in_several_models_are_measured_apart():
+    h = inputs = keras.Input((1,))
+    for k in range(2):
+        q = keras.Input((1,))
+        layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="fc")
+        h = keras.Model(q, layer(q), name=f"blk{k}")(h)
+    stages = kerasft.find_stages(keras.Model(inputs, h))
+    first, second = stages.model.variables
+    factors = measured_factors(stages, {id(first): 1.0, id(second): 2.0}, {"fc/kernel#2": 0.5})
+    assert factors == {"fc/kernel": 0.5, "fc/kernel#2": 0.5}  # 1 * 1 / 2, and 0.5 * 2 / 2
+    assert with_variables(stages, factors).key_of(second) == "fc/kernel#2"

@@ -54,7 +54,7 @@ async function get(url) {
 async function classify(file) {
   const { about, run } = await loading;
   const image = await decode(file);
-  const { scores, milliseconds } = await run(readPixels(image, $("seen"), about.input.shape));
+  const { scores, milliseconds } = await run(readPixels(image, $("seen"), about.input.shape, about));
   image.close();
   say(null);
   show(file, scores, milliseconds, about);
@@ -62,8 +62,8 @@ async function classify(file) {
 
 async function decode(file) {
   try {
-    // colour profiles are left aside, as Python's readers of training images do
-    return await createImageBitmap(file, { colorSpaceConversion: "none" });
+    // upright as EXIF says, and colour profiles left aside, as training images were read
+    return await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
     throw new Error(`“${file.name}” is not an image that this browser can read. Choose a PNG, JPEG or WebP file.`);
   }

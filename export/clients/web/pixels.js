@@ -1,32 +1,77 @@
 // From an image to the numbers that the model takes, as model.json describes them.
 
+const MOST = 2 ** 24; // pixels that are read at once; larger images are first drawn smaller
+
 /**
- * Draw an image at the model's size and read it back: stretched, not cropped, over white.
+ * Bring an image to the model's size as training did: over a background, stretched, not cropped, to whole numbers.
  *
- * @param {CanvasImageSource} image
+ * @param {ImageBitmap} image
  * @param {HTMLCanvasElement} canvas is left showing what the model sees
  * @param {number[]} shape [1, height, width, channels], with 1 channel (grey) or 3 (RGB)
+ * @param {{background: string, resize: "antialias"|"bilinear"}} rule
  * @returns {Float32Array} the pixels, from 0 to 255, in the order of `shape`
  */
-export function readPixels(image, canvas, [, height, width, channels]) {
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(image, 0, 0, width, height);
-  const drawn = context.getImageData(0, 0, width, height);
+export function readPixels(image, canvas, [, height, width, channels], { background, resize }) {
+  const scale = Math.min(1, Math.sqrt(MOST / (image.width * image.height)));
+  const [wide, high] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const whole = new OffscreenCanvas(wide, high).getContext("2d", { willReadFrequently: true });
+  whole.fillStyle = background;
+  whole.fillRect(0, 0, wide, high);
+  whole.imageSmoothingQuality = "high";
+  whole.drawImage(image, 0, 0, wide, high);
+  const across = stretched(whole.getImageData(0, 0, wide, high).data, high, wide, 4, taps(wide, width, resize));
+  const drawn = stretched(across, 1, high, 4 * width, taps(high, height, resize));
+
   const pixels = new Float32Array(height * width * channels);
-  for (let i = 0, at = 0; i < drawn.data.length; i += 4) {
-    const rgb = drawn.data.subarray(i, i + 3);
+  for (let i = 0, at = 0; i < drawn.length; i += 4) {
+    const rgb = drawn.subarray(i, i + 3);
     if (channels === 1) {
       rgb.fill(Math.round(0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]));
     }
     for (let c = 0; c < channels; c++) pixels[at++] = rgb[c];
   }
-  context.putImageData(drawn, 0, 0);
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext("2d").putImageData(new ImageData(drawn, width, height), 0, 0);
   return pixels;
+}
+
+/**
+ * Which pixels of a line make each pixel of a new one, and by which weights.
+ *
+ * "antialias" weights all pixels that the new one covers by a triangle, as Pillow's BILINEAR does; "bilinear" takes
+ * the two beside its centre.
+ *
+ * @returns {{first: number, weights: number[]}[]} one for each new pixel
+ */
+export function taps(from, to, resize) {
+  const reach = resize === "antialias" ? Math.max(1, from / to) : 1;
+  return Array.from({ length: to }, (_, i) => {
+    const centre = ((i + 0.5) * from) / to;
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
+    const end = Math.min(from, Math.floor(centre + reach + 0.5));
+    const found = Array.from({ length: end - first }, (_, k) =>
+      Math.max(0, 1 - Math.abs(first + k + 0.5 - centre) / reach),
+    );
+    const sum = found.reduce((a, b) => a + b);
+    return { first, weights: found.map((weight) => weight / sum) };
+  });
+}
+
+/** Lines of `count` items, of `items` numbers each, with other items made of them; rounded to whole numbers. */
+function stretched(values, lines, count, items, wanted) {
+  const made = new Uint8ClampedArray(lines * wanted.length * items); // which rounds
+  for (let line = 0, at = 0; line < lines; line++) {
+    for (const { first, weights } of wanted) {
+      const begin = (line * count + first) * items;
+      for (let item = 0; item < items; item++) {
+        let sum = 0;
+        for (let k = 0; k < weights.length; k++) sum += weights[k] * values[begin + k * items + item];
+        made[at++] = sum;
+      }
+    }
+  }
+  return made;
 }
 
 /**

@@ -16,6 +16,9 @@ from kerasft._keras.optimizer.growth import (
     optimizer_state,
     set_optimizer_state,
 )
+from kerasft._keras.optimizer.keys import (
+    numbered_paths,
+)
 from kerasft._keras.optimizer.lr_multipliers import (
     add_step_counts,
     must_trace_for,
@@ -39,6 +42,7 @@ __all__ = [
     "learning_rate_is_settable",
     "must_trace_for",
     "newer_optimizer",
+    "numbered_paths",
     "optimizer_state",
     "optimizer_variables",
     "set_optimizer_state",

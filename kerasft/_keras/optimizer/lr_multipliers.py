@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -13,61 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from kerasft._keras.optimizer.named_state import FileState, path_of, value_at_path
+from kerasft._keras.optimizer.keys import keys_of, path_of, without_number
+from kerasft._keras.optimizer.multiplier_state import MultiplierState, StepScalars, Tensors
+from kerasft._keras.optimizer.named_state import FileState
 from kerasft._keras.optimizer.phase_rate import PhaseRate
 from kerasft._keras.optimizer.settings import as_number, inner_optimizer, newer_optimizer
 
 Variables: TypeAlias = Sequence[keras.Variable]
-Tensors: TypeAlias = list[tf.Tensor]
 Variant = TypeVar("Variant", bound=type)
 _VARIANTS: list[tuple[type | tuple[()], type]] = []
 _REPLACEMENTS: dict[type, type] = {}
-
-
-class _MultiplierState:
-    """The factors, and where the step stands that is traced.
-
-    One plain object, because TensorFlow wraps dicts and lists that are set on an optimizer, and would
-    checkpoint them.
-    """
-
-    def __init__(self, multipliers: Mapping[str, float], scale_weight_decay: bool) -> None:
-        self.multipliers = dict(multipliers)
-        self.scale_weight_decay = scale_weight_decay
-        self.factors: list[float] = []
-        self.rate_schedule: keras.optimizers.schedules.LearningRateSchedule | None = None
-        self.measure_gradients = False
-        # while a step is traced
-        self.given: list[int] = []  # positions of the variables that have gradients
-        self.trained: list[int] = []  # those that it moves
-        self.scalars: StepScalars | None = None
-        self.replicas = 0  # of a distribution strategy, which trace in threads that take turns
-        self.position: int | None = None  # of the variable in hand
-        self.scaled = True  # whether the rate that is asked for has the variable's factor in it
-
-    @property
-    def in_step(self) -> StepScalars:
-        """The numbers of the step that is traced."""
-        if self.scalars is None:
-            raise RuntimeError("The optimizer's numbers of a step are read while it takes one.")
-        return self.scalars
-
-
-@dataclass
-class StepScalars:
-    """Numbers of one step, read in one go: a read for each variable would cost time.
-
-    Attributes:
-        steps: The steps that each variable has taken before.
-        factors: The factor of each variable.
-        warmup: The factor of a warm-up.
-        products: Nadam's momentum schedule of each variable, multiplied up.
-    """
-
-    steps: Tensors
-    factors: Tensors
-    warmup: tf.Tensor
-    products: Tensors
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -79,12 +33,12 @@ class LrMultipliers(PhaseRate):
     count begins with its own first step. Use `kerasft.with_lr_multipliers`, which validates.
     """
 
-    _multiplier_state: _MultiplierState
+    _multiplier_state: MultiplierState
 
     @property
     def lr_multipliers(self) -> dict[str, float]:
         """The factors by variable path."""
-        return self._multiplier_state.multipliers
+        return dict(self._multiplier_state.multipliers)
 
     @property
     def iterations(self) -> keras.Variable | tf.Tensor:
@@ -95,8 +49,12 @@ class LrMultipliers(PhaseRate):
     def build(self, variables: Variables) -> None:
         if self.built:
             return
-        names = self._names_since_configured(variables)
-        state = self._multiplier_state
+        state, listed = self._multiplier_state, [path for path, _ in self._file_state.configured]
+        names: dict[str, str] = {}
+        if [without_number(key) for key in listed] == [path_of(v) for v in variables]:
+            state.keys |= {id(v): key for v, key in zip(variables, listed, strict=True)}
+        else:
+            names = self._names_since_configured(variables)
         state.multipliers = {names.get(path, path): factor for path, factor in state.multipliers.items()}
         self._exclude_loaded(variables, names)
         super().build(variables)
@@ -104,7 +62,7 @@ class LrMultipliers(PhaseRate):
 
     def _add_multiplier_state(self) -> None:
         state = self._multiplier_state
-        state.factors = [value_at_path(state.multipliers, path_of(v), 1.0) for v in self._trainable_variables]
+        state.factors = self._take_factors()
         self._variable_steps = self._add_vector("variable_steps", 0, "int64")
         self._factor_values = self._add_vector("factors", list(state.factors), keras.config.floatx())
         self._gradient_norms = self._add_vector("gradient_norms", 0.0, "float32")
@@ -131,13 +89,29 @@ class LrMultipliers(PhaseRate):
             Whether the training step has to be traced again: variables with a factor of 0 are left out of it.
         """
         state = self._multiplier_state
-        state.multipliers = dict(multipliers)
+        state.multipliers, state.resolved = dict(multipliers), multipliers
         if not self.built:
             return False
         before = [factor == 0 for factor in state.factors]
-        state.factors = [value_at_path(state.multipliers, path_of(v), 1.0) for v in self._trainable_variables]
+        state.factors = self._take_factors()
         self._factor_values.assign(state.factors)
         return before != [factor == 0 for factor in state.factors]
+
+    def _keys_in(self, multipliers: Mapping[str, float], resolved: Mapping[str, float]) -> list[str | None]:
+        """The key of each variable in `multipliers`, where `resolved` may know some of them."""
+        return keys_of(self._trainable_variables, multipliers, self._multiplier_state.keys, resolved)
+
+    def factors_in(self, multipliers: Mapping[str, float]) -> list[float]:
+        """The factor that each variable would have by these."""
+        keys = self._keys_in(multipliers, multipliers)
+        return [1.0 if key is None else multipliers[key] for key in keys]
+
+    def _take_factors(self) -> list[float]:
+        """The factor of each variable, whose key is remembered."""
+        state = self._multiplier_state
+        keys = self._keys_in(state.multipliers, state.resolved)
+        state.keys = {id(v): k for v, k in zip(self._trainable_variables, keys, strict=True) if k is not None}
+        return [1.0 if key is None else state.multipliers[key] for key in keys]
 
     def start_warmup(self, steps: int) -> None:
         """Let the rate rise linearly over the next `steps` steps; 0 ends a warm-up."""
@@ -282,7 +256,10 @@ class LrMultipliers(PhaseRate):
             "multipliers": dict(self.lr_multipliers),
             "scale_weight_decay": self._multiplier_state.scale_weight_decay,
             "without_weight_decay": self._without_weight_decay(),
-            "variables": [[path_of(v), list(v.shape)] for v in self._trainable_variables],
+            "variables": [
+                [self._multiplier_state.keys.get(id(v)) or path_of(v), list(v.shape)]
+                for v in self._trainable_variables
+            ],
         }
 
     @classmethod
@@ -335,7 +312,7 @@ def must_trace_for(
     if not isinstance(inner, LrMultipliers) or not inner.built or int(as_number(inner._iterations)) == 0:
         return False
     state = inner._multiplier_state
-    factors = [value_at_path(multipliers, path_of(v), 1.0) for v in inner._trainable_variables]
+    factors = inner.factors_in(multipliers)
     same_zeros = [f == 0 for f in factors] == [f == 0 for f in state.factors]
     decay = (state.scale_weight_decay, inner._file_state.decay_vectors)
     return not same_zeros or decay != (scale_weight_decay, decay_vectors)
@@ -363,7 +340,7 @@ def add_step_counts(
             inner._exclude_from_weight_decay_cache = {}  # answers of before
             inner.set_multipliers(multipliers)
         return optimizer
-    inner._multiplier_state = _MultiplierState(multipliers or {}, scale_weight_decay)
+    inner._multiplier_state = MultiplierState(multipliers or {}, scale_weight_decay)
     inner._file_state = FileState(decay_vectors=decay_vectors)
     inner._exclude_from_weight_decay_cache = {}
     inner.__class__ = _mixed_class(inner.__class__)

@@ -7,12 +7,13 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasft._keras.optimizer.keys import key_of_path, numbered_paths, path_of
 from kerasft._keras.optimizer.settings import as_number
 from kerasft._keras.optimizer.slots import slots_and_scalars
 
@@ -20,7 +21,6 @@ from kerasft._keras.optimizer.slots import slots_and_scalars
 OptimizerBase: Any = object
 Arrays: TypeAlias = Mapping[str, Any]
 Store: TypeAlias = MutableMapping[str, Any]
-Value = TypeVar("Value")
 
 _LISTED = "listed"  # key of the list of paths and shapes, for HDF5 sorts names
 
@@ -277,7 +277,8 @@ class NamedState(OptimizerBase):
 
     def _names_since_configured(self, variables: Sequence[keras.Variable]) -> dict[str, str]:
         """Paths of variables by those in the loaded configuration, where order tells what names don't."""
-        then, own = self._file_state.configured, [(path_of(v), tuple(v.shape)) for v in variables]
+        then = self._file_state.configured
+        own = list(zip(numbered_paths(variables), (tuple(v.shape) for v in variables), strict=True))
         paths = dict(own)
         named = all(key_of_path(paths, path) is not None for path, _ in then)
         if named or [shape for _, shape in then] != [shape for _, shape in own]:
@@ -287,23 +288,3 @@ class NamedState(OptimizerBase):
     def _excluded_pattern(self) -> str | None:
         pattern = getattr(self, "_exclude_from_weight_decay_pattern", None)
         return pattern.pattern if pattern else None
-
-
-def path_of(variable: keras.Variable | tf.Variable) -> str:
-    """The path of a variable; the name of TensorFlow's own, without the number of an output."""
-    path = getattr(variable, "path", None)
-    return str(variable.name).removesuffix(":0") if path is None else str(path)
-
-
-def key_of_path(entries: Mapping[str, object], path: str, separator: str = "/") -> str | None:
-    """The key of a variable; a loaded Sequential model leaves out its own name in front of the path."""
-    if path in entries:
-        return path
-    near = [k for k in entries if k.endswith(separator + path) or path.endswith(separator + k)]
-    return near[0] if len(near) == 1 else None
-
-
-def value_at_path(entries: Mapping[str, Value], path: str, default: Value) -> Value:
-    """The entry of a variable."""
-    key = key_of_path(entries, path)
-    return default if key is None else entries[key]

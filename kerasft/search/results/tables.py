@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from kerasft.search.results.ranking import ranked
 from kerasft.search.results.record import TrialRecord, own_values
+from kerasft.tables import FittingTable
 
 
 def rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
@@ -46,7 +45,9 @@ def to_json(records: Iterable[TrialRecord]) -> str:
     return json.dumps([asdict(r) for r in records], indent=1, default=str) + "\n"
 
 
-def table(records: Sequence[TrialRecord], direction: str, title: str = "", most: int | None = None) -> Table:
+def table(
+    records: Sequence[TrialRecord], direction: str, title: str = "", most: int | None = None
+) -> FittingTable:
     """Show the best trials as a table for `rich`, and after them those without a score.
 
     Args:
@@ -58,7 +59,7 @@ def table(records: Sequence[TrialRecord], direction: str, title: str = "", most:
     scored = ranked(records, direction)
     others = [r for r in records if all(r is not s for s in scored)]
     columns = ("trial", "score", "recipe", "trains from", "rate", "decay", "epochs", "seconds", "")
-    found = Table(*columns, title=title or None)
+    found = FittingTable(*columns, title=title or None)
     for r in [*scored, *others][:most]:
         rate, decay = r.values.get("learning_rate"), r.values.get("layerwise_decay")
         found.add_row(

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import web_page
 from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.clients import browser
 from kerasft.export.clients.browser import to_web
+from PIL import Image, ImageOps
 
 from kerasft import export
 
@@ -382,6 +384,38 @@ def test_what_a_visitor_does(reader, digits, visit, tmp_path):
     page = visit(folder, script=old)
     assert page.address + "litert/wasm/litert_wasm_compat_internal.wasm" in page.requests
     np.testing.assert_allclose(choose(page, "old.png", png(images[0])), expected[0], atol=1e-3)
+
+
+def photograph(mode="RGB"):
+    """A detailed picture of 90 × 70."""
+    y, x = np.mgrid[0:70, 0:90]
+    waves = [128 + 120 * np.sin(x / (3 + c) + y / (5 - c)) for c in range(3)]
+    alpha = [np.clip(x * 4, 0, 255)] if mode == "RGBA" else []
+    return Image.fromarray(np.stack([*waves, *alpha], -1).astype("uint8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resize", [None, "antialias", "bilinear"])
+def test_the_page_makes_the_pixels_of_training(painter, visit, tmp_path, resize):
+    rule = None if resize is None else {"resize": resize, "background": "#ff8000"}
+    report = export.to_tflite(painter, tmp_path / "a.tflite", input_range=(0, 255), pixels=rule)
+    assert report.pixels == rule
+    page = visit(to_web(report, tmp_path / "page"))
+    for turn in (1, 6):
+        for kind, mode in (("png", "RGBA"), ("jpeg", "RGB")):
+            exif = Image.Exif()
+            exif[0x0112] = turn
+            file = io.BytesIO()
+            photograph(mode).save(file, kind, exif=exif)
+            choose(page, f"{turn}.{kind}", file.getvalue())
+            seen = page.evaluate("""() => { const c = document.querySelector("#seen");
+                return Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data) }""")
+            upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue()))).convert("RGBA")
+            ground = Image.new("RGBA", upright.size, "white" if rule is None else rule["background"])
+            whole = np.asarray(Image.alpha_composite(ground, upright).convert("RGB"), "float32")
+            expected = tf.image.resize(whole, (12, 10), antialias=resize != "bilinear").numpy()
+            found = np.reshape(seen, (12, 10, 4))[..., :3]
+            assert np.abs(found - expected).max() <= (2.6 if kind == "png" else 4)
 
 
 @pytest.mark.slow

@@ -30,8 +30,6 @@ def reader():
         ({"input_range": (0, 1)}, (0, 255)),
         ({"input_range": (-1, 1)}, (127.5, 127.5)),
         ({"input_range": (-2, 3)}, (102, 51)),
-        ({"input_range": (0, 1), "in_graph": True}, (0, 255)),
-        ({"in_graph": True}, (0, 1)),
         ({"normalization": (127, 128)}, (127, 128)),
         ({"normalization": ([127, 127, 127], np.array([128.0] * 3))}, (127, 128)),
         ({"normalization": (127, 128), "input_range": (-1, 1)}, (127, 128)),
@@ -45,7 +43,7 @@ def test_normalization_of_what_is_known(arguments, expected):
     ("arguments", "message"),
     [
         ({}, "nothing in this model says it"),
-        ({"normalization": (127, 128), "in_graph": True}, "twice"),
+        ({"question": "It computes x * 2."}, r"says it\. It computes x \* 2\. Pass input_range"),
         ({"normalization": (0, 255), "input_range": (-1, 1)}, r"makes 0 to 1 of pixels.*\(-1, 1\)"),
         ({"normalization": (0, 255), "input_range": (0, 2)}, "makes 0 to 1 of pixels"),
         ({"normalization": ([123.7, 116.3, 103.5], 58)}, "all channels alike; received mean"),

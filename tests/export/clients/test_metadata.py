@@ -235,7 +235,9 @@ def test_efficientnet_lite0_gives_the_logits_of_its_reference(rescale):
     reference = np.load(REFERENCE)
     model = build_efficientnet_lite0(input_shape=(224, 224, 3), rescale=rescale)
     mean, std = (
-        client_normalization(in_graph=True) if rescale else client_normalization(normalization=(127, 128))
+        client_normalization(input_range=(0, 255))
+        if rescale
+        else client_normalization(normalization=(127, 128))
     )
     content = add_metadata(converted(model), labels=[f"class {i}" for i in range(1000)], mean=mean, std=std)
     scores, names = classified(content, reference["images"])

@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def variants(model):
-    chosen = calibration(model, images(), labels=None, input_range=None)
+    chosen = calibration(model, images(), labels=None)
     with saved(model, 1) as folder:
         yield Variants(folder, chosen)
 
@@ -218,7 +218,7 @@ def test_int8_needs_representative_data(model, tmp_path):
 
 
 def test_ranges_measured_for_one_kind_of_edge_serve_the_others(model):
-    chosen = calibration(model, images(), labels=None, input_range=None)
+    chosen = calibration(model, images(), labels=None)
     with saved(model, 1) as folder:
         both, alone = Variants(folder, chosen), Variants(folder, chosen)
         both.make("int8", "float")

@@ -7,7 +7,7 @@ import tensorflow as tf
 from kerasft.export.model.calibration import calibration
 from small_models import classifier, images
 
-NONE = {"labels": None, "input_range": None}
+NONE = {"labels": None}
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +47,7 @@ def test_endless_data_come_to_an_end(model):
 def test_a_missing_class_is_named(model):
     x, y = images()
     with pytest.raises(ValueError, match=r"lack the classes \['bright'\]"):
-        calibration(model, (x[y < 2], y[y < 2]), labels=["dark", "grey", "bright"], input_range=None)
-
-
-@pytest.mark.parametrize(
-    ("change", "given"),
-    [
-        (lambda x: x / 255, None),  # rescaled twice
-        (lambda x: 255 * x, None),
-        (lambda x: x - 100, None),  # centred: too low alone
-        (lambda x: x, (0, 1)),  # not rescaled
-        (lambda x: x / 127.5 - 1, (0, 255)),
-    ],
-)
-def test_data_in_another_range_are_refused(model, change, given):
-    x, y = images()
-    with pytest.raises(ValueError, match="run from .* but the graph expects"):
-        calibration(model, (change(x), y), labels=None, input_range=given)
+        calibration(model, (x[y < 2], y[y < 2]), labels=["dark", "grey", "bright"])
 
 
 def test_data_that_are_in_the_holdout_are_refused(model):

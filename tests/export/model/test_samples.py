@@ -71,18 +71,18 @@ def test_inputs_go_by_the_models_names():
 
 def test_random_samples_are_of_a_fixed_seed_and_have_what_real_data_have():
     model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
-    values = np.concatenate([s["x"] for s in random_samples(model, (10.0, 20.0), 50)])
+    values = np.concatenate([s["x"] for s in random_samples(model, {"x": (10.0, 20.0)}, 50)])
     assert values.min() == 10 and values.max() == 20 and len(np.unique(values)) > 80
-    again = np.concatenate([s["x"] for s in random_samples(model, (10.0, 20.0), 50)])
+    again = np.concatenate([s["x"] for s in random_samples(model, {"x": (10.0, 20.0)}, 50)])
     assert np.array_equal(values, again)
-    free = np.concatenate([s["x"] for s in random_samples(model, None, 16)])
+    free = np.concatenate([s["x"] for s in random_samples(model, {}, 16)])
     assert {(0.0, 0.0), (1.0, 1.0)} <= {tuple(row) for row in free.tolist()}
 
 
 def test_made_up_token_ids_span_the_vocabulary_with_padding_and_others_are_masks():
     ids, mask = keras.Input((6,), dtype="int32", name="ids"), keras.Input((6,), dtype="int32", name="mask")
     embedded = keras.layers.Embedding(50, 2)(ids) * keras.ops.cast(mask[..., None], "float32")
-    samples = random_samples(keras.Model([ids, mask], embedded), None, 16)
+    samples = random_samples(keras.Model([ids, mask], embedded), {}, 16)
     found = {name: np.concatenate([s[name] for s in samples]) for name in ("ids", "mask")}
     assert (found["ids"].min(), found["ids"].max()) == (0, 49) and len(np.unique(found["ids"])) > 20
     assert set(np.unique(found["mask"])) == {0, 1}
@@ -90,7 +90,7 @@ def test_made_up_token_ids_span_the_vocabulary_with_padding_and_others_are_masks
     assert len(padded) >= 2
     pixels = keras.Input((4,), dtype="uint8", name="pixels")
     bytes_of = keras.Model(pixels, keras.layers.Rescaling(1 / 255)(pixels))
-    values = np.concatenate([s["pixels"] for s in random_samples(bytes_of, (0, 255), 16)])
+    values = np.concatenate([s["pixels"] for s in random_samples(bytes_of, {"pixels": (-9.5, 300)}, 16)])
     assert (values.min(), values.max()) == (0, 255) and len(np.unique(values)) > 20
 
 

@@ -117,6 +117,61 @@ def test_a_normalization_is_kept_as_a_report_can_hold_it(given, kept):
         Subject.of(bare, normalization=(0.0, [1.0, 0.0, 1.0]))
 
 
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        (lambda x: x / 255, None),  # rescaled twice
+        (lambda x: 255 * x, None),
+        (lambda x: x - 100, None),  # centred: too low alone
+        (lambda x: x, (0, 1)),  # not rescaled
+        (lambda x: x / 127.5 - 1, (0, 255)),
+    ],
+)
+def test_data_in_another_range_are_refused(model, change, given):
+    x, y = images()
+    for data in ({"representative_data": (change(x), y)}, {"holdout": change(x)}):
+        with pytest.raises(ValueError, match="run from .* but the graph expects"):
+            Subject.of(model, input_range=given, **data)
+    assert Subject.of(model, holdout=x).input_range == (0, 255)
+    assert Subject.of(model, holdout=x / 255, input_range=(0, 1)).input_range == (0, 1)  # the user knows
+
+
+def test_data_decide_where_the_graph_leaves_it_open():
+    known = keras.layers.Normalization(mean=[0.48] * 3, variance=[0.25**2] * 3)
+    model = keras.Sequential([keras.Input((8, 8, 3)), known, keras.layers.Conv2D(2, 3)])
+    x, _ = images()
+    assert Subject.of(model).input_range is None
+    assert "0 to 1" in Subject.of(model).range_question and "-1 to 1" in Subject.of(model).range_question
+    for data in ({"holdout": x / 255}, {"representative_data": x / 255}):
+        subject = Subject.of(model, **data)
+        assert subject.input_range == (0, 1) and subject.range_question is None
+    assert Subject.of(model, holdout=x / 127.5 - 1).input_range == (-1, 1)
+    assert Subject.of(model, holdout=(x - 120) / 50).input_range is None
+    # random inputs are those of which it makes values around 0
+    made_up = [next(iter(s.values())) for s in Subject.of(model).samples]
+    values = np.concatenate(
+        [made_up[i] for i in range(12) if i % 3 != 2]
+    )  # the others have padding or extremes
+    assert values.mean() == pytest.approx(0.48, abs=0.02) and values.std() == pytest.approx(0.25, abs=0.02)
+
+
+def test_random_inputs_of_integers_are_in_the_range():
+    inputs = keras.Input((50,), dtype="int32", name="ids")
+    model = keras.Model(inputs, keras.layers.Embedding(30, 2)(inputs))
+    ids = np.stack([s["ids"] for s in Subject.of(model, input_range=(3, 29)).samples])
+    assert ids.dtype == np.int32 and (ids.min(), ids.max()) == (3, 29)
+    assert set(np.unique([s["ids"] for s in Subject.of(model).samples])) == set(range(30))  # its vocabulary
+    pixels = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    model = keras.Model(pixels, keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(pixels)))
+    values = np.stack([s["image"] for s in Subject.of(model).samples])
+    assert values.dtype == np.uint8 and (values.min(), values.max()) == (0, 255)
+    image = keras.Input((4,), name="image")  # of pictures and ids, the range is that of the pictures
+    beside = keras.layers.Flatten()(keras.layers.Embedding(2, 2)(inputs))
+    both = keras.Model([inputs, image], keras.layers.Concatenate()([beside, image]))
+    sample = Subject.of(both, input_range=(10, 20)).samples[0]
+    assert sample["ids"].max() <= 1 and 10 <= sample["image"].min() <= sample["image"].max() <= 20
+
+
 def test_labels_of_several_outputs_and_normalization_beside_a_layer_are_refused():
     inputs = keras.Input((3,))
     two = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)])

@@ -1,0 +1,82 @@
+"""Each file read once before training: its hash, whether it is whole, and what is done to its picture."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from kerasft.data.pictures import decoding, opened, orientation, reason
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a file.
+
+    Attributes:
+        digest: sha256 of its bytes.
+        damage: Why it can't be read, or None.
+        alpha: Whether it has an alpha channel, or another kind of transparency.
+        turned: Whether its EXIF orientation turns or mirrors it.
+    """
+
+    digest: str
+    damage: str | None = None
+    alpha: bool = False
+    turned: bool = False
+
+
+def examined(paths: Sequence[Path]) -> list[Finding]:
+    """Look at files of pictures, several at a time."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(examine, paths))
+
+
+def examine(path: Path) -> Finding:
+    """Look at a file: at its head and its end where the format marks the end, else decode it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Finding("", reason(error))
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        image = opened(io.BytesIO(content), path.suffix)
+        alpha, turned = image.has_transparency_data, _turned(image, content)
+        if image.format == "PNG":
+            image.verify()  # the checksum of each piece, to the last one
+        elif not _has_its_end(content, image.format):
+            with decoding(content) as whole:
+                whole.load()
+        if image.mode in ("F", "LAB") or (image.mode == "I" and image.format != "PNG"):
+            raise ValueError(f"its pixels (mode {image.mode}) don't say which number is white")
+    except Exception as error:  # the decoders of many formats raise what they like
+        return Finding(digest, reason(error))
+    return Finding(digest, None, alpha, turned)
+
+
+def _turned(image: Image.Image, content: bytes) -> bool:
+    if image.format == "PNG" and b"eXIf" not in content and b"Raw profile type" not in content:
+        return False  # Pillow would decode the picture to look behind it
+    if image.format == "PNG":
+        image = opened(io.BytesIO(content))
+    return orientation(image) in range(2, 9)
+
+
+def _has_its_end(content: bytes, kind: str | None) -> bool:
+    """Whether a file is as long as its format says it is; False as well where the format does not say."""
+    if kind == "WEBP":
+        return len(content) >= 8 + int.from_bytes(content[4:8], "little")
+    return kind in ("JPEG", "MPO") and content.find(b"\xff\xd9", _scan(content)) >= 0
+
+
+def _scan(content: bytes) -> int:
+    """Where the pixels of a JPEG begin, behind the segments of its head (one may hold a small JPEG)."""
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1] != 0xDA:
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return at
