@@ -56,6 +56,9 @@ def export(
     max_ms: Annotated[
         float | None, typer.Option(help="With all: the longest latency on this machine.")
     ] = None,
+    prefer: Annotated[
+        str | None, typer.Option(help="With all: what decides within the limits, size, latency or accuracy.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
     input_range: Annotated[
         str | None,
@@ -77,7 +80,7 @@ def export(
 ) -> None:
     """Export a Keras model to .tflite files that were verified in LiteRT, or to a SavedModel."""
     with errors():
-        _check_choice(model, out, precision, max_bytes, max_ms, pack or web)
+        _check_choice(model, out, precision, (max_bytes, max_ms, prefer), pack or web)
         load_libraries()
         from kerasft.export import to_saved_model, to_tflite
 
@@ -105,11 +108,11 @@ def export(
         elif input_range is not None:
             choice["input_range"] = increasing(input_range, "--input-range")
         if labels is not None:
-            choice["labels"] = labels.read_text().splitlines()
+            choice["labels"] = _read_labels(labels)
         if max_drop is not None:
             choice["max_drop"] = max_drop
         if precision == ALL:
-            _export_all(loaded, out, max_bytes, max_ms, choice, as_json)
+            _export_all(loaded, out, choice, as_json, max_bytes=max_bytes, max_ms=max_ms, prefer=prefer)
             return
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
         _show(report, as_json)
@@ -127,7 +130,7 @@ def _split_beside(model: Path) -> Split | None:
 def _check_classes(model: Path, names: tuple[str, ...]) -> None:
     """Raise ValueError if the images have other classes than those that the model's run has noted."""
     path = model.with_name("labels.txt")
-    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else list(names)
+    known = _read_labels(path) if path.exists() else list(names)
     if known != list(names):
         raise ValueError(
             f"{path} says that the model's classes are {known}, in this order; the images of --data have "
@@ -152,8 +155,7 @@ def _check_choice(
     model: Path,
     out: Path,
     precision: str | None,
-    max_bytes: int | None,
-    max_ms: float | None,
+    limits: tuple[Any, ...],
     client: Path | None,
 ) -> None:
     """Raise if options contradict each other; `client` is the file or folder of a client, if any."""
@@ -164,24 +166,28 @@ def _check_choice(
         raise ValueError(f"--precision all writes several files: --out is a folder, not {out}.")
     if not is_file and precision not in (None, ALL):
         raise ValueError(f"--precision {precision} goes with an --out that ends in .tflite; received {out}.")
-    if precision != ALL and (max_bytes is not None or max_ms is not None):
-        raise ValueError("--max-bytes and --max-ms choose among the files of --precision all.")
+    if precision != ALL and any(limit is not None for limit in limits):
+        raise ValueError("--max-bytes, --max-ms and --prefer choose among the files of --precision all.")
     if client is not None and not is_file:
         raise ValueError("--pack and --web go with an --out that ends in .tflite.")
 
 
-def _export_all(
-    model: keras.Model,
-    out: Path,
-    max_bytes: int | None,
-    max_ms: float | None,
-    choice: dict[str, Any],
-    as_json: bool,
-) -> None:
+def _read_labels(path: Path) -> list[str]:
+    """The labels of a text file, one a line; an empty last line is the end of the one before it."""
+    from kerasft.export import check_labels
+
+    names = path.read_text(encoding="utf-8-sig").split("\n")
+    names = names[:-1] if names[-1] == "" else names
+    try:
+        return list(check_labels(names, None))
+    except ValueError as error:
+        raise ValueError(f"{path} (its first line is label 0): {error}") from None
+
+
+def _export_all(model: keras.Model, out: Path, choice: dict[str, Any], as_json: bool, **limits: Any) -> None:
     """Export all precisions to a folder, and say which is the choice."""
     from kerasft.export import ladder
 
-    limits = {"max_bytes": max_bytes, "max_ms": max_ms}
     given = {name: value for name, value in limits.items() if value is not None}
     found = ladder(model, out, **choice, **given)
     files = ", ".join(sorted(p.name for p in out.iterdir()))

@@ -68,6 +68,7 @@ def load_images(
 ) -> ImageData:
     """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
     from kerasft.data import load_dataset
+    from kerasft.export import check_labels
 
     log = logging.getLogger("kerasft.data")
     before = log.level
@@ -89,6 +90,7 @@ def load_images(
         say(f"skipped: {path}")
     for note in images.notes:
         say(note)
+    check_labels(images.class_names, None)
     say(
         f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
         f"{images.test_size} to test, {len(images.class_names)} classes"
