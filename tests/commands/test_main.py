@@ -66,8 +66,8 @@ def test_every_option_keeps_its_name_and_its_default():
         "export": {
             "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,
             "data_dir": None, "max_drop": None, "max_bytes": None, "max_ms": None, "prefer": None,
-            "labels": None, "input_range": None, "skip_corrupt": False, "as_json": False, "metadata": False, "pack": None,
-            "web": None, "overwrite": False, "seed": 0,
+            "labels": None, "input_range": None, "skip_corrupt": False, "as_json": False, "metadata": False,
+            "pack": None, "web": None, "overwrite": False, "seed": 0,
         },
         "verify": {"pack": None},
         "inspect": {"source": None, "at": None, "trust": False},
