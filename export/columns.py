@@ -9,7 +9,8 @@ constant in the model has no deviation, and the second alone counts.
 Columns that share one unit are measured together, as the small among them do not count by themselves: a
 distribution over classes, whose columns are almost all about 0, a vector of length one, the scores of one
 sigmoid. A wide output that is not joined of parts, such as the features of a backbone, may lose a twentieth
-of its columns: features that are almost never active.
+of its columns, features that are almost never active, and up to half of them where their spreads go over into
+those of the others without a gap, so that nothing divides them into values of two kinds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import numpy as np
 
 _JOINED = ("CONCATENATION", "PACK")
 _ONE_UNIT = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC")
-_FORGIVEN = 0.05  # of the columns of an output that is not joined of parts
+_WIDE = 20  # columns
+_FORGIVEN = 0.05  # of the columns of a wide output that is not joined of parts
+_FORGIVEN_WITHOUT_GAP = 0.5
+_GAP = 10  # between the spread of the largest column that is lost and the next one
 _CONSTANT = 1e-5  # a deviation by the column's largest value that float32's rounding can make
 _NOTHING = 1e-6  # a constant by the output's largest value that counts as nothing
 
@@ -135,20 +139,28 @@ class Columns:
         return np.where(counts, found, 0), np.where(varies, deviation, size)
 
     @property
-    def _forgiven(self) -> int:
-        return 0 if self._producer in _JOINED else int(_FORGIVEN * len(self._shift))
-
-    @property
     def worst(self) -> float:
-        """The largest difference of a column by its own spread, but for those that are forgiven."""
+        """The largest difference of a column by its own spread, without a twentieth of wide outputs."""
         found = np.sort(self._measured()[0])
-        return float(found[max(0, len(found) - 1 - (self._forgiven if len(found) > 1 else 0))])
+        wide = self._producer not in _JOINED and len(found) >= _WIDE
+        return float(found[-1 - (int(_FORGIVEN * len(found)) if wide else 0)])
+
+    def _forgives(self, over: np.ndarray, spread: np.ndarray) -> bool:
+        """Whether columns may be lost: few, or the small ones of many that are of one kind."""
+        if self._producer in _JOINED or len(spread) < _WIDE:
+            return False
+        if len(over) <= _FORGIVEN * len(spread):
+            return True
+        larger = np.delete(spread, over)
+        larger = larger[larger > spread[over].max()]
+        few = len(over) <= _FORGIVEN_WITHOUT_GAP * len(spread)
+        return few and len(larger) > 0 and bool(larger.min() < _GAP * spread[over].max())
 
     def lost(self, limit: float) -> Lost | None:
-        """The columns that differ by more than `limit` of their own spread, if there are too many."""
+        """The columns that differ by more than `limit` of their own spread, if they count."""
         found, spread = self._measured()
         over = np.flatnonzero(~(found <= limit))
-        if not len(over) or len(over) <= (self._forgiven if len(found) > 1 else 0):
+        if not len(over) or self._forgives(over, spread):
             return None
         worst = over[np.argmax(found[over])]
         columns = tuple(map(int, over)) if len(found) > 1 else ()

@@ -107,6 +107,22 @@ def test_wide_outputs_of_one_kind_may_lose_a_twentieth_of_their_columns():
     assert len(seen(many, rounded(many)).lost(LIMIT).columns) == 40
 
 
+def test_small_columns_of_many_without_a_gap_are_those_of_one_kind():
+    """Features of a backbone, from active to almost never active, against values of two kinds."""
+    spreads = np.geomspace(1, 1e-4, 128)
+    features = RNG.uniform(0, 6, (60, 128)) * spreads
+    made = rounded(features)
+    assert 6 < np.sum(made.std(0) == 0) < 64
+    assert seen(features, made).lost(LIMIT) is None
+    assert len(seen(features, made, "PACK").lost(LIMIT).columns) > 6
+    few = np.geomspace(1, 0.02, 128)
+    apart = RNG.uniform(0, 6, (60, 128)) * few * np.where(few < 0.03, 1e-2, 1)  # a hundred between two kinds
+    assert 6 < np.sum(few < 0.03) < 64
+    assert seen(apart, rounded(apart)).lost(LIMIT) is not None
+    most = RNG.uniform(0, 6, (60, 128)) * np.geomspace(1, 1e-8, 128)
+    assert seen(most, rounded(most)).lost(LIMIT) is not None  # more than half
+
+
 def test_an_axis_that_is_open_has_no_columns():
     columns = Columns("y")
     values = [RNG.normal(size=(1, n)) for n in (4, 6, 4)]
