@@ -15,7 +15,8 @@ FLOOR_TESTS ?= tests/_keras/test_call_graph.py tests/_keras/test_fit_loop.py tes
 	tests/_keras/test_tracing.py tests/_keras/test_training_step.py tests/_keras/optimizer/test_references.py \
 	tests/_keras/optimizer/test_named_state.py tests/stages tests/freezing tests/learning_rates/test_multipliers.py \
 	tests/unfreezing tests/cache tests/hub tests/search/test_hypermodel.py tests/commands/test_main.py \
-	tests/export/model tests/export/tflite_file tests/test_backup.py
+	tests/export/model tests/export/tflite_file tests/test_backup.py \
+	tests/data/test_pictures.py tests/data/test_rule.py tests/data/test_examine.py tests/data/test_folder.py
 QUICK = -m "not (slow or process or browser or network or training)"
 
 .PHONY: quickstart test test-fast test-floor coverage lint types-kerasft types-export clean

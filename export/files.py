@@ -120,6 +120,19 @@ def parse_json(text: str | bytes, what: str) -> Any:
         raise ValueError(f"{what} is nested too deeply to be read.") from None
 
 
+@contextlib.contextmanager
+def taking_apart(what: str) -> Iterator[None]:
+    """Raise ValueError where JSON that was read lacks a part, or has one in another form.
+
+    Args:
+        what: What it is, for the message, such as "The report".
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{what} lacks something, or has it in another form: {error!r}") from error
+
+
 class _TwiceError(Exception):
     """A key that an object has twice."""
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from .files import parse_json
+from .files import parse_json, taking_apart
 from .plain_table import plain_table
 from .report import Quality, Report
 
@@ -71,10 +71,17 @@ class Ladder:
 
     @classmethod
     def from_json(cls, text: str) -> Ladder:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: The text is no ladder.
+        """
         content = parse_json(text, "The ladder")
-        reports = {name: Report.from_json(json.dumps(kept)) for name, kept in content.pop("reports").items()}
-        return cls(**{**content, "reports": reports, "lost": tuple(content["lost"])})
+        with taking_apart("The ladder"):
+            reports = {
+                name: Report.from_json(json.dumps(kept)) for name, kept in content.pop("reports").items()
+            }
+            return cls(**{**content, "reports": reports, "lost": tuple(content["lost"])})
 
 
 HEADER = (

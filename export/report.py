@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ExportError
-from .files import parse_json
+from .files import parse_json, taking_apart
 from .parity import Parity
 
 Channels = float | tuple[float, ...]  # one number, or one for each channel
@@ -183,17 +183,22 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: The text is no report.
+        """
         content = parse_json(text, "The report")
-        for key in ("inputs", "outputs"):
-            content[key] = tuple(TensorInfo(**{**t, "shape": tuple(t["shape"])}) for t in content[key])
-        for key in ("labels", "input_range", "normalization"):
-            content[key] = None if content[key] is None else _tuples(content[key])
-        content["parity"], content["speed"] = Parity(**content["parity"]), Speed(**content["speed"])
-        if content["quality"] is not None:
-            quality = content["quality"]
-            content["quality"] = Quality(**{**quality, "interval": tuple(quality["interval"])})
-        return cls(**content)
+        with taking_apart("The report"):
+            for key in ("inputs", "outputs"):
+                content[key] = tuple(TensorInfo(**{**t, "shape": tuple(t["shape"])}) for t in content[key])
+            for key in ("labels", "input_range", "normalization"):
+                content[key] = None if content[key] is None else _tuples(content[key])
+            content["parity"], content["speed"] = Parity(**content["parity"]), Speed(**content["speed"])
+            if content["quality"] is not None:
+                quality = content["quality"]
+                content["quality"] = Quality(**{**quality, "interval": tuple(quality["interval"])})
+            return cls(**content)
 
 
 def check_pixels(pixels: Mapping[str, str] | None) -> dict[str, str] | None:

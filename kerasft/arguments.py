@@ -79,10 +79,17 @@ def _check_bounds(
     below: float | None,
 ) -> None:
     if (
-        not math.isfinite(value)
+        not _is_finite(value)
         or (at_least is not None and value < at_least)
         or (above is not None and value <= above)
         or (at_most is not None and value > at_most)
         or (below is not None and value >= below)
     ):
         raise ValueError(f"{name} is {kind}; received {value!r}.")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False

@@ -19,6 +19,14 @@ def test_numbers_out_of_bounds_are_refused(value):
         check_number("rate", value, above=0, at_most=1)
 
 
+def test_an_integer_beyond_all_floats_is_refused():
+    for check in (check_number, check_integer):
+        check("rate", 10**300)
+        for value in (10**400, -(10**400)):
+            with pytest.raises(ValueError, match=r"rate is an? (number|integer); received -?1000"):
+                check("rate", value)
+
+
 def test_the_other_bounds():
     check_number("share", 0, at_least=0, below=1)
     for value in (-0.1, 1):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..report import TensorInfo
-from ..tflite_file import dtype_of, model_of, shape_of
+from ..tflite_file import dtype_of, model_of, reading, shape_of
 from .pixels import DTYPES, Normalization, PerChannel, pixel_normalization
 
 FIELD = "TFLITE_METADATA"  # where a file holds its metadata
@@ -89,16 +89,19 @@ def image_classifier(content: bytes, mean: float, std: float) -> tuple[TensorInf
         ValueError: It does not; the message says why.
     """
     model = model_of(content)
-    if FIELD.encode() in [model.Metadata(i).Name() for i in range(model.MetadataLength())]:
+    with reading():
+        fields = [model.Metadata(i).Name() for i in range(model.MetadataLength())]
+        graph = model.Subgraphs(0)
+        counts = (model.SubgraphsLength(), graph.InputsLength(), graph.OutputsLength())
+    if FIELD.encode() in fields:
         raise ValueError("This file has metadata already. Start from the file without.")
-    graph = model.Subgraphs(0)
-    counts = (model.SubgraphsLength(), graph.InputsLength(), graph.OutputsLength())
     if counts != (1, 1, 1):
         raise ValueError(
             "MediaPipe takes files of one subgraph with one input and one output; this one has "
             "{} subgraphs, {} inputs and {} outputs.".format(*counts)
         )
-    image, scores = (_tensor_of(graph.Tensors(i)) for i in (graph.Inputs(0), graph.Outputs(0)))
+    with reading():
+        image, scores = (_tensor_of(graph.Tensors(i)) for i in (graph.Inputs(0), graph.Outputs(0)))
     _check_image(image, mean, std)
     if len(scores.shape) != 2 or scores.shape[0] not in (1, -1):
         raise ValueError(f"The output of an image classifier is (1, classes); received {scores.shape}.")

@@ -127,7 +127,7 @@ def to_pack(
             tensors = {"inputs": [asdict(tensor) for tensor in inputs], "outputs": described, "cases": cases}
             manifest = _manifest(report, tensors, license, pack.files)
             pack.add("manifest.json", json.dumps(manifest, indent=1, default=np.ndarray.tolist).encode())
-        verified = verify.verify_pack(partial)
+        verified = verify.verify_here(partial)
         if not verified.ok:
             raise ExportError(f"The file does not give the same outputs twice:\n{verified}")
     return replace(verified, path=str(target))

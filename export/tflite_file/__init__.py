@@ -10,7 +10,7 @@ Inside, `delegates` and `sensitivity` stand on `operations`, `operations` on `sc
 from .delegates import Readiness, Refusal, readiness
 from .litert import LiteRTModel, quantized, quiet, tensor_infos
 from .operations import census, custom, in_float, read_operations
-from .schema import builtin_of, dtype_of, model_of, packed, shape_of, unpacked
+from .schema import builtin_of, dtype_of, model_of, packed, reading, shape_of, unpacked
 from .sensitivity import losses
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "quiet",
     "read_operations",
     "readiness",
+    "reading",
     "shape_of",
     "tensor_infos",
     "unpacked",

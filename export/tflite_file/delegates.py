@@ -32,6 +32,7 @@ from pathlib import Path
 
 from ..plain_table import plain_table
 from .operations import FLOATS, Operand, Operation, read_operations
+from .schema import reading
 
 # For operations of these names, what their inputs and outputs must not be, and the reason that it gives.
 Limits = tuple[tuple[str, Callable[[tuple[Operand, ...], tuple[Operand, ...]], bool], str], ...]
@@ -196,9 +197,12 @@ def readiness(path_or_bytes: str | Path | bytes) -> Readiness:
         print(kerasft.export.readiness("model.tflite"))
         ```
     """
+    if not isinstance(path_or_bytes, bytes) and (path := Path(path_or_bytes)).exists() and not path.is_file():
+        raise ValueError(f"{path} is no .tflite file, nor any other.")
     content = path_or_bytes if isinstance(path_or_bytes, bytes) else Path(path_or_bytes).read_bytes()
     ops = read_operations(content)
-    verdicts = {"edgetpu": [*map(_edgetpu, ops)], "gpu": [*map(_gpu, ops)], "xnnpack": _xnnpack_all(ops)}
+    with reading():  # an operation may lack the operands that it needs
+        verdicts = {"edgetpu": [*map(_edgetpu, ops)], "gpu": [*map(_gpu, ops)], "xnnpack": _xnnpack_all(ops)}
     refusals = {
         target: tuple(
             Refusal(target, o.name, o.outputs[0].name if o.outputs else "", reason, i)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .schema import builtin_of, dtype_of, enum_names, model_of, shape_of
+from .schema import builtin_of, dtype_of, enum_names, model_of, reading, shape_of
 
 FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 _EDGES = ("QUANTIZE", "DEQUANTIZE")
@@ -65,16 +64,14 @@ def read_operations(content: bytes) -> tuple[Operation, ...]:
     References:
         tensorflow/compiler/mlir/lite/schema/schema.fbs in TensorFlow's repository.
     """
-    model = model_of(content)
-    try:
+    model, budget = model_of(content), _Budget(2 * len(content))
+    with reading():
         codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
         return tuple(
             operation
             for i in range(model.SubgraphsLength())
-            for operation in _operations_of(model, model.Subgraphs(i), codes)
+            for operation in _operations_of(model, model.Subgraphs(i), codes, budget)
         )
-    except (struct.error, LookupError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"This .tflite file is cut short or damaged: {error}") from error
 
 
 def census(operations: tuple[Operation, ...]) -> dict[str, int]:
@@ -99,6 +96,8 @@ def in_float(operations: tuple[Operation, ...]) -> list[str]:
         tensors = operation.inputs + operation.outputs
         if not any(t.dtype in FLOATS for t in tensors):
             continue
+        if operation.name in _EDGES and not (operation.inputs and operation.outputs):
+            raise ValueError(f"This .tflite file is damaged: {operation.name} lacks its input or output.")
         at_input = operation.name == "QUANTIZE" and operation.inputs[0].name not in made
         at_output = operation.name == "DEQUANTIZE" and operation.outputs[0].name not in read
         if operation.name in _EDGES and (at_input or at_output) and not operation.inputs[0].constant:
@@ -108,11 +107,33 @@ def in_float(operations: tuple[Operation, ...]) -> list[str]:
     return found
 
 
-def _operations_of(model: Any, graph: Any, codes: list[Any]) -> Iterator[Operation]:
+class _Budget:
+    """How much may be read of a file: its parts may be the same bytes again and again."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, size: int) -> None:
+        """Take so many bytes; raise ValueError if the file can't have had that many."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError("its parts overlap")
+
+
+def _operations_of(model: Any, graph: Any, codes: list[Any], budget: _Budget) -> Iterator[Operation]:
+    known: dict[int, Operand] = {}
+
+    def operand(index: int) -> Operand:
+        budget.spend(4)
+        if index not in known:
+            known[index] = _operand(model, graph.Tensors(index), budget)
+        return known[index]
+
     def operands(indices: Any) -> tuple[Operand, ...]:
-        return tuple(_operand(model, graph.Tensors(int(i))) for i in indices if i >= 0)
+        return tuple(operand(int(i)) for i in indices if i >= 0)
 
     for i in range(graph.OperatorsLength()):
+        budget.spend(4)
         operator = graph.Operators(i)
         code = codes[operator.OpcodeIndex()]
         number, own = builtin_of(code), code.CustomCode()
@@ -125,7 +146,9 @@ def _operations_of(model: Any, graph: Any, codes: list[Any]) -> Iterator[Operati
         )
 
 
-def _operand(model: Any, tensor: Any) -> Operand:
+def _operand(model: Any, tensor: Any, budget: _Budget) -> Operand:
+    name = tensor.Name() or b""
+    budget.spend(len(name) + 4 * (tensor.ShapeLength() + tensor.ShapeSignatureLength()))
     buffer = model.Buffers(tensor.Buffer())
     constant = tensor.Buffer() != 0 and (buffer.DataLength() > 0 or buffer.Size() > 0)
-    return Operand((tensor.Name() or b"").decode(), shape_of(tensor), dtype_of(tensor), constant)
+    return Operand(name.decode(), shape_of(tensor), dtype_of(tensor), constant)

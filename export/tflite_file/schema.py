@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Raise one ValueError for whatever the schema's classes, and who uses them, make of a damaged file."""
+    try:
+        yield
+    except (
+        *(struct.error, LookupError, AttributeError, TypeError, ValueError, OverflowError, MemoryError),
+        *(RecursionError, AssertionError),
+    ) as error:
+        raise ValueError(f"This .tflite file is cut short or damaged: {error}") from error
 
 
 def model_of(content: bytes) -> Any:
@@ -14,16 +29,23 @@ def model_of(content: bytes) -> Any:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    if not schema.Model.ModelBufferHasIdentifier(content, 0):
+    if content[4:8] != b"TFL3":
         raise ValueError("This is no .tflite file: it lacks the mark TFL3.")
-    return schema.Model.GetRootAs(content, 0)
+    with reading():
+        return schema.Model.GetRootAs(content, 0)
 
 
 def unpacked(content: bytes) -> Any:
-    """The tables of a .tflite file as objects, to change."""
+    """The tables of a .tflite file as objects, to change.
+
+    Raises:
+        ValueError: The bytes are no .tflite file, or a damaged one.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    model_of(content)
+    with reading():
+        return schema.ModelT.InitFromPackedBuf(content, 0)
 
 
 def packed(model: Any, size: int = 1 << 20) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import shlex
@@ -68,16 +69,22 @@ def load_images(
     """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
     from kerasft.data import load_dataset
 
-    images = load_dataset(
-        data,
-        image_size=image_size,
-        batch_size=batch_size,
-        seed=seed,
-        limit=limit,
-        skip_corrupt=skip_corrupt,
-        data_dir=data_dir,
-        split=split,
-    )
+    log = logging.getLogger("kerasft.data")
+    before = log.level
+    log.setLevel(logging.ERROR)  # the notes are said below
+    try:
+        images = load_dataset(
+            data,
+            image_size=image_size,
+            batch_size=batch_size,
+            seed=seed,
+            limit=limit,
+            skip_corrupt=skip_corrupt,
+            data_dir=data_dir,
+            split=split,
+        )
+    finally:
+        log.setLevel(before)
     for path in images.skipped:
         say(f"skipped: {path}")
     for note in images.notes:

@@ -60,7 +60,8 @@ def examine(path: Path) -> Finding:
 
 
 def _turned(image: Image.Image, content: bytes) -> bool:
-    if image.format == "PNG" and b"eXIf" not in content and b"Raw profile type" not in content:
+    marks = (b"eXIf", b"Raw profile type", b"Orientation")
+    if image.format == "PNG" and not any(mark in content for mark in marks):
         return False  # Pillow would decode the picture to look behind it
     if image.format == "PNG":
         image = opened(io.BytesIO(content))

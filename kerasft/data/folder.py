@@ -67,7 +67,7 @@ def files_source(
         (len(bad), "can't be read, and are left out"),
         (
             sum(findings[i].alpha for i in keep),
-            "have transparency: what is transparent gets the background's colour",
+            "have an alpha channel or a transparent colour; what is transparent gets the background's colour",
         ),
         (sum(findings[i].turned for i in keep), "are turned upright, as their EXIF orientation says"),
     ):

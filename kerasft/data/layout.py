@@ -80,16 +80,18 @@ def understood(root: Folder, layout: str | None = None) -> Layout:
     return found
 
 
-def _unwrapped(folder: Folder, notes: list[str], known: Sequence[str] | None = None) -> Folder:
+def _unwrapped(
+    folder: Folder, notes: list[str], part: int | None = None, known: Sequence[str] | None = None
+) -> Folder:
     """Go down while a folder holds nothing but one folder that holds the classes.
 
-    That one folder as the only class would be no classifier, so there is one reading. `known` are the classes
-    that the folders have to be, if they are known.
+    That one folder as the only class would be no classifier, so there is one reading. `part` is what the
+    folder is named as, `known` are the classes that the folders have to be, if they are known.
     """
     while len(folder.folders) == 1 and not folder.pictures:
         (inner,) = folder.folders
         names = {f.name for f in inner.folders if f.all_pictures()}
-        if not names or inner.pictures or part_named(inner.name) is not None:
+        if not names or inner.pictures or part_named(inner.name) not in (None, part):
             break
         if known is None and len(names) < 2 and all(part_named(name) is None for name in names):
             break
@@ -160,7 +162,7 @@ def _refuse_part_names(root: Folder, found: dict[int, list[Folder]]) -> None:
         raise ValueError(
             f"{root.path} has folders named as parts ({names}), but {lacking}. Put a folder for each class, "
             "with its images, into a folder 'train', and those of other parts into theirs; or, if these "
-            'folders are the classes, pass layout="classes".'
+            'folders are the classes, pass layout="classes". If a CSV file has the labels, give that.'
         )
     raise ValueError(
         f"{root.path} has {names} beside {_some(others)}, which has two readings. If all are classes, pass "
@@ -228,7 +230,7 @@ def _whole(root: Folder, layout: str | None) -> Layout:
 def _divided(root: Folder, parts: dict[int, Folder], layout: str | None) -> Layout:
     """The folders are parts, whose folders are the classes of the part for training."""
     notes: list[str] = []
-    train = parts[_TRAIN] if layout else _unwrapped(parts[_TRAIN], notes)
+    train = parts[_TRAIN] if layout else _unwrapped(parts[_TRAIN], notes, _TRAIN)
     found = _whole(train, layout)
     found.unused += root.pictures
     found.notes += notes
@@ -247,7 +249,7 @@ def _divided(root: Folder, parts: dict[int, Folder], layout: str | None) -> Layo
 
 def _add_part(found: Layout, part: int, folder: Folder, train: Folder, layout: str | None) -> None:
     """Add the pictures of a part that is held out."""
-    base = folder if layout else _unwrapped(folder, found.notes, found.classes)
+    base = folder if layout else _unwrapped(folder, found.notes, part, found.classes)
     if not _has_classes(base):
         found.unused += base.all_pictures()
         found.notes.append(
@@ -264,7 +266,7 @@ def _add_part(found: Layout, part: int, folder: Folder, train: Folder, layout: s
         hint = f" Near {extra[0]!r} is {near[0]!r}, case aside." if near else ""
         raise ValueError(
             f"{base.path} has classes that {train.path} lacks: {extra}.{hint} Classes have the same name in "
-            "all parts."
+            f"all parts; if the images of {folder.path} have no labels, move it away."
         )
     lacking = [name for name in found.classes if name not in inner]
     if lacking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from kerasft.data.source import LabelledSource
 from kerasft.data.split import Split
 from kerasft.data.table import SUFFIXES, read_table
 from kerasft.data.tfds import read_tfds
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ImageData:
         skipped: Files that are damaged and were left out.
         left_out: Files that are no pictures of a kind that is read, and pictures without a label.
         notes: What has to be known about the data, a sentence each: what was left out, turned upright or set
-            on a background, and what was understood of names.
+            on a background, and what was understood of names. They are logged as well.
     """
 
     train: tf.data.Dataset
@@ -146,6 +149,9 @@ def load_dataset(
     if len(found.class_names) < 2:
         raise ValueError(f"{text} has one class only ({found.class_names[0]!r}); a classifier needs two.")
     division = divide(found, validation_fraction, test_fraction, split)
+    notes = (*found.notes, *division.notes)
+    for note in notes:
+        logger.warning("%s: %s", text, note)
     parts = limited(found, division.parts, limit, seed)
 
     train, validation, test = (np.flatnonzero(parts == part) for part in range(3))
@@ -164,7 +170,7 @@ def load_dataset(
         pixels=rule,
         skipped=found.skipped,
         left_out=found.left_out,
-        notes=(*found.notes, *division.notes),
+        notes=notes,
     )
 
 

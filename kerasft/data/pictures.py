@@ -83,7 +83,10 @@ def decoding(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             image = opened(file, "" if path is None else path.suffix)
             with _room.taken(image.width * image.height):
-                yield image
+                try:
+                    yield image
+                finally:
+                    image.close()  # its pixels go before others take their place
     except FileNotFoundError:
         raise
     except Exception as error:  # the decoders of many formats raise what they like

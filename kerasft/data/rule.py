@@ -13,7 +13,8 @@ from kerasft.data.pictures import colour, decoding, on_ground, upright
 
 RESIZES = ("antialias", "bilinear", "mediapipe")
 _HUGE = 2**24  # pixels; such pictures are brought nearer to their size while they are decoded
-_NEARER = 4  # times the size that is wanted, at least
+_NEARER = 4  # times the size that is wanted
+_BAND = 16  # lines of that size at a time
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,13 @@ def _averaged(image: Image.Image, size: int, ground: tuple[int, int, int]) -> Im
     image.load()
     wide, high = image.size if scaled is None else scaled[1][2:]
     small = Image.new("RGB", (count, count))
-    for first in range(0, count, size):
-        top, bottom = (row * high / count for row in (first, first + size))
+    for first in range(0, count, _BAND):
+        last = min(first + _BAND, count)
+        top, bottom = (row * high / count for row in (first, last))
         above = int(top)
         band = on_ground(image.crop((0, above, image.width, min(math.ceil(bottom), image.height))), ground)
         box = (0, top - above, wide, min(bottom - above, band.height))
-        small.paste(band.resize((count, size), Image.Resampling.BOX, box), (0, first))
+        small.paste(band.resize((count, last - first), Image.Resampling.BOX, box), (0, first))
     found = small.resize((size, size), Image.Resampling.BILINEAR)
     found.info = {key: value for key, value in image.info.items() if key != "transparency"}
     return found

@@ -24,6 +24,7 @@ _LABELS = {
     "target", "labelname", "labelid", "y",
 }  # fmt: skip
 _SPLITS = {"split", "part", "partition", "subset", "set", "usage"}
+_YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")  # in a column for one class
 _LOOKED_AT = 50  # rows whose paths are looked up to find the column
 _SHOWN = 5
 
@@ -205,7 +206,7 @@ def _labels(table: Table, taken: Sequence[int]) -> tuple[list[int], tuple[str, .
     if named:
         several = " and ".join(repr(table.names[i]) for i in named)
         raise table.refusal(f"{several} could be the label. Keep one of them.")
-    hot = [i for i in rest if set(table.column(i)) <= {"0", "1", "0.0", "1.0"}]
+    hot = [i for i in rest if {cell.lower() for cell in table.column(i)} <= {*_YES, *_NO}]
     if len(hot) > 1:
         return _one_hot(table, hot), tuple(table.names[i] for i in hot), hot
     raise table.refusal("no column is the label. Call one 'label', or give each class a column of 0 and 1.")
@@ -238,7 +239,8 @@ def _classes(table: Table, index: int) -> tuple[list[int], tuple[str, ...]]:
 
 
 def _one_hot(table: Table, columns: Sequence[int]) -> list[int]:
-    hot = [[i for i, c in enumerate(columns) if float(row[c]) == 1] for row in table.rows]
+    cells = [table.column(c) for c in columns]
+    hot = [[i for i, cell in enumerate(row) if cell.lower() in _YES] for row in zip(*cells, strict=True)]
     wrong = [n for n, found in enumerate(hot) if len(found) != 1]
     if wrong:
         lines = ", ".join(str(table.lines[n]) for n in wrong[:_SHOWN])

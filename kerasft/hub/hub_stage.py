@@ -65,7 +65,7 @@ class HubStage(StageLayer):
     ) -> None:
         kwargs = {**kwargs, "dtype": "float32", "autocast": False}
         super().__init__(batch_norm, loaded_batch_norm, **kwargs)
-        self.input_dtypes = list(input_dtypes)
+        self.input_dtypes = [tf.as_dtype(dtype).name for dtype in input_dtypes]
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
         if foreign := sorted({method for _, method in self.updates} - {*ASSIGNS.values()}):

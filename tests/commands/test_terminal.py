@@ -2,8 +2,9 @@
 
 import pytest
 import typer
+from pictures import write_classes
 
-from kerasft.commands.terminal import errors, increasing, numbers, pair, words
+from kerasft.commands.terminal import errors, increasing, load_images, numbers, pair, words
 
 
 def test_numbers_and_words():
@@ -13,6 +14,14 @@ def test_numbers_and_words():
     for text, message in (("1,x", "separated by commas; received '1,x'"), ("1", "takes 2 numbers")):
         with pytest.raises(ValueError, match=message):
             numbers(text, int, "--range", 2)
+
+
+def test_what_is_known_of_images_is_said_once(tmp_path, capsys, caplog):
+    write_classes(tmp_path, count=4)
+    (tmp_path / "cat" / "phone.heic").write_bytes(b"x")
+    images = load_images(str(tmp_path), 8, 4, 0, None, False, None)
+    (note,) = images.notes
+    assert "1 .heic" in note and capsys.readouterr().out.count(note) == 1 and caplog.text == ""
 
 
 def test_an_expected_error_is_one_message_and_status_1(capsys, monkeypatch):

@@ -49,15 +49,16 @@ def odd_files(folder):
     return {name: colour for name, (*_, colour) in made.items()}, others
 
 
-def test_a_folder_of_odd_kinds_is_read_or_reported_completely(tmp_path):
+def test_a_folder_of_odd_kinds_is_read_or_reported_completely(tmp_path, caplog):
     colours, others = odd_files(tmp_path / "odd")
     write_classes(tmp_path, classes=("plain",), count=20)
     data = load_dataset(tmp_path, image_size=SIDE, batch_size=64)
     assert sorted(path.name for path in data.left_out) == sorted(others)
     assert data.skipped == () and len(data.split) == 20 + len(colours)
     said = "\n".join(data.notes)
+    assert all(note in caplog.text for note in data.notes)
     assert "6 files are left out" in said and "1 .heic" in said and "1 without a suffix" in said
-    assert "4 of 33 images have transparency" in said and "2 of 33 images are turned upright" in said
+    assert "4 of 33 images have an alpha channel" in said and "2 of 33 images are turned upright" in said
 
     found = []
     for part in (data.train, data.validation, data.test):

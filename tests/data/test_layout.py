@@ -175,6 +175,9 @@ def test_a_folder_around_all_is_opened_with_a_word(tmp_path):
     found = read(tmp_path / "c")
     assert found.classes == ("cat", "dog") and len(found.members) == 4 and len(found.notes) == 2
     assert read(made(tmp_path / "d", "train/cat", "train/dog")).notes == []
+    made(tmp_path / "e", *(f"{p}_set/{p}_set/{c}" for p in ("training", "test") for c in ("cat", "dog")))
+    found = read(tmp_path / "e")
+    assert found.classes == ("cat", "dog") and [part for part, *_ in found.members] == [0, 0, 2, 2]
 
 
 def test_classes_differ_between_parts(tmp_path):

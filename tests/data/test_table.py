@@ -70,8 +70,10 @@ def test_one_hot_labels(pets):
     folder, rows = pets
     given = [(path, int(label == "dog"), int(label == "cat"), 0) for path, label in rows]
     header = ("path", "dog", "cat")
-    data = loaded(written(folder / "a.csv", [header, *(row[:3] for row in given)]))
-    assert data.class_names == ("dog", "cat")
+    for kind in (int, float, bool):  # as pandas writes its dummies
+        rows_given = [(path, kind(dog), kind(cat)) for path, dog, cat, _ in given]
+        data = loaded(written(folder / "a.csv", [header, *rows_given]))
+        assert data.class_names == ("dog", "cat")
     given[4] = (given[4][0], 1, 1, 0)
     with pytest.raises(ValueError, match="one class in each row, but not in the lines 6: there are 2"):
         loaded(written(folder / "a.csv", [header, *(row[:3] for row in given)]))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import killed_export
 import pytest
+from kerasft.export import Ladder, Report
 from kerasft.export.files import check_target, parse_json, replacing, write_text
 
 
@@ -275,3 +276,13 @@ def test_json_that_hides_something_is_refused():
         with pytest.raises(ValueError) as caught:
             parse_json(text, "It")
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "{}", '{"inputs": 1}', '{"reports": []}', '{"reports": {"a": {}}}']
+)
+@pytest.mark.parametrize("kind", [Report, Ladder])
+def test_json_of_another_form_is_refused_by_name(kind, text):
+    name = "The report" if kind is Report else "The (ladder|report)"
+    with pytest.raises(ValueError, match=f"{name} lacks something, or has it in another form"):
+        kind.from_json(text)

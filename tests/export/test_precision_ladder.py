@@ -27,7 +27,9 @@ def test_six_files_a_table_and_a_figure(model, tmp_path, monkeypatch):
     monkeypatch.setattr(
         precision_ladder.Subject, "qualities", lambda self, files: reads.append(1) or original(self, files)
     )
-    found = ladder(model, tmp_path / "out", holdout=images(60, 1), representative_data=images())
+    rule = {"resize": "antialias"}
+    found = ladder(model, tmp_path / "out", holdout=images(60, 1), representative_data=images(), pixels=rule)
+    assert all(report.pixels == rule for report in found.reports.values())
     assert list(found.reports) == list(VARIANTS) and found.failures == {} and len(reads) == 1
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {*(f"{name}.tflite" for name in VARIANTS), "ladder.json", "ladder.png"}
