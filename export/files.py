@@ -67,11 +67,13 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool, durable: bool = 
             partial.replace(target)
         if durable:
             _sync_entry(target.parent)
-    except OSError as error:
-        advice = _advice(error, target)
+    except Exception as error:
+        if out_of_space(error) is not None:
+            raise say_full(error, partial, "Or choose another place", target) from error
+        advice = _advice(error, target) if isinstance(error, OSError) else None
         if advice is None:
             raise
-        raise OSError(error.errno, advice, str(target)) from error
+        raise OSError(error.errno, advice, str(target)) from error  # type: ignore[attr-defined]
     finally:
         _remove(partial)
         _in_use.difference_update((partial.name, old.name))
@@ -201,12 +203,41 @@ def _sync_entry(folder: Path) -> None:
         os.close(opened)
 
 
+def out_of_space(error: BaseException) -> int | None:
+    """The number of an error that says that a disk, a quota or the largest file is full; None for another.
+
+    TensorFlow and HDF5 raise errors of their own, which hold the system's words.
+    """
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(error, OSError) and error.errno == code:
+            return code
+        if not isinstance(error, ValueError | TypeError | KeyError) and os.strerror(code) in str(error):
+            return code
+    return None
+
+
+def say_full(error: BaseException, partial: Path, advice: str, target: Path | None = None) -> OSError:
+    """The error to raise for one that is `out_of_space`: what was written, what is free, and what to do.
+
+    Args:
+        error: What was raised.
+        partial: The file or folder that was being written.
+        advice: What to do if no space can be freed.
+        target: The name that it was to get.
+    """
+    code = out_of_space(error) or errno.ENOSPC
+    files = [path for path in (partial, *partial.rglob("*")) if path.is_file()]
+    written, free = sum(path.stat().st_size for path in files), shutil.disk_usage(partial.parent).free
+    limit = "No file there may be so large" if code == errno.EFBIG else "The disk is full"
+    return OSError(
+        code,
+        f"{limit}: {target or partial} could not be written. It needs more than the {written:,} bytes that "
+        f"were written; {free:,} bytes are free besides. Nothing was left behind; free some space. {advice}",
+        str(target or partial),
+    )
+
+
 def _advice(error: OSError, target: Path) -> str | None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"The disk is full: {target} could not be written. Nothing was left behind; free some space "
-            "or choose another place"
-        )
     if isinstance(error, PermissionError) and target.name in str(error.filename or target):
         return (
             f"{target} can't be written ({error.strerror}). Nothing was changed: close what has it open, "

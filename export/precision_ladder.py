@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,7 @@ def ladder(
     failures: dict[str, str] = {}
     contents: dict[str, bytes] = {}
     without: dict[str, str] = {}
-    folder.mkdir(exist_ok=True)
-    with variants_of(subject) as made, contextlib.ExitStack() as files:
+    with _made(folder), variants_of(subject) as made, contextlib.ExitStack() as files:
         attempts: dict[str, contextlib.ExitStack] = {}
         for name in names:
             precision, io = VARIANTS[name]
@@ -160,6 +159,20 @@ def ladder(
         partial.write_text(found.to_json())
     draw(found.reports, found.choice, folder / "ladder.png", allowed, overwrite)
     return found
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder, and take it away again if an error leaves it empty."""
+    there = folder.exists()
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 def _check_targets(folder: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -11,8 +11,9 @@ import filelock
 
 from kerasft.export import files
 from kerasft.export.files import parse_json, replacing
+from kerasft.export.scratch import scratch, take_scratch
 
-__all__ = ["lock", "newest_first", "parse_json", "replacing", "write_text"]
+__all__ = ["lock", "newest_first", "parse_json", "replacing", "scratch", "take_scratch", "write_text"]
 
 
 def newest_first(folder: Path, pattern: str) -> list[Path]:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from ..errors import ExportError
 from ..files import check_target, replacing
 from ..report import Report, check_labels
+from ..scratch import scratch
 from ..tflite_file import read_operations
 from .pixels import DTYPES, pixel_normalization
 
@@ -86,8 +86,8 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     _check_folder(target, overwrite=overwrite)
     content = report.read_file()
     about["probabilities"] = _gives_probabilities(content)
-    with tempfile.TemporaryDirectory() as temporary:
-        installed = _install(Path(temporary))
+    with scratch() as temporary:
+        installed = _install(temporary)
         with replacing(target, overwrite=overwrite) as partial:
             partial.joinpath("litert", "wasm").mkdir(parents=True)
             for name in _PAGE:

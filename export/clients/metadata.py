@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..report import check_labels
+from ..scratch import scratch
 from ..tflite_file import packed, unpacked
 from .mediapipe import FIELD, image_classifier, shared_normalization
 
@@ -138,8 +137,8 @@ def _description(
     sigmoids = None
     if calibration is not None:
         kind = getattr(schema.ScoreTransformationType, calibration.transformation.upper())
-        with tempfile.TemporaryDirectory() as folder:  # mediapipe reads the file, and keeps its name
-            path = Path(folder) / "score_calibration.txt"
+        with scratch() as folder:  # mediapipe reads the file, and keeps its name
+            path = folder / "score_calibration.txt"
             path.write_text(files[path.name])
             sigmoids = info.ScoreCalibrationMd(kind, calibration.default_score, str(path))
     kinds = [getattr(TensorType, dtype.upper()) for dtype in dtypes]

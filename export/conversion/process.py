@@ -20,8 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import ExportError
+from ..files import out_of_space
 from ..model import layers_named_in, serving_of, tables_of, told
 from ..parity import Sample
+from ..scratch import scratch
 from ..tflite_file import quiet
 
 # -P: what lies beside the script hides no module of another package
@@ -69,6 +71,8 @@ class Converter:
         notes = self.notes.read().decode(errors="replace")
         if answer is None:
             raise ExportError(_crash(self.process.wait(), notes, model))
+        if not answer["ok"] and (full := out_of_space(OSError(answer["error"]))) is not None:
+            raise OSError(full, f"{folder.parent}: {answer['error']}")
         if not answer["ok"]:
             raise ExportError(_refusal(answer["error"], model))
         return out.read_bytes()
@@ -120,8 +124,8 @@ atexit.register(stop)
 @contextlib.contextmanager
 def saved(model: keras.Model, batch: int | None, signature: Any = None) -> Iterator[Path]:
     """A temporary SavedModel of a model's inference, traced here or before, for the converter."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch() as parent:
+        folder = parent / "model"
         module = tf.Module()
         module.model_variables = [v.value for v in model.variables]
         module.tables = tables_of(model)

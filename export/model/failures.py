@@ -10,6 +10,7 @@ from types import TracebackType
 import keras
 
 from ..errors import ExportError
+from ..files import out_of_space
 from .layer_names import layers_named_in
 
 
@@ -29,6 +30,8 @@ def told(model: keras.Model, what: str, remedy: str) -> Iterator[None]:
     except (ExportError, OSError, MemoryError):
         raise
     except Exception as error:
+        if (full := out_of_space(error)) is not None:
+            raise OSError(full, str(error)) from error
         where = failed_layer(error) or ", ".join(layers_named_in(model, str(error)))
         at = f": the layer {where} fails" if where else ""
         raise ExportError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +38,8 @@ def quickstart(
         check_free(out, overwrite)
         say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
         out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f".{glob.escape(out.name)}.backbone.*"):  # by a call that was killed
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.backbone.") as folder:
             backbone = efficientnet_lite0.write_saved_model(
                 Path(folder) / "efficientnet_lite0", feature_vector=True, rescale=True

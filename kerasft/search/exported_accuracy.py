@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +10,7 @@ import keras_tuner
 import tensorflow as tf
 
 from kerasft.export import PRECISIONS, ExportError, to_tflite
+from kerasft.files import scratch
 
 NAME = "exported_accuracy"
 
@@ -66,8 +65,8 @@ class ExportedAccuracy(keras_tuner.Objective):
         Returns:
             The accuracy, size in bytes and latency in milliseconds by name; and why the accuracy is 0, or "".
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "trial.tflite"
+        with scratch() as folder:
+            path = folder / "trial.tflite"
             options: dict[str, Any] = {"precision": self.precision, "holdout": holdout}
             if self.precision == "int8":
                 options["representative_data"] = training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -15,7 +16,7 @@ import numpy as np
 import psutil
 
 from kerasft.cache.records.table import StorageError, Table
-from kerasft.files import newest_first
+from kerasft.files import newest_first, take_scratch
 
 
 class Storage:
@@ -94,9 +95,12 @@ class Storage:
 
     def _new_folder(self) -> Path:
         if self._scratch is None:
-            prefix = "kerasft-" if self.folder is None else partial_prefix()
-            self._scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
-            self._delete = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+            if self.folder is None:
+                self._scratch, give_back = take_scratch()
+            else:
+                self._scratch = Path(tempfile.mkdtemp(prefix=partial_prefix(), dir=self.folder))
+                give_back = functools.partial(shutil.rmtree, self._scratch, ignore_errors=True)
+            self._delete = weakref.finalize(self, give_back)
         return Path(tempfile.mkdtemp(dir=self._scratch))
 
 
