@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kerasft.arguments import check_number
 from kerasft.commands import options
 from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, numbers, say
 
@@ -104,6 +105,7 @@ def finetune(
         phases = numbers(epochs, int, "--epochs")
         if min(phases) < 1:
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
+        check_number("--learning-rate", learning_rate, above=0)
         load_libraries()
         from kerasft.commands.finetune_job import run
         from kerasft.commands.outcome import show

@@ -13,10 +13,18 @@ from kerasft.commands.search import search
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,  # its tables cut the names of options in narrow terminals
     pretty_exceptions_enable=False,
 )
-for command in (quickstart, finetune, search, export, verify, inspect):
-    app.command()(command)
+for command, short in (
+    (quickstart, "Fine-tune EfficientNet-Lite0 on digits."),
+    (finetune, "Fine-tune a backbone on images."),
+    (search, "Search how deep to unfreeze a backbone."),
+    (export, "Export a model to checked .tflite files."),
+    (verify, "Check a golden pack in LiteRT."),
+    (inspect, "Show stages, or what accelerators refuse."),
+):
+    app.command(short_help=short)(command)  # short enough for 60 columns
 
 
 def _show_version(asked: bool) -> None:

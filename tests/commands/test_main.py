@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from command_line import kerasft_command
+from typer.testing import CliRunner
+
+from kerasft.commands.main import app
 
 
 def test_help_names_every_command_and_loads_no_tensorflow():
@@ -27,6 +30,10 @@ def test_help_names_every_command_and_loads_no_tensorflow():
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "1,x"), "--epochs"),
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--epochs", "0"), "at least one"),
         (("finetune", "digits", "--backbone", "b", "--out", "o", "--input-range", "1"), "takes 2"),
+        (
+            ("finetune", "digits", "--backbone", "b", "--out", "o", "--learning-rate", "-1"),
+            "--learning-rate is",
+        ),
         (("search", "nowhere", "--backbone", "b", "--out", "o"), "no folder"),
         (("search", "digits", "--backbone", "b", "--out", "o", "--learning-rate", "1e-3"), "takes 2"),
         (("search", "digits", "--backbone", "b", "--out", "o", "--tuner", "best"), "no tuner 'best'"),
@@ -39,6 +46,24 @@ def test_mistakes_are_one_message(words, message, tmp_path, monkeypatch):
     assert status == 1
     assert message in " ".join(output.split()) and "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), ("quickstart", "Fine-tune a backbone on images.", "or what accelerators refuse.")),
+        (
+            ("finetune",),
+            ("--image-size", "--learning-rate", "--no-cache", "3,3,4,4", "0.001"),
+        ),
+        (("export",), ("--precision", "--input-range", "--skip-corrupt", "--max-bytes")),
+    ],
+)
+def test_help_in_a_narrow_terminal_cuts_nothing(words, expected):
+    output = CliRunner().invoke(app, [*words, "--help"], terminal_width=60).output
+    lines = output.splitlines()[1:]  # the first is the usage, with "[ARGS]..."
+    assert not any("…" in line or "..." in line or len(line) > 60 for line in lines), output
+    assert all(word in output for word in expected), output
 
 
 def test_every_option_keeps_its_name_and_its_default():
