@@ -64,9 +64,13 @@ class Ladder:
         return found
 
     def __str__(self) -> str:
+        return "\n".join([plain_table(HEADER, self.rows()), *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """What stands below the table: what is missing and why, and the choice, a line each."""
         left_out = [f"{name} was not exported: {why}" for name, why in self.failures.items()]
         left_out += [f"{name} has no metadata: {why}" for name, why in self.without_metadata.items()]
-        return "\n".join([plain_table(HEADER, self.rows()), *left_out, self.reason])
+        return [*left_out, self.reason]
 
     def to_json(self) -> str:
         """All of it as JSON text."""

@@ -232,8 +232,16 @@ def _export_all(model: keras.Model, out: Path, choice: dict[str, Any], as_json: 
 
     given = {name: value for name, value in limits.items() if value is not None}
     found = ladder(model, out, **choice, **given)
-    files = ", ".join(sorted(p.name for p in out.iterdir()))
-    say(found.to_json() if as_json else f"{found}\nIn {out}: {files}")
+    if as_json:
+        say(found.to_json())
+    else:
+        from rich.console import Console
+
+        from kerasft.commands.report_text import comparison
+
+        Console().print(comparison(found), highlight=False)
+        files = ", ".join(sorted(p.name for p in out.iterdir()))
+        say("\n".join([*found.remarks(), f"In {out}: {files}"]))
     if found.choice is None:
         raise typer.Exit(1)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kerasft.export import Report
+from kerasft.export import Ladder, Report
+from kerasft.export.ladder_choice import HEADER
 from kerasft.export.report import TensorInfo
 from kerasft.tables import FittingTable
 
@@ -39,6 +40,14 @@ def details(report: Report) -> FittingTable:
         rows.add_row("labels", f"{len(report.labels)}: {shown}{', …' if len(report.labels) > 3 else ''}")
     if report.metadata:
         rows.add_row("metadata", "for MediaPipe Tasks")
+    return rows
+
+
+def comparison(found: Ladder) -> FittingTable:
+    """A row for each file of a ladder."""
+    rows = FittingTable(*HEADER)
+    for row in found.rows():
+        rows.add_row(*row)
     return rows
 
 

@@ -144,7 +144,7 @@ def test_all_precisions_are_compared(digits, tmp_path):
         "export", digits, "--out", out, "--precision", "all", "--data", "digits", "--limit", 600
     )
     assert status == 0, output
-    assert "is the choice" in output and "weight_only" in output and "points lost" in output
+    assert "is the choice" in output and "weight_only" in output and "accuracy" in output
     assert {"float32.tflite", "int8.tflite", "int8_io.tflite", "ladder.json", "ladder.png"} <= {
         p.name for p in out.iterdir()
     }

@@ -1,0 +1,20 @@
+"""The words of the commands on what was exported."""
+
+import re
+
+import pytest
+from kerasft.export import Ladder
+from ladder_reports import REPORTS
+
+from kerasft.commands.report_text import comparison
+from kerasft.tables import plain_text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_comparison_fits_the_terminal_with_all_its_numbers(width):
+    found = Ladder(REPORTS, {}, choice="int8", reason="the smallest")
+    text = plain_text(comparison(found), width)
+    assert max(map(len, text.splitlines())) <= width
+    words = re.split(r"[\s│]+", text)
+    missing = [word for row in found.rows() for cell in row for word in cell.split() if word not in words]
+    assert not missing and text.count("→") == 1
