@@ -20,7 +20,7 @@ FLOORS = [
     {"tflite_file"},
     {"report"},
     {"parity"},
-    {"plain_table", "errors", "files", "columns"},
+    {"plain_table", "errors", "files", "columns", "scratch"},
 ]
 SOURCES = Path(export.__file__).parent
 

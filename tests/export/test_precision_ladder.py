@@ -122,7 +122,7 @@ def test_where_nothing_works_nothing_is_left(tmp_path):
     layer = keras.layers.Lambda(lambda x: tf.math.igamma(x + 1.0, x + 2.0))
     with pytest.raises(export.ExportError, match=r"No variant could be written.*Igamma"):
         ladder(keras.Model(inputs, layer(inputs)), tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_found_before_a_folder_is_made(model, tmp_path):
