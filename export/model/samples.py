@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ..parity import Sample
+from .failures import told
 from .signature import by_name, input_keys, input_names, layers_of, pack_inputs
 
 
@@ -182,8 +183,13 @@ def random_values(
 
 
 def outputs_of(model: keras.Model, named: Sample) -> Sample:
-    """The model's outputs for a batch in inference, by output name."""
-    outputs = model(pack_inputs(model, named), training=False)
+    """The model's outputs for a batch in inference, by output name.
+
+    Raises:
+        ExportError: The model can't be run on it; the message names the layer.
+    """
+    with told(model, "can't be run on the data", "Correct the layer, or the data."):
+        outputs = model(pack_inputs(model, named), training=False)
     return {k: keras.ops.convert_to_numpy(v) for k, v in by_name(model, outputs).items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from kerasft.commands.terminal import (
     load_libraries,
     load_model,
     say,
+    say_aside,
 )
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-    from kerasft.data import ImageData, Split
+    from kerasft.data import ImageData, PixelRule, Split
     from kerasft.export import Report
 
 ALL = "all"
@@ -48,6 +50,13 @@ def export(
     ] = None,
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    resize: Annotated[
+        str | None, typer.Option(help="As for finetune; by default as the model's run did it.")
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="As for finetune; by default as the model's run did it.")
+    ] = None,
+    layout: options.Layout = None,
     skip_corrupt: options.SkipCorrupt = False,
     max_drop: Annotated[
         float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
@@ -64,7 +73,7 @@ def export(
         str | None,
         typer.Option(
             help="Values that the model takes, LOW,HIGH; images of --data are scaled to them. By default "
-            "what its own rescaling says, or 0,255."
+            "what its own rescaling says, or what is measured."
         ),
     ] = None,
     metadata: Annotated[
@@ -89,18 +98,31 @@ def export(
             path = to_saved_model(loaded, out, overwrite=overwrite)
             say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
             return
-        split = _split_beside(model)
+        note = say_aside if as_json else say
         choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
         if data is not None:
+            split, rule = _split_beside(model), _rule_beside(model)
             if split is None:
-                say(
+                note(
                     f"Beside {model} is no split.json, which says what images it was trained on: where these "
                     "are among the test images, the accuracy is too good."
                 )
             side = _side(loaded)
-            images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
+            images = load_images(
+                data,
+                note,
+                image_size=side,
+                seed=seed,
+                limit=limit,
+                split=split,
+                resize=resize or rule.resize,
+                background=background or rule.background,
+                layout=layout,
+                skip_corrupt=skip_corrupt,
+                data_dir=data_dir,
+            )
             _check_classes(model, images.class_names)
-            taken = _taken(loaded, input_range, images)
+            taken = _taken(loaded, input_range, images, note)
             choice |= {"input_range": taken, "labels": list(images.class_names)}
             choice |= {"holdout": _scaled(images.test, taken)}
             choice |= {"representative_data": _scaled(images.train, taken)}
@@ -125,6 +147,14 @@ def _split_beside(model: Path) -> Split | None:
 
     path = model.with_name("split.json")
     return Split.from_json(path) if path.exists() else None
+
+
+def _rule_beside(model: Path) -> PixelRule:
+    """The rule by which the run that has made a model read its images, or the usual one."""
+    from kerasft.data import PixelRule
+
+    path = model.with_name("pixels.json")
+    return PixelRule.from_json(path) if path.exists() else PixelRule()
 
 
 def _check_classes(model: Path, names: tuple[str, ...]) -> None:
@@ -263,7 +293,9 @@ def _side(model: keras.Model) -> int:
     return int(shape[1])
 
 
-def _taken(model: keras.Model, given: str | None, images: ImageData) -> tuple[float, float]:
+def _taken(
+    model: keras.Model, given: str | None, images: ImageData, note: Callable[[str], object]
+) -> tuple[float, float]:
     """The range of pixels that a model takes: as given, as its own rescaling says, or as measured."""
     from kerasft.commands.input_range import model_range
     from kerasft.export.model import implied_range
@@ -274,7 +306,7 @@ def _taken(model: keras.Model, given: str | None, images: ImageData) -> tuple[fl
         implied = implied_range(model)
     except ValueError as error:
         raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
-    return implied or model_range(model, images, say)
+    return implied or model_range(model, images, note)
 
 
 def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:

@@ -103,6 +103,18 @@ def test_the_layer_and_a_remedy_are_named(tmp_path, name):
     assert keras.config.is_traceback_filtering_enabled()
 
 
+def test_data_on_which_a_layer_fails_are_told_wherever_they_come(tmp_path):
+    inputs = keras.Input((3,), dtype="int32", name="ids")
+    model = keras.Model(
+        inputs, layers.Dense(2)(layers.Flatten()(layers.Embedding(4, 2, name="table")(inputs)))
+    )
+    ids = np.zeros((60, 3), "int32")
+    ids[59] = 9  # after the golden ones
+    with pytest.raises(export.ExportError, match=r"'table' \(Embedding\) fails.*9 is not in \[0, 4\)"):
+        export.to_tflite(model, tmp_path / "m.tflite", holdout=(ids, np.arange(60) % 2))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["own", "stateful", "open"])
 def test_so_are_they_by_a_saved_model(tmp_path, name):
     build, message = CASES[name]
