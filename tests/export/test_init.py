@@ -20,7 +20,8 @@ FLOORS = [
     {"tflite_file"},
     {"report"},
     {"parity"},
-    {"plain_table", "errors", "files", "columns", "scratch"},
+    {"scratch"},
+    {"plain_table", "errors", "files", "columns"},
 ]
 SOURCES = Path(export.__file__).parent
 
