@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .ladder_choice import Ladder
     from .parity import Parity
     from .precision_ladder import ladder
-    from .report import Quality, Report, Speed, TensorInfo
+    from .report import Quality, Report, Speed, TensorInfo, check_labels
     from .saved_model import to_saved_model
     from .tflite import to_tflite
     from .tflite_file import Readiness, Refusal, readiness
@@ -36,6 +36,7 @@ _HOMES = {
     "TensorInfo": "report",
     "Verification": "clients",
     "add_metadata": "clients",
+    "check_labels": "report",
     "ladder": "precision_ladder",
     "readiness": "tflite_file",
     "to_pack": "clients",
@@ -61,6 +62,7 @@ __all__ = [
     "TensorInfo",
     "Verification",
     "add_metadata",
+    "check_labels",
     "ladder",
     "readiness",
     "to_pack",

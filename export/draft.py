@@ -10,24 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from .clients import ScoreCalibration, add_metadata, client_normalization
 from .conversion import QUANTIZER, Variants, saved
 from .errors import ExportError
-from .model import Subject, located, plain
-from .parity import Parity, compare, require
+from .model import Measured, Subject, located, plain
+from .parity import Comparison, Parity, compare, require
 from .report import Quality, Report, Speed
-from .tflite_file import LiteRTModel, census, read_operations
+from .tflite_file import LiteRTModel, census, producers, read_operations
 
 # For floats the largest difference by the largest value; for integers, by root mean squares.
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "dynamic": 0.3, "weight_only": 0.2, "int8": 0.4}
+# For a column by its own spread; at 0.7 half of its variance is lost.
+COLUMN_TOLERANCES = {"float32": 0.1, "float16": 0.3, "dynamic": 0.7, "weight_only": 0.7, "int8": 0.7}
 
 
-def check_drop(quality: Quality | None, max_drop: float) -> None:
+def check_drop(quality: Quality | None, max_drop: float, not_measured: str = "") -> None:
     """Raise unless a file's accuracy is close enough to the model's."""
     if quality is None:
-        raise ValueError("max_drop needs a classifier with one output, and a holdout with integer labels.")
+        raise ValueError(
+            f"max_drop={max_drop:g} can't be held: no accuracy was measured, as {not_measured}. It takes a "
+            "model with one output of scores, and a holdout of (inputs, labels)."
+        )
     low, high = (100 * bound for bound in quality.interval)
     require(
         quality.drop, max_drop, f"the loss of accuracy on {quality.samples:,} samples",
@@ -79,6 +85,44 @@ def finisher(
     )
 
 
+_TWO_OUTPUTS = (
+    "In integers a tensor has one scale, and its large values leave the small ones no steps: give them as "
+    "two outputs, such as keras.Model(inputs, [boxes, scores])."
+)
+
+
+def hold(comparison: Comparison, precision: str, tolerance: float | None, hint: str = "") -> None:
+    """Raise ExportError unless a file's differences are within what its precision is allowed."""
+    found = comparison.parity
+    limit = TOLERANCES[precision] if tolerance is None else tolerance
+    if precision in ("float32", "float16"):
+        what = (
+            f"the largest difference of an output ({found.max_abs:.3g}, of sample {found.worst} of the "
+            f"{found.samples} that were compared) by its largest value"
+        )
+        advice = (
+            "TFLite's converter or runtime computes something else than the model: leave out or rewrite the "
+            "layer, and please report this, with the model."
+            if precision == "float32"
+            else 'Rounding the weights moves the output that much: try precision="float32", or allow it with '
+            "tolerance=."
+        )
+        if not np.isfinite(found.max_abs):
+            advice = "The model itself gives values that are not finite there, and the file gives others."
+        require(found.max_relative, limit, what, advice)
+    else:
+        what = "the root mean square of the difference by that of the output"
+        advice = 'Try precision="weight_only" or "float16".'
+        require(found.rms_relative, limit, what, f"{advice}{f' {hint}' if hint else ''}")
+    column_limit = max(COLUMN_TOLERANCES[precision], tolerance or 0.0)
+    if lost := comparison.lost(column_limit):
+        raise ExportError(
+            f"The file does not keep its contract: {'; '.join(map(str, lost))}; allowed is "
+            f"{column_limit:.3g}. Nothing was written. {hint or _TWO_OUTPUTS} "
+            'precision="weight_only" and "float16" keep small values beside large ones.'
+        )
+
+
 @dataclass
 class Draft:
     """A file beside its final name that has kept its contract."""
@@ -88,8 +132,12 @@ class Draft:
     made_by: str
     content: bytes
     artifact: LiteRTModel
+    producers: dict[str, str]
+    tolerance: float | None
     parity: Parity
     speed: Speed
+    quality: Quality | None = None
+    not_measured: str = "there is no holdout"
 
     @classmethod
     def checked(
@@ -103,20 +151,16 @@ class Draft:
         """
         path.write_bytes(content)
         artifact = LiteRTModel(str(path))
-        parity = compare(artifact, subject.samples, subject.expected)
-        limit = TOLERANCES[precision] if tolerance is None else tolerance
-        for found in (parity, *(compare(artifact, [x], [y]) for x, y in subject.larger())):
-            if precision in ("float32", "float16"):
-                what = f"the largest difference of an output ({found.max_abs:.3g}) by its largest value"
-                require(found.max_relative, limit, what, "Please report this, with the model.")
-            else:
-                what = "the root mean square of the difference by that of the output"
-                require(found.rms_relative, limit, what, 'Try precision="weight_only" or "float16".')
+        made = producers(content)
+        found = compare(artifact, subject.samples, subject.expected, made, subject.places)
+        for part in (found, *(compare(artifact, [x], [y]) for x, y in subject.larger())):
+            hold(part, precision, tolerance, subject.crowded if precision == "int8" else "")
         sample = subject.samples[0]
         ms = {str(n): LiteRTModel(str(path), n).latency_ms(sample) for n in (1, 2)}
-        return cls(precision, io, maker, content, artifact, parity, Speed(ms, *artifact.partitions))
+        speed = Speed(ms, *artifact.partitions)
+        return cls(precision, io, maker, content, artifact, made, tolerance, found.parity, speed)
 
-    def report(self, path: Path, subject: Subject, quality: Quality | None, metadata: bool) -> Report:
+    def report(self, path: Path, subject: Subject, metadata: bool) -> Report:
         """A report on what was written and measured."""
         operations = read_operations(self.content)
         tensors = {t.name: t.dtype for o in operations for t in o.inputs + o.outputs}
@@ -141,7 +185,31 @@ class Draft:
             preprocessing=subject.preprocessing,
             metadata=metadata,
             parity=self.parity,
-            quality=quality,
+            quality=self.quality,
             speed=self.speed,
             versions={n.replace("-", "_"): known.get(n) or importlib.metadata.version(n) for n in names},
+            not_measured="" if self.quality is not None else self.not_measured,
         )
+
+
+def measure(drafts: dict[str, Draft], subject: Subject) -> dict[str, str]:
+    """Hold drafts against the model on all of the holdout, and keep in them what was measured.
+
+    Returns:
+        Why some are no files of the model's, by name.
+    """
+    found, reason = subject.measured({name: (d.artifact, d.producers) for name, d in drafts.items()})
+    failures = {}
+    for name, result in found.items():
+        draft = drafts[name]
+        if isinstance(result, Measured):
+            draft.quality, draft.not_measured = result.quality, reason
+            draft.parity = result.comparison.parity
+        try:
+            if not isinstance(result, Measured):
+                raise result
+            hint = subject.crowded if draft.precision == "int8" else ""
+            hold(result.comparison, draft.precision, draft.tolerance, hint)
+        except ExportError as error:
+            failures[name] = str(error)
+    return failures

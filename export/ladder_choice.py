@@ -21,6 +21,9 @@ VARIANTS = {
 }
 
 
+_NOT_MEASURED = "not measured"
+
+
 @dataclass(frozen=True)
 class Ladder:
     """The precisions of a model, and the choice among them.
@@ -46,7 +49,7 @@ class Ladder:
         found: list[tuple[str, ...]] = []
         for name, report in self.reports.items():
             quality, speed = report.quality, report.speed
-            drop = "" if quality is None else _points(quality.drop, quality.interval)
+            drop = _NOT_MEASURED if quality is None else _points(quality.drop, quality.interval)
             found.append(
                 (
                     ("→ " if name == self.choice else "") + name,
@@ -54,7 +57,7 @@ class Ladder:
                     " / ".join(f"{ms:.3g}" for ms in speed.ms.values()) + " ms",
                     f"{speed.partitions} + {speed.outside}",
                     f"{report.parity.max_relative:.1e}",
-                    "" if quality is None else f"{100 * quality.accuracy_file:.2f}",
+                    _NOT_MEASURED if quality is None else f"{100 * quality.accuracy_file:.2f}",
                     drop,
                 )
             )
@@ -95,10 +98,24 @@ HEADER = (
 )
 
 
+PREFERENCES = ("size", "latency", "accuracy")
+_NEAR = 1.1  # a size or a time within a tenth of the best is as good
+_AS_ACCURATE = 0.001  # so is an accuracy within a tenth of a point
+
+
 def choose(
-    reports: Mapping[str, Report], max_drop: float, max_bytes: int | None = None, max_ms: float | None = None
+    reports: Mapping[str, Report],
+    max_drop: float,
+    max_bytes: int | None = None,
+    max_ms: float | None = None,
+    prefer: str = "size",
 ) -> tuple[str | None, str]:
-    """The variant to take under some limits, and why; see `ladder`."""
+    """The variant to take under some limits, and why; see `ladder`.
+
+    Raises:
+        ValueError: There is no such preference, or accuracy is preferred, and was not measured.
+    """
+    check_preference(prefer)
     against: dict[str, str] = {}
     for name, report in reports.items():
         quality, ms = report.quality, report.speed.ms["1"]
@@ -111,14 +128,39 @@ def choose(
     left = {name: report for name, report in reports.items() if name not in against}
     left = {n: r for n, r in left.items() if r.io == "float"} or left
     refused = "; ".join(f"{name} {why}" for name, why in against.items())
+    not_measured = next((r.not_measured for r in reports.values() if r.quality is None), "")
+    unknown = f" Accuracy was not measured: {not_measured or 'no reason is known'}." if not_measured else ""
     if not left:
-        return None, f"No variant keeps the limits: {refused}."
-    smallest = min(report.size_bytes for report in left.values())
-    near = {n: r for n, r in left.items() if r.size_bytes <= 1.05 * smallest}
-    choice = min(near, key=lambda name: near[name].speed.ms["1"])
-    why = f"{choice} is the choice: the smallest within the limits"
-    why += "" if len(near) == 1 else f", and the fastest of {', '.join(near)}"
-    return choice, why + (f" ({refused})." if refused else ".")
+        return None, f"No variant keeps the limits: {refused}.{unknown}"
+    if prefer == "accuracy" and any(report.quality is None for report in left.values()):
+        raise ValueError(
+            f'prefer="accuracy" needs measured accuracies, but {not_measured or "there are none"}.'
+        )
+    bytes_of = {name: report.size_bytes for name, report in left.items()}
+    ms_of = {name: report.speed.ms["1"] for name, report in left.items()}
+    if prefer == "accuracy":
+        right = {n: r.quality.accuracy_file for n, r in left.items() if r.quality is not None}
+        near = [n for n in left if right[n] >= max(right.values()) - _AS_ACCURATE]
+        rule, then = "the most accurate", "smallest"
+    elif prefer == "latency":
+        near = [n for n in left if ms_of[n] <= _NEAR * min(ms_of.values())]
+        rule, then = "the fastest", "smallest"
+    else:
+        near = [n for n in left if bytes_of[n] <= _NEAR * min(bytes_of.values())]
+        rule, then = "the smallest", "fastest"
+    choice = min(near, key=lambda name: (ms_of if then == "fastest" else bytes_of)[name])
+    why = f"{choice} is the choice: {rule}"
+    if len(near) > 1:
+        close = {"accuracy": "0.1 points", "latency": "10 % of the time", "size": "10 % of the size"}[prefer]
+        why = f"{choice} is the choice: the {then} of {', '.join(near)}, which are within {close} of {rule}"
+    why += " that was written" if unknown else " within the limits"
+    return choice, why + (f" ({refused})." if refused else ".") + unknown
+
+
+def check_preference(prefer: str) -> None:
+    """Raise ValueError unless there is such a preference."""
+    if prefer not in PREFERENCES:
+        raise ValueError(f"prefer is one of {list(PREFERENCES)}; received {prefer!r}.")
 
 
 def reason_of_loss(quality: Quality | None, lost: Sequence[str]) -> str:

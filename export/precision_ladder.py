@@ -13,14 +13,16 @@ import keras
 import numpy.typing as npt
 
 from .conversion import converter_process
-from .draft import Draft, at_layers, finisher, variants_of
+from .draft import Draft, at_layers, check_drop, finisher, measure, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
-from .ladder_choice import VARIANTS, Ladder, choose, reason_of_loss
+from .ladder_choice import VARIANTS, Ladder, check_preference, choose, reason_of_loss
 from .ladder_figure import draw
 from .model import Subject
 from .report import check_pixels
 from .tflite_file import losses
+
+_MAX_DROP = 0.01
 
 
 def ladder(
@@ -30,9 +32,10 @@ def ladder(
     holdout: Any = None,
     representative_data: Any = None,
     variants: Sequence[str] | None = None,
-    max_drop: float = 0.01,
+    max_drop: float | None = None,
     max_bytes: int | None = None,
     max_ms: float | None = None,
+    prefer: str = "size",
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
@@ -46,18 +49,23 @@ def ladder(
     The model is converted once, and the holdout read once. Written into `directory` are `NAME.tflite` for
     each variant, `ladder.json`, and `ladder.png` (with `kerasft[plots]`): accuracy by size, with latency.
 
-    The choice is the smallest file within the limits; of files within 5 % of its size, the fastest. One that
+    The choice is the best of the files within the limits, by `prefer`: "size" takes the smallest, and of
+    those within 10 % of its size the fastest; "latency" the fastest, and of those within 10 % of its time the
+    smallest; "accuracy" the most accurate, and of those within 0.1 points of it the smallest. Size comes
+    first by default because it is the same on every device, where the latency is this machine's. A file that
     takes integers (`int8_io`) is only chosen if no other is left.
 
     Args:
         model: A built Functional or Sequential model.
         directory: A folder, made if it is missing.
-        holdout: As for `to_tflite`; without labels there is no accuracy, and `max_drop` is not looked at.
+        holdout: As for `to_tflite`. Where no accuracy can be measured, the table and the reason say so.
         representative_data: As for `to_tflite`; without it int8 is left out, and `failures` tells so.
         variants: Names out of VARIANTS; all by default.
-        max_drop: Largest loss of accuracy, in 0…1.
+        max_drop: Largest loss of accuracy, in 0…1; None for 0.01 where accuracy can be measured. A number
+            where it can't is an error.
         max_bytes: Largest file, in bytes.
         max_ms: Longest time of a sample on this machine, on one thread, in milliseconds.
+        prefer: "size", "latency" or "accuracy".
         labels, input_range, normalization, pixels, batch: As for `to_tflite`.
         metadata: As for `to_tflite`; variants that MediaPipe can't take are written without, and
             `without_metadata` tells why.
@@ -81,6 +89,11 @@ def ladder(
     folder, names = Path(directory), list(VARIANTS) if variants is None else list(variants)
     _check_targets(folder, names, overwrite)
     rule = check_pixels(pixels)
+    check_preference(prefer)
+    if holdout is None and prefer == "accuracy":
+        raise ValueError('prefer="accuracy" needs a holdout with labels, on which it is measured.')
+    if holdout is None and max_drop is not None:
+        check_drop(None, max_drop, "there is no holdout")
     converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
@@ -92,6 +105,7 @@ def ladder(
     contents: dict[str, bytes] = {}
     without: dict[str, str] = {}
     with _made(folder), variants_of(subject) as made, contextlib.ExitStack() as files:
+        attempts: dict[str, contextlib.ExitStack] = {}
         for name in names:
             precision, io = VARIANTS[name]
             if precision == "int8" and subject.calibration is None:
@@ -108,28 +122,34 @@ def ladder(
                     # a refused file must not get its name
                     partial = attempt.enter_context(replacing(folder / f"{name}.tflite", overwrite=overwrite))
                     drafts[name] = Draft.checked(content, precision, io, maker, subject, partial, None)
-                    files.push(attempt.pop_all())
+                    attempts[name] = files.enter_context(attempt.pop_all())
             except ExportError as error:
                 failures[name] = str(error)
+        for name, failure in measure(drafts, subject).items():
+            failures[name] = failure
+            del drafts[name]
+            refused = ExportError(failure)
+            with contextlib.suppress(ExportError), attempts.pop(name):
+                raise refused
         if not drafts:
             raise ExportError(f"No variant could be written: {failures}")
         if without.keys() >= drafts.keys():
             raise ValueError(next(iter(without.values())))
-        qualities = subject.qualities({name: draft.artifact for name, draft in drafts.items()})
+        if max_drop is not None and all(draft.quality is None for draft in drafts.values()):
+            check_drop(None, max_drop, next(iter(drafts.values())).not_measured)
         reports = {
             name: replace(
-                draft.report(
-                    folder / f"{name}.tflite", subject, qualities.get(name), metadata and name not in without
-                ),
+                draft.report(folder / f"{name}.tflite", subject, metadata and name not in without),
                 pixels=rule,
             )
             for name, draft in drafts.items()
         }
-        choice, reason = choose(reports, max_drop, max_bytes, max_ms)
+        allowed = _MAX_DROP if max_drop is None else max_drop
+        choice, reason = choose(reports, allowed, max_bytes, max_ms, prefer)
         lost: tuple[str, ...] = ()
         int8 = next((name for name in ("int8", "int8_io") if name in contents), "")
-        quality = qualities.get(int8)
-        if int8 in failures or (quality is not None and quality.drop > max_drop):
+        quality = reports[int8].quality if int8 in reports else None
+        if int8 in failures or (quality is not None and quality.drop > allowed):
             with contextlib.suppress(RuntimeError, ValueError):  # a file that does not run
                 lost = tuple(map(str, losses(made.float32, contents[int8], subject.samples[:4])))
             reason += f" {reason_of_loss(quality, lost)}"
@@ -137,7 +157,7 @@ def ladder(
     found = Ladder(reports, failures, choice, reason, lost, {n: without[n] for n in without if n in reports})
     with replacing(folder / "ladder.json", overwrite=overwrite) as partial:
         partial.write_text(found.to_json())
-    draw(found.reports, found.choice, folder / "ladder.png", max_drop, overwrite)
+    draw(found.reports, found.choice, folder / "ladder.png", allowed, overwrite)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,9 @@ class Quality:
         accuracy_file: The artifact's.
         drop: accuracy_model - accuracy_file.
         interval: 95 % confidence interval of the drop, for the population of which the holdout is a sample.
+        kind: What is compared: "classes" (the largest of the scores), "binary" (one probability, above 0.5 or
+            not) or "labels" (one probability for each of several labels, which all count alike).
+        label_drops: With "labels" the drop of each label by itself.
     """
 
     samples: int
@@ -57,14 +60,17 @@ class Quality:
     accuracy_file: float
     drop: float
     interval: tuple[float, float]
+    kind: str = "classes"
+    label_drops: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, model: np.ndarray, file: np.ndarray, truth: np.ndarray) -> Quality:
-        """Compare the classes that both name with the true ones, all of shape (samples,).
+    def of(cls, model: np.ndarray, file: np.ndarray, truth: np.ndarray, kind: str = "classes") -> Quality:
+        """Compare what both name with the truth, all of shape (samples,) or (samples, labels).
 
         Both are asked about the same samples, so the interval is that of matched proportions: with b samples
         that only the model gets right and c that only the file does, half a sample is added to each of the
-        four cells, and the interval is Wald's.
+        four cells, and the interval is Wald's. With several labels a sample counts by the share of its labels
+        that are right, and b + c is the sum of the squared differences.
 
         Example:
             >>> Quality.of(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), np.array([0, 1, 1, 1])).drop
@@ -75,16 +81,20 @@ class Quality:
             Statistics in Medicine 24, section 3.
         """
         right, kept = model == truth, file == truth
-        n, b, c = len(truth), int(np.sum(right & ~kept)), int(np.sum(~right & kept))
-        middle = (b - c) / (n + 2)
-        half = 1.959964 * math.sqrt(b + c + 1 - (b - c) ** 2 / (n + 2)) / (n + 2)
+        lost = right.astype(float) - kept
+        by_sample = lost.reshape(len(truth), -1).mean(1)
+        n, total, squares = len(truth), float(by_sample.sum()), float((by_sample**2).sum())
+        middle = total / (n + 2)
+        half = 1.959964 * math.sqrt(squares + 1 - total**2 / (n + 2)) / (n + 2)
         return cls(
             samples=n,
             agreement=float(np.mean(model == file)),
             accuracy_model=float(np.mean(right)),
             accuracy_file=float(np.mean(kept)),
-            drop=(b - c) / n,
+            drop=total / n,
             interval=(middle - half, middle + half),
+            kind=kind,
+            label_drops=tuple(lost.mean(0).tolist()) if lost.ndim == 2 else (),
         )
 
 
@@ -125,9 +135,10 @@ class Report:
         preprocessing: Where it happens: "in the graph: …", "by the client: …" or "none".
         metadata: Whether the file holds metadata for MediaPipe Tasks.
         parity: Difference from the model.
-        quality: Accuracy of model and file on the holdout; None without a labelled one.
+        quality: Accuracy of model and file on the holdout; None where it was not measured.
         speed: Latency and partitions.
         versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
+        not_measured: Why `quality` is None; "" where it is not.
         pixels: How a file of a picture becomes pixels of 0 to 255, as in training (for instance
             `kerasft.data.PixelRule().to_dict()`); None where the model was trained on numbers as given.
     """
@@ -151,6 +162,7 @@ class Report:
     quality: Quality | None
     speed: Speed
     versions: dict[str, str]
+    not_measured: str = ""
     pixels: dict[str, str] | None = None
 
     @property
@@ -197,7 +209,8 @@ class Report:
             content["parity"], content["speed"] = Parity(**content["parity"]), Speed(**content["speed"])
             if content["quality"] is not None:
                 quality = content["quality"]
-                content["quality"] = Quality(**{**quality, "interval": tuple(quality["interval"])})
+                pairs = {key: tuple(quality.get(key, ())) for key in ("interval", "label_drops")}
+                content["quality"] = Quality(**{**quality, **pairs})
             return cls(**content)
 
 
@@ -215,12 +228,48 @@ def check_pixels(pixels: Mapping[str, str] | None) -> dict[str, str] | None:
     return dict(pixels)
 
 
-def check_labels(labels: Sequence[str], classes: int) -> None:
-    """Raise ValueError unless there is a name for each class."""
-    if isinstance(labels, str) or not all(isinstance(n, str) and n.strip() for n in labels):
-        raise ValueError(f"labels is a list of names, none of them empty; received {labels!r}.")
-    if len(labels) != classes:
-        raise ValueError(f"There are {len(labels)} labels, but the model has {classes} outputs.")
+def check_labels(labels: Any, columns: int | None, *, pair: bool = False) -> tuple[str, ...]:
+    """Labels as every file with labels can hold them: one a line, one for each class.
+
+    Args:
+        labels: Names of the classes, in the order of the output.
+        columns: The output's columns; None for any.
+        pair: Whether an output of one column may have two labels: of values near 0, and of values near 1.
+
+    Raises:
+        ValueError: They are something else; the message names the label.
+    """
+    if isinstance(labels, str | bytes | Mapping | Set) or not isinstance(labels, Iterable):
+        raise ValueError(f"labels is a list of names; received {_short(labels)}.")
+    names = tuple(labels)
+    where: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ValueError(
+                f"labels is a list of names; label {i} is {_short(name)}, of {type(name).__name__}."
+            )
+        said = f"label {i} is {_short(name)}"
+        if not name.strip():
+            raise ValueError(f"labels is a list of names, none of them empty; {said}.")
+        if "\0" in name or name.splitlines() != [name]:
+            raise ValueError(f"A label is one line, without line breaks and NULs; {said}.")
+        if name != name.strip():
+            raise ValueError(f"Labels neither begin nor end with blanks, which readers drop; {said}.")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"Labels are written in UTF-8, which can't hold all of one: {said}.") from None
+        if name in where:
+            raise ValueError(f"labels are unique; {said}, and so is label {where[name]}.")
+        where[name] = i
+    if columns is not None and len(names) != columns and not (pair and (columns, len(names)) == (1, 2)):
+        raise ValueError(f"There are {len(names)} labels, but the model has {columns} outputs.")
+    return names
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]} …"
 
 
 def _tuples(value: Any) -> Any:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from .clients import ScoreCalibration
 from .conversion import IO, PRECISIONS, converter_process
-from .draft import Draft, at_layers, check_drop, finisher, variants_of
+from .draft import Draft, at_layers, check_drop, finisher, measure, variants_of
+from .errors import ExportError
 from .files import check_target, replacing
 from .model import Subject
 from .report import Report, check_pixels
@@ -56,11 +57,14 @@ def to_tflite(
         representative_data: Training data for int8, as `holdout`, unaugmented and in the range that the model
             takes, of which 128 samples are used, all classes alike.
         holdout: Held-out data: a `tf.data.Dataset` or `PyDataset` of (inputs, labels) batches, a tuple of
-            arrays, inputs alone, or a function that gives such batches, called for each pass. Its
-            first 16 samples are the golden inputs; with integer or one-hot labels the accuracy of both model
-            and file is measured on all of it.
-        max_drop: Largest allowed loss of accuracy on the holdout, in 0…1.
-        labels: Names of the classes, one for each value of the output.
+            arrays, inputs alone, or a function that gives such batches, called for each pass. The file is
+            held against the model on all of it. Accuracy is measured
+            with class numbers from 0 on, one-hot rows or names out of `labels` where the output has a column
+            for each class, with 0 and 1 where it has one probability or one for each of several labels
+            (threshold 0.5). Numbers may be floats; samples of the weight 0 do not count.
+        max_drop: Largest allowed loss of accuracy on the holdout, in 0…1; an error where no accuracy can be
+            measured.
+        labels: Names of the classes, one for each value of the output; two, of 0 and of 1, for one value.
         input_range: Lowest and highest input value that the graph expects; recorded, held against
             `representative_data` and `holdout`, and used for golden inputs if there are no data. By default
             it is what the graph's rescaling before its first weights decides, by itself or with the data:
@@ -76,6 +80,8 @@ def to_tflite(
         tolerance: Largest difference from the model. For float32 and float16 it is relative to the output's
             largest value (1e-4 and 2e-2); for the others it is the root mean square of the difference by that
             of the output (weight_only 0.2, dynamic 0.3, int8 0.4), a guard against collapse: use `max_drop`.
+            Besides, no column of an output may differ by more than 0.7 of its own spread, which is half of
+            its variance (float32 0.1, float16 0.3), or by `tolerance` if that is more.
         strict: Refuse an int8 file in which something would compute in float.
         overwrite: Replace an existing file, once the new one is verified.
 
@@ -100,7 +106,7 @@ def to_tflite(
     check_choice(precision, io, representative_data)
     rule = check_pixels(pixels)
     if max_drop is not None and holdout is None:
-        check_drop(None, max_drop)
+        check_drop(None, max_drop, "there is no holdout")
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
     check_target(target, overwrite=overwrite)
@@ -116,10 +122,11 @@ def to_tflite(
         content = finish(content)
         with at_layers(subject, content):
             draft = Draft.checked(content, precision, io, maker, subject, partial, tolerance)
-        quality = subject.qualities({"": draft.artifact}).get("")
+        for failure in measure({"": draft}, subject).values():
+            raise ExportError(failure)
         if max_drop is not None:
-            check_drop(quality, max_drop)
-        report = replace(draft.report(target, subject, quality, metadata), pixels=rule)
+            check_drop(draft.quality, max_drop, draft.not_measured)
+        report = replace(draft.report(target, subject, metadata), pixels=rule)
         del draft
     return report
 

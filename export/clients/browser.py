@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ExportError
 from ..files import check_target, replacing
-from ..report import Report
+from ..report import Report, check_labels
 from ..scratch import scratch
 from ..tflite_file import read_operations
 from .pixels import DTYPES, pixel_normalization
@@ -117,6 +117,8 @@ def _check_tensors(report: Report) -> None:
             f"The page shows one score for each class, of shape (1, classes); the output "
             f"{report.outputs[0].name!r} of {report.path} has the shape {report.outputs[0].shape}."
         )
+    if report.labels is not None:
+        check_labels(report.labels, report.outputs[0].shape[1])
     for tensor in (*report.inputs, *report.outputs):
         if tensor.dtype not in DTYPES:
             raise ValueError(

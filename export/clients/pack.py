@@ -42,7 +42,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ import numpy as np
 from ..errors import ExportError
 from ..files import check_target, replacing
 from ..parity import Sample
-from ..report import Report, TensorInfo
+from ..report import Report, TensorInfo, check_labels
 from ..tflite_file import tensor_infos
 from . import verify
 from .golden import golden_inputs
@@ -101,7 +101,7 @@ def to_pack(
     """
     target = Path(path)
     _check_arguments(report, target, license)
-    labels = _lines(report.labels or ())
+    labels = "".join(f"{label}\n" for label in check_labels(report.labels or (), None))
     check_target(target, overwrite=overwrite)
     content = report.read_file()
     run = verify.load(content, _SIGNATURE)
@@ -164,13 +164,6 @@ def _check_arguments(report: Report, target: Path, license: str | None) -> None:
         raise ValueError(f"The path of a golden pack ends in .zip; received {target}.")
     if license is not None and not license.strip():
         raise ValueError("license is empty. Give the licence's identifier or text, or leave it out.")
-
-
-def _lines(labels: Sequence[str]) -> str:
-    text = "".join(f"{label}\n" for label in labels)
-    if text.splitlines() != list(labels):
-        raise ValueError("labels.txt has one label a line, but a label of the report has a line break in it.")
-    return text
 
 
 def _manifest(

@@ -4,13 +4,15 @@ Every exporter begins here and sees the model through `Subject`: in float32 what
 inputs and outputs, golden samples and the model's outputs for them, and the samples on which int8 is
 calibrated. A mistake in a model, in labels or in data is found here, before anything is converted.
 
-Inside, `subject` stands on `calibration`, `float32` and `ranges`, `ranges` on `preprocessing`, this on
-`input_graph`, `calibration` on `samples`, and all on `signature`, which stands on `failures`.
+Inside, `subject` stands on `calibration`, `float32`, `ranges`, `holdout` (its golden samples) and `measured`
+(files on all of it), `ranges` on `preprocessing` and this on `input_graph`, the others on `targets` (what
+labels are), `finite` and `samples`, and all on `signature`, which stands on `failures`.
 """
 
 from .calibration import Calibration
 from .failures import plain, told
 from .layer_names import layers_named_in, located
+from .measured import Measured
 from .ranges import implied_range
 from .samples import random_values
 from .signature import check_model, input_names, input_specs, layers_of, serving, serving_of, tables_of
@@ -18,6 +20,7 @@ from .subject import Subject
 
 __all__ = [
     "Calibration",
+    "Measured",
     "Subject",
     "check_model",
     "implied_range",

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ..parity import Sample
 from .failures import told
-from .signature import by_name, input_keys, input_names, pack_inputs
+from .signature import by_name, input_keys, input_names, layers_of, pack_inputs
 
 
 def batches(data: Any) -> Iterator[tuple[Any, Any]]:
@@ -26,13 +26,18 @@ def batches(data: Any) -> Iterator[tuple[Any, Any]]:
     Raises:
         TypeError: An iterator, which can be read once.
     """
+    return ((inputs, labels) for inputs, labels, _ in weighted(data))
+
+
+def weighted(data: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Data as (inputs, labels or None, weights of samples or None) batches."""
     if isinstance(data, tf.data.Dataset):
         for batch in data:
-            yield _pair(batch)
+            yield _triple(batch)
     elif isinstance(data, keras.utils.PyDataset):
         count = data.num_batches
         for i in itertools.count() if count is None else range(count):
-            yield _pair(data[i])
+            yield _triple(data[i])
     elif isinstance(data, Iterator):
         raise TypeError(
             f"Data are read more than once, and a {type(data).__name__} can be read once. Give the function "
@@ -40,11 +45,11 @@ def batches(data: Any) -> Iterator[tuple[Any, Any]]:
         )
     elif callable(data):
         for batch in data():
-            yield _pair(batch)
+            yield _triple(batch)
     elif isinstance(data, tuple) and len(data) in (2, 3):
-        yield data[:2]
+        yield _triple(data)
     else:
-        yield data, None
+        yield data, None, None
 
 
 def endless(data: Any) -> bool:
@@ -90,10 +95,9 @@ def rows(named: Sample) -> Iterator[Sample]:
         yield {k: v[i : i + 1] for k, v in named.items()}
 
 
-def samples_of(model: keras.Model, data: Any, count: int) -> list[Sample]:
-    """The first samples of some data."""
-    every = (row for inputs, _ in batches(data) for row in rows(named_inputs(model, inputs)))
-    return list(itertools.islice(every, count))
+def row_of(named: Sample, i: int) -> Sample:
+    """A copy of one sample of a batch, of batch size one, which does not keep the batch in memory."""
+    return {k: v[i : i + 1].copy() for k, v in named.items()}
 
 
 def random_samples(
@@ -102,25 +106,61 @@ def random_samples(
     count: int,
     before: Callable[[str, np.ndarray], np.ndarray] = lambda name, value: value,
 ) -> list[Sample]:
-    """Random numbers of a fixed seed as inputs: within an input's range if it has one, else normal ones.
+    """Inputs of a fixed seed with what real data have: random ones, then extremes, zeros and ones.
+
+    They are within an input's range if it has one, else normal, or of integers below the size of the
+    Embedding that takes them, or 0 and 1. A third of the random samples end in zeros, as padding does.
 
     Args:
         model: The model whose inputs they are.
         ranges: Lowest and highest value by input name.
-        count: How many samples.
+        count: How many samples, above 4.
         before: What an input is from which the graph makes a normal value.
     """
     rng = np.random.default_rng(0)
     samples = []
-    for _ in range(count):
-        sample = {}
+    for number in range(count):
+        sample, kept = {}, rng.uniform(0.2, 1.0)
         for name, tensor in zip(input_names(model), model.inputs, strict=True):
             shape, dtype = (1, *tuple(tensor.shape)[1:]), tf.as_dtype(tensor.dtype).as_numpy_dtype
-            value = random_values(rng, shape, dtype, ranges.get(name))
-            open_range = ranges.get(name) is None and value.dtype.kind == "f"
-            sample[name] = before(name, value).astype(dtype) if open_range else value
+            within = ranges.get(name) or _ids_of(model, tensor)
+            value = random_values(rng, shape, dtype, within)
+            free = within is None and value.dtype.kind == "f"
+            low, high = _ends(value.dtype, within)
+            if number >= count - 4:
+                ends = (low, high, min(max(0, low), high), min(max(1, low), high))
+                value = np.full(shape, ends[number - count]).astype(dtype)
+            elif number % 3 == 2 and len(shape) > 1 and low <= 0 <= high:
+                value[:, max(1, round(kept * shape[1])) :] = 0
+            sample[name] = before(name, value).astype(dtype) if free and number < count - 2 else value
         samples.append(sample)
     return samples
+
+
+def _ends(dtype: np.dtype, within: tuple[float, float] | None) -> tuple[float, float]:
+    """The least and the greatest value that is made up."""
+    if dtype.kind == "f":
+        return within or (-3.0, 3.0)
+    if within is None or dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return max(math.ceil(within[0]), limits.min), min(math.floor(within[1]), limits.max)
+
+
+def _ids_of(model: keras.Model, tensor: Any) -> tuple[float, float] | None:
+    """The range of token ids, of an input that an Embedding takes as it is."""
+    if tf.as_dtype(tensor.dtype).is_floating:
+        return None
+    embeddings = (layer for layer in layers_of(model) if isinstance(layer, keras.layers.Embedding))
+    sizes = [layer.input_dim for layer in embeddings if any(t is tensor for t in _inputs_of(layer))]
+    return (0, min(sizes) - 1) if sizes else None
+
+
+def _inputs_of(layer: keras.Layer) -> list[Any]:
+    try:
+        return list(tf.nest.flatten(layer.input))
+    except (AttributeError, ValueError):  # it has none of its own, or several
+        return []
 
 
 def random_values(
@@ -137,9 +177,8 @@ def random_values(
     elif kind.kind == "b" or input_range is None:
         value = rng.integers(0, 2, shape)
     else:
-        low, high = math.ceil(input_range[0]), math.floor(input_range[1])
-        limits = np.iinfo(kind)
-        value = rng.integers(max(low, limits.min), min(high, limits.max), shape, endpoint=True)
+        low, high = _ends(kind, input_range)
+        value = rng.integers(int(low), int(high), shape, endpoint=True)
     return value.astype(kind)
 
 
@@ -163,7 +202,7 @@ def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def class_labels(labels: Any) -> np.ndarray | None:
-    """Labels as integers of shape (batch,), from integers or one-hot rows.
+    """Labels as integers of shape (batch,), from whole numbers or one-hot rows.
 
     Other targets, such as those of a regression, give None.
     """
@@ -172,8 +211,10 @@ def class_labels(labels: Any) -> np.ndarray | None:
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
-        return array
+    if array.dtype.kind not in "biuf":
+        return None
+    if array.ndim == 1 and np.all(np.isfinite(array)) and np.all(array == np.round(array)):
+        return array.astype(int)
     if array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(array.sum(1) == 1):
         return array.argmax(1)
     return None
@@ -185,5 +226,7 @@ def is_classifier(model: keras.Model) -> bool:
     return len(model.outputs) == 1 and len(shape) == 2 and (shape[-1] or 0) >= 2
 
 
-def _pair(batch: Any) -> tuple[Any, Any]:
-    return (batch[0], batch[1]) if isinstance(batch, tuple) and len(batch) > 1 else (batch, None)
+def _triple(batch: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(batch, tuple) or len(batch) < 2:
+        return batch, None, None
+    return batch[0], batch[1], batch[2] if len(batch) > 2 else None

@@ -11,28 +11,21 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ExportError
 from ..parity import Sample
-from ..report import Channels, Quality, check_labels
-from ..tflite_file import LiteRTModel
+from ..report import Channels, check_labels
 from .calibration import Calibration, calibration
+from .finite import check_finite
 from .float32 import in_float32
+from .holdout import Golden, looked_at
+from .measured import Measured, Run, measured
 from .preprocessing import Preprocessing, Range, channel_values
 from .ranges import held_against_data
-from .samples import (
-    batches,
-    class_labels,
-    endless,
-    expected_of,
-    is_classifier,
-    named_inputs,
-    outputs_of,
-    random_samples,
-    rows,
-    samples_of,
-)
+from .samples import endless, expected_of, outputs_of, random_samples
 from .signature import check_model, serving_of
+from .targets import Reading
 
-_GOLDEN = 16
+_MADE_UP = 16
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,8 @@ class Subject:
         expected: What the model gives for them.
         holdout: Held-out data, or None.
         calibration: Samples for int8, or None.
+        places: Where in the holdout the golden inputs are.
+        reading: What the holdout's targets are; None without a holdout.
     """
 
     model: keras.Model
@@ -67,6 +62,8 @@ class Subject:
     expected: tuple[Sample, ...]
     holdout: Any
     calibration: Calibration | None
+    places: tuple[int, ...]
+    reading: Reading | None
 
     @classmethod
     def of(
@@ -101,7 +98,7 @@ class Subject:
                 "The holdout never ends, and all of it is measured. Give a finite part of it, "
                 "such as dataset.take(100)."
             )
-        names = None if labels is None else _unique_labels(model, labels)
+        names = None if labels is None else _labels(model, labels)
         floats = in_float32(model)
         signature = serving_of(floats, batch)
         preprocessing = Preprocessing.of(floats, signature)
@@ -110,18 +107,23 @@ class Subject:
         if representative_data is not None:
             chosen = calibration(floats, representative_data, labels=names, holdout=holdout)
         ranges, question = held_against_data(floats, preprocessing, input_range, chosen, holdout)
-        samples = _golden_samples(floats, holdout, chosen, ranges, preprocessing)
-        expected = expected_of(floats, samples)
+        golden, reading = _golden(floats, holdout, names, chosen, ranges, preprocessing)
+        expected = expected_of(floats, golden.samples)
+        if holdout is None and chosen is None:
+            golden, expected = _sound(golden, expected)
+        check_finite(floats, golden.samples, expected, golden.places)
         return cls(
             floats, batch, names, signature, _shared(ranges), question, normalization, described,
-            tuple(samples), tuple(expected), holdout, chosen,
+            tuple(golden.samples), tuple(expected), holdout, chosen, tuple(golden.places), reading,
         )  # fmt: skip
 
     def larger(self) -> list[tuple[Sample, Sample]]:
         """Inputs of other sizes than the golden ones, with what the model gives: for axes that are open."""
         found: list[tuple[Sample, Sample]] = []
-        if self.batch is None and len(self.samples) > 2:
-            three = {k: np.concatenate([s[k] for s in self.samples[:3]]) for k in self.samples[0]}
+        shapes = {k: v.shape for k, v in self.samples[0].items()}
+        alike = [s for s in self.samples if {k: v.shape for k, v in s.items()} == shapes]
+        if self.batch is None and len(alike) > 2:
+            three = {k: np.concatenate([s[k] for s in alike[:3]]) for k in shapes}
             found.append((three, outputs_of(self.model, three)))
         open_axes = {
             name: [axis for axis, n in enumerate(tuple(t.shape)) if n is None and axis]
@@ -135,29 +137,34 @@ class Subject:
                     break
         return found
 
-    def qualities(self, artifacts: Mapping[str, LiteRTModel]) -> dict[str, Quality]:
-        """The accuracy of model and artifacts, in one pass over a labelled holdout; {} without one."""
-        if self.holdout is None or not is_classifier(self.model):
-            return {}
-        truth: list[int] = []
-        mine: list[int] = []
-        theirs: dict[str, list[int]] = {name: [] for name in artifacts}
-        for inputs, targets in batches(self.holdout):
-            labels = class_labels(targets)
-            if labels is None:
-                return {}
-            named = named_inputs(self.model, inputs)
-            for begin in range(0, len(labels), 32):
-                part = {k: v[begin : begin + 32] for k, v in named.items()}
-                mine += _classes(outputs_of(self.model, part))
-                for row in rows(part):
-                    for name, artifact in artifacts.items():
-                        theirs[name] += _classes(artifact(row))
-            truth += labels.tolist()
-        if not truth:
-            return {}
-        a, y = np.array(mine), np.array(truth)
-        return {name: Quality.of(a, np.array(found), y) for name, found in theirs.items()}
+    @property
+    def crowded(self) -> str:
+        """A sentence on the inputs whose small columns int8 can't tell apart, beside large ones; or ""."""
+        samples = self.calibration.samples if self.calibration is not None else ()
+        found = [name for name in (samples[0] if samples else ()) if _is_crowded([s[name] for s in samples])]
+        return (
+            f"The inputs {found} have columns of very different size, and int8 has one scale for all of "
+            "them: normalize them before the model, or give the small and the large ones as two inputs."
+            if found
+            else ""
+        )
+
+    def measured(
+        self, artifacts: Mapping[str, tuple[Run, Mapping[str, str]]]
+    ) -> tuple[dict[str, Measured | ExportError], str]:
+        """Files held against the model on all of the holdout, in one pass; {} without one; see `measured`."""
+        if self.reading is None:
+            return {}, "there is no holdout"
+        return measured(self.model, self.holdout, self.reading, artifacts)
+
+
+def _is_crowded(values: Sequence[np.ndarray]) -> bool:
+    """Whether a float input has columns that vary by less than one of the 255 steps of all of it."""
+    if values[0].dtype.kind != "f" or values[0].ndim < 2:
+        return False
+    columns = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]).astype("float64")
+    deviation = columns.std(0)
+    return bool(np.any((deviation > 0) & (deviation < np.ptp(columns) / 255)))
 
 
 def _grown(value: np.ndarray, axes: list[int]) -> np.ndarray:
@@ -168,11 +175,6 @@ def _grown(value: np.ndarray, axes: list[int]) -> np.ndarray:
 def _shrunk(value: np.ndarray, axes: list[int]) -> np.ndarray:
     kept = [slice(max(1, n - max(1, n // 4)) if axis in axes else n) for axis, n in enumerate(value.shape)]
     return value[tuple(kept)]
-
-
-def _classes(outputs: Sample) -> list[int]:
-    (scores,) = outputs.values()
-    return np.argmax(scores, axis=-1).tolist()
 
 
 def _check_inputs(model: keras.Model, *, sized: bool) -> None:
@@ -192,23 +194,37 @@ def _check_inputs(model: keras.Model, *, sized: bool) -> None:
         )
 
 
-def _golden_samples(
+def _golden(
     model: keras.Model,
     holdout: Any,
+    labels: Sequence[str] | None,
     chosen: Calibration | None,
     ranges: Mapping[str, Range | None],
     preprocessing: Preprocessing,
-) -> list[Sample]:
-    """The first samples of the holdout, or of the calibration, or random ones."""
+) -> tuple[Golden, Reading | None]:
+    """Golden samples of the holdout, of the calibration, or made up; and what the holdout's targets are."""
     if holdout is not None:
-        samples = samples_of(model, holdout, _GOLDEN)
-    elif chosen is not None:
-        samples = list(chosen.samples[:_GOLDEN])
-    else:
-        samples = random_samples(model, ranges, _GOLDEN, preprocessing.before)
-    if not samples:
-        raise ValueError("The holdout is empty.")
-    return samples
+        return looked_at(model, holdout, labels)
+    golden = Golden()
+    made_up = () if chosen is not None else random_samples(model, ranges, _MADE_UP, preprocessing.before)
+    for sample in made_up if chosen is None else chosen.samples:
+        golden.add(sample)
+    return golden, None
+
+
+def _sound(golden: Golden, expected: list[Sample]) -> tuple[Golden, list[Sample]]:
+    """Made-up samples without those for which the model gives NaN, unless it gives it for all.
+
+    A division by the length of a vector of zeros does, say, and no sample of real data need be like that.
+    """
+    pairs = list(zip(golden.samples, expected, strict=True))
+    kept = [p for p in pairs if all(np.all(np.isfinite(v)) for v in p[1].values())]
+    if not kept:
+        return golden, expected
+    sound = Golden()
+    for sample, _ in kept:
+        sound.add(sample)
+    return sound, [outputs for _, outputs in kept]
 
 
 def _shared(ranges: Mapping[str, Range | None]) -> Range | None:
@@ -217,10 +233,8 @@ def _shared(ranges: Mapping[str, Range | None]) -> Range | None:
     return None if others else first
 
 
-def _unique_labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:
+def _labels(model: keras.Model, labels: Sequence[str]) -> tuple[str, ...]:
     if len(model.outputs) != 1:
         raise ValueError(f"labels need a model with one output; {model.name!r} has {len(model.outputs)}.")
-    check_labels(labels, model.outputs[0].shape[-1])
-    if double := sorted({name for name in labels if list(labels).count(name) > 1}):
-        raise ValueError(f"labels are unique; given more than once: {double}.")
-    return tuple(labels)
+    shape = tuple(model.outputs[0].shape)
+    return check_labels(labels, shape[-1] if len(shape) > 1 else 1, pair=True)

@@ -10,6 +10,7 @@ Inside, `delegates` and `sensitivity` stand on `operations`, `operations` on `sc
 from .delegates import Readiness, Refusal, readiness
 from .litert import LiteRTModel, quantized, quiet, tensor_infos
 from .operations import census, custom, in_float, read_operations
+from .producers import producers
 from .schema import builtin_of, dtype_of, model_of, packed, reading, shape_of, unpacked
 from .sensitivity import losses
 
@@ -25,6 +26,7 @@ __all__ = [
     "losses",
     "model_of",
     "packed",
+    "producers",
     "quantized",
     "quiet",
     "read_operations",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from kerasft.commands.terminal import (
     load_libraries,
     load_model,
     say,
+    say_aside,
 )
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-    from kerasft.data import ImageData, Split
+    from kerasft.data import ImageData, PixelRule, Split
     from kerasft.export import Report
 
 ALL = "all"
@@ -48,6 +50,13 @@ def export(
     ] = None,
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    resize: Annotated[
+        str | None, typer.Option(help="As for finetune; by default as the model's run did it.")
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="As for finetune; by default as the model's run did it.")
+    ] = None,
+    layout: options.Layout = None,
     skip_corrupt: options.SkipCorrupt = False,
     max_drop: Annotated[
         float | None, typer.Option(help="The largest loss of accuracy, such as 0.01 for a point.")
@@ -56,12 +65,15 @@ def export(
     max_ms: Annotated[
         float | None, typer.Option(help="With all: the longest latency on this machine.")
     ] = None,
+    prefer: Annotated[
+        str | None, typer.Option(help="With all: what decides within the limits, size, latency or accuracy.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
     input_range: Annotated[
         str | None,
         typer.Option(
             help="Values that the model takes, LOW,HIGH; images of --data are scaled to them. By default "
-            "what its own rescaling says, or 0,255."
+            "what its own rescaling says, or what is measured."
         ),
     ] = None,
     metadata: Annotated[
@@ -77,7 +89,7 @@ def export(
 ) -> None:
     """Export a Keras model to .tflite files that were verified in LiteRT, or to a SavedModel."""
     with errors():
-        _check_choice(model, out, precision, max_bytes, max_ms, pack or web)
+        _check_choice(model, out, precision, (max_bytes, max_ms, prefer), pack or web)
         load_libraries()
         from kerasft.export import to_saved_model, to_tflite
 
@@ -86,18 +98,31 @@ def export(
             path = to_saved_model(loaded, out, overwrite=overwrite)
             say(f"{path}: a reusable TF2 SavedModel; kerasft.hub.load_backbone({str(path)!r}) loads it")
             return
-        split = _split_beside(model)
+        note = say_aside if as_json else say
         choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
         if data is not None:
+            split, rule = _split_beside(model), _rule_beside(model)
             if split is None:
-                say(
+                note(
                     f"Beside {model} is no split.json, which says what images it was trained on: where these "
                     "are among the test images, the accuracy is too good."
                 )
             side = _side(loaded)
-            images = load_images(data, side, 32, seed, limit, skip_corrupt, data_dir, split)
+            images = load_images(
+                data,
+                note,
+                image_size=side,
+                seed=seed,
+                limit=limit,
+                split=split,
+                resize=resize or rule.resize,
+                background=background or rule.background,
+                layout=layout,
+                skip_corrupt=skip_corrupt,
+                data_dir=data_dir,
+            )
             _check_classes(model, images.class_names)
-            taken = _taken(loaded, input_range, images)
+            taken = _taken(loaded, input_range, images, note)
             choice |= {"input_range": taken, "labels": list(images.class_names)}
             choice |= {"holdout": _scaled(images.test, taken)}
             choice |= {"representative_data": _scaled(images.train, taken)}
@@ -105,11 +130,11 @@ def export(
         elif input_range is not None:
             choice["input_range"] = increasing(input_range, "--input-range")
         if labels is not None:
-            choice["labels"] = labels.read_text().splitlines()
+            choice["labels"] = _read_labels(labels)
         if max_drop is not None:
             choice["max_drop"] = max_drop
         if precision == ALL:
-            _export_all(loaded, out, max_bytes, max_ms, choice, as_json)
+            _export_all(loaded, out, choice, as_json, max_bytes=max_bytes, max_ms=max_ms, prefer=prefer)
             return
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
         _show(report, as_json)
@@ -124,10 +149,18 @@ def _split_beside(model: Path) -> Split | None:
     return Split.from_json(path) if path.exists() else None
 
 
+def _rule_beside(model: Path) -> PixelRule:
+    """The rule by which the run that has made a model read its images, or the usual one."""
+    from kerasft.data import PixelRule
+
+    path = model.with_name("pixels.json")
+    return PixelRule.from_json(path) if path.exists() else PixelRule()
+
+
 def _check_classes(model: Path, names: tuple[str, ...]) -> None:
     """Raise ValueError if the images have other classes than those that the model's run has noted."""
     path = model.with_name("labels.txt")
-    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else list(names)
+    known = _read_labels(path) if path.exists() else list(names)
     if known != list(names):
         raise ValueError(
             f"{path} says that the model's classes are {known}, in this order; the images of --data have "
@@ -152,8 +185,7 @@ def _check_choice(
     model: Path,
     out: Path,
     precision: str | None,
-    max_bytes: int | None,
-    max_ms: float | None,
+    limits: tuple[Any, ...],
     client: Path | None,
 ) -> None:
     """Raise if options contradict each other; `client` is the file or folder of a client, if any."""
@@ -164,24 +196,28 @@ def _check_choice(
         raise ValueError(f"--precision all writes several files: --out is a folder, not {out}.")
     if not is_file and precision not in (None, ALL):
         raise ValueError(f"--precision {precision} goes with an --out that ends in .tflite; received {out}.")
-    if precision != ALL and (max_bytes is not None or max_ms is not None):
-        raise ValueError("--max-bytes and --max-ms choose among the files of --precision all.")
+    if precision != ALL and any(limit is not None for limit in limits):
+        raise ValueError("--max-bytes, --max-ms and --prefer choose among the files of --precision all.")
     if client is not None and not is_file:
         raise ValueError("--pack and --web go with an --out that ends in .tflite.")
 
 
-def _export_all(
-    model: keras.Model,
-    out: Path,
-    max_bytes: int | None,
-    max_ms: float | None,
-    choice: dict[str, Any],
-    as_json: bool,
-) -> None:
+def _read_labels(path: Path) -> list[str]:
+    """The labels of a text file, one a line; an empty last line is the end of the one before it."""
+    from kerasft.export import check_labels
+
+    names = path.read_text(encoding="utf-8-sig").split("\n")
+    names = names[:-1] if names[-1] == "" else names
+    try:
+        return list(check_labels(names, None))
+    except ValueError as error:
+        raise ValueError(f"{path} (its first line is label 0): {error}") from None
+
+
+def _export_all(model: keras.Model, out: Path, choice: dict[str, Any], as_json: bool, **limits: Any) -> None:
     """Export all precisions to a folder, and say which is the choice."""
     from kerasft.export import ladder
 
-    limits = {"max_bytes": max_bytes, "max_ms": max_ms}
     given = {name: value for name, value in limits.items() if value is not None}
     found = ladder(model, out, **choice, **given)
     files = ", ".join(sorted(p.name for p in out.iterdir()))
@@ -257,7 +293,9 @@ def _side(model: keras.Model) -> int:
     return int(shape[1])
 
 
-def _taken(model: keras.Model, given: str | None, images: ImageData) -> tuple[float, float]:
+def _taken(
+    model: keras.Model, given: str | None, images: ImageData, note: Callable[[str], object]
+) -> tuple[float, float]:
     """The range of pixels that a model takes: as given, as its own rescaling says, or as measured."""
     from kerasft.commands.input_range import model_range
     from kerasft.export.model import implied_range
@@ -268,7 +306,7 @@ def _taken(model: keras.Model, given: str | None, images: ImageData) -> tuple[fl
         implied = implied_range(model)
     except ValueError as error:
         raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
-    return implied or model_range(model, images, say)
+    return implied or model_range(model, images, note)
 
 
 def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:

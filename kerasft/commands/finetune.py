@@ -91,6 +91,9 @@ def finetune(
     batch_norm: options.BatchNorm = "inference",
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    resize: options.Resize = "antialias",
+    background: options.Background = "white",
+    layout: options.Layout = None,
     skip_corrupt: options.SkipCorrupt = False,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Run frozen layers once for each image.")
@@ -121,7 +124,18 @@ def finetune(
             is_default = given is not None and given.name == "DEFAULT"
             phases = [_epochs_in_all(read, None if is_default else phases)]
         resolve(backbone)
-        images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        images = load_images(
+            data,
+            image_size=image_size,
+            batch_size=batch_size,
+            seed=seed,
+            limit=limit,
+            resize=resize,
+            background=background,
+            layout=layout,
+            skip_corrupt=skip_corrupt,
+            data_dir=data_dir,
+        )
         settings = FinetuneSettings(
             handle=backbone,
             out=out,

@@ -76,6 +76,7 @@ def run(
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         schedule.to_json(folder / "schedule.json")
         data.split.to_json(folder / "split.json")
+        data.pixels.to_json(folder / "pixels.json")
         for path in keep:
             path.replace(folder / path.name)
         outcome = Outcome(

@@ -19,6 +19,18 @@ BatchSize = Annotated[int, typer.Option(help="Images in a batch.", min=1)]
 BatchNorm = Annotated[str, typer.Option(help="inference, statistics or train.")]
 Limit = Annotated[int | None, typer.Option(help="Use that many images only.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")]
+Resize = Annotated[
+    str,
+    typer.Option(
+        help="antialias; bilinear, which looks at four pixels as many phones do; or mediapipe, as MediaPipe "
+        "Tasks do."
+    ),
+]
+Background = Annotated[str, typer.Option(help="Colour under transparent parts.")]
+Layout = Annotated[
+    str | None,
+    typer.Option(help="classes or groups, where the names of folders have two readings (the error says so)."),
+]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]

@@ -39,6 +39,9 @@ def search(
     batch_norm: options.BatchNorm = "inference",
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    resize: options.Resize = "antialias",
+    background: options.Background = "white",
+    layout: options.Layout = None,
     skip_corrupt: options.SkipCorrupt = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -80,7 +83,18 @@ def search(
             trust=trust,
         )
         resolve(backbone)
-        images = load_images(data, image_size, batch_size, seed, limit, skip_corrupt, data_dir)
+        images = load_images(
+            data,
+            image_size=image_size,
+            batch_size=batch_size,
+            seed=seed,
+            limit=limit,
+            resize=resize,
+            background=background,
+            layout=layout,
+            skip_corrupt=skip_corrupt,
+            data_dir=data_dir,
+        )
         show_search(run(images, settings))
 
 

@@ -76,6 +76,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
         search.write_report(folder, tuner)
         data.split.to_json(folder / "split.json")
+        data.pixels.to_json(folder / "pixels.json")
         files = sorted(path.name for path in folder.iterdir())
     return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
 

@@ -50,6 +50,7 @@ class TrainingSettings:
             "classes": data.class_names,
             "images": {"train": data.train_size, "validation": data.validation_size, "test": data.test_size},
             "batches": len(data.train),
+            "pixels": data.pixels.to_dict(),
         }
 
 

@@ -10,16 +10,26 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     import keras
 
-    from kerasft.data import ImageData, Split
+    from kerasft.data import ImageData
 
 Number = TypeVar("Number", int, float)
+
+
+def say(text: str) -> None:
+    """Write a line to the terminal."""
+    typer.echo(text)
+
+
+def say_aside(text: str) -> None:
+    """Write a line to the terminal that is no part of the output."""
+    typer.echo(text, err=True)
 
 
 def numbers(text: str, kind: Callable[[str], Number], option: str, count: int | None = None) -> list[Number]:
@@ -56,39 +66,29 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def load_images(
-    data: str,
-    image_size: int,
-    batch_size: int,
-    seed: int,
-    limit: int | None,
-    skip_corrupt: bool,
-    data_dir: Path | None,
-    split: Split | None = None,
-) -> ImageData:
-    """Load images as `kerasft.data.load_dataset` does, and say in a line what they are."""
+def load_images(data: str, say: Callable[[str], object] = say, **options: Any) -> ImageData:
+    """Load images, and say in a line what they are.
+
+    Args:
+        data: The source.
+        say: Is told what has to be known about them.
+        **options: As in `kerasft.data.load_dataset`.
+    """
     from kerasft.data import load_dataset
+    from kerasft.export import check_labels
 
     log = logging.getLogger("kerasft.data")
     before = log.level
     log.setLevel(logging.ERROR)  # the notes are said below
     try:
-        images = load_dataset(
-            data,
-            image_size=image_size,
-            batch_size=batch_size,
-            seed=seed,
-            limit=limit,
-            skip_corrupt=skip_corrupt,
-            data_dir=data_dir,
-            split=split,
-        )
+        images = load_dataset(data, **options)
     finally:
         log.setLevel(before)
     for path in images.skipped:
         say(f"skipped: {path}")
     for note in images.notes:
         say(note)
+    check_labels(images.class_names, None)
     say(
         f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
         f"{images.test_size} to test, {len(images.class_names)} classes"
@@ -149,8 +149,3 @@ def _how_to_go_on(out: Path | None) -> str:
         return "Stopped. Nothing was saved."
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     return f"Stopped. To go on:\n    {shlex.join(['kerasft', *words, '--resume'])}"
-
-
-def say(text: str) -> None:
-    """Write a line to the terminal."""
-    typer.echo(text)

@@ -89,7 +89,7 @@ def load_dataset(
     part. Columns are found by usual names, and paths by the files that exist.
 
     **The pixels** are those of `PixelRule`: upright, on a background, resized, rounded to whole numbers. A
-    file is looked at once (its hash, its head and its end) and read when training needs it.
+    file is looked at once (its hash; whether it is whole) and its pixels are made when training needs them.
 
     **The split.** What the source has divided stays so. Else the sha256 of an image's file, read as a number
     in 0…1, says its part: below `test_fraction` it is a test image, above that and within the share of

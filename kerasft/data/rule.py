@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from kerasft.data.pictures import colour, decoding, on_ground, upright
+from kerasft.files import parse_json, write_text
 
 RESIZES = ("antialias", "bilinear", "mediapipe")
 _HUGE = 2**24  # pixels; such pictures are brought nearer to their size while they are decoded
@@ -99,6 +102,31 @@ class PixelRule:
             "resize": self.resize,
             "rounding": "to whole numbers of 0 to 255",
         }
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the rule into a file, which is whole whenever it is there."""
+        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> PixelRule:
+        """Read what `to_json` has written.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is no rule, or one that this version does not know.
+        """
+        content = parse_json(Path(path).read_text(encoding="utf-8"), f"The rule {os.fspath(path)}")
+        given = content if isinstance(content, dict) else {}
+        try:
+            rule = cls(given["resize"], given["background"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is no rule for pixels: {error}") from None
+        if rule.to_dict() != content:
+            raise ValueError(
+                f"{os.fspath(path)} holds a rule for pixels that this kerasft does not know: {content}. It "
+                f"reads {rule.to_dict()}."
+            )
+        return rule
 
     def _stretched(self, image: Image.Image, size: int, ground: tuple[int, int, int]) -> np.ndarray:
         if self.resize != "antialias":

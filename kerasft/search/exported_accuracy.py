@@ -78,7 +78,7 @@ class ExportedAccuracy(keras_tuner.Objective):
             if report.accuracy_file is None:
                 raise keras_tuner.errors.FatalValueError(
                     "ExportedAccuracy needs a classifier with one output of scores, and validation data with "
-                    "integer labels."
+                    f"labels; no accuracy was measured, as {report.not_measured}."
                 )
         over = []
         if self.max_bytes is not None and report.size_bytes > self.max_bytes:
@@ -89,15 +89,17 @@ class ExportedAccuracy(keras_tuner.Objective):
 
 
 def holdout_of(validation_data: Any) -> Any:
-    """The inputs and labels of `fit`'s validation data, sample weights left out; None for what has none.
+    """`fit`'s validation data as `kerasft.export` takes them; None for what has no labels.
+
+    Sample weights stay: what has the weight 0 is padding, and does not count.
 
     Args:
         validation_data: A pair or triple of arrays, or a `tf.data.Dataset` of batches.
     """
     if isinstance(validation_data, tf.data.Dataset):
-        return validation_data.map(lambda x, y, *weight: (x, y))
+        return validation_data
     if isinstance(validation_data, list | tuple) and len(validation_data) >= 2:
-        return tuple(validation_data[:2])
+        return tuple(validation_data[:3])
     return None
 
 

@@ -12,6 +12,7 @@ from command_line import SIDE, kerasft_command
 from command_line import digits as load_digits
 
 from kerasft import export
+from kerasft.commands.export import _read_labels
 
 
 @pytest.fixture
@@ -54,6 +55,31 @@ def test_export_writes_and_reports(model, tmp_path):
     assert (tmp_path / "m.tflite").stat().st_size > 100
     status, output = kerasft_command("export", model, "--out", tmp_path / "saved")
     assert status == 0 and (tmp_path / "saved" / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [(b"a\r\nb\r\n", ["a", "b"]), ("\ufeffä\nb".encode(), ["ä", "b"]), (b"a b\nc\n", ["a b", "c"])],
+)
+def test_labels_are_read_a_line_each(tmp_path, content, labels):
+    (tmp_path / "labels.txt").write_bytes(content)
+    assert _read_labels(tmp_path / "labels.txt") == labels
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\n\nb\n", "label 1 is ''"),
+        ("a\nb\u2028c\n", "label 1"),
+        ("a\na\n", "unique"),
+        ("a \nb\n", "blanks"),
+    ],
+)
+def test_labels_that_no_file_with_labels_can_hold_are_refused(tmp_path, content, message):
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content.encode())
+    with pytest.raises(ValueError, match=rf"labels\.txt \(its first line is label 0\).*{message}"):
+        _read_labels(path)
 
 
 @pytest.mark.process

@@ -49,6 +49,7 @@ def test_every_option_keeps_its_name_and_its_default():
 
     shared = {"image_size": 224, "input_range": None, "batch_size": 32, "batch_norm": "inference"}
     shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
+    shared |= {"resize": "antialias", "background": "white", "layout": None}
     shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
     expected = {
         "quickstart": {
@@ -65,9 +66,10 @@ def test_every_option_keeps_its_name_and_its_default():
         },
         "export": {
             "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,
-            "data_dir": None, "max_drop": None, "max_bytes": None, "max_ms": None, "labels": None,
-            "input_range": None, "skip_corrupt": False, "as_json": False, "metadata": False, "pack": None,
-            "web": None, "overwrite": False, "seed": 0,
+            "data_dir": None, "max_drop": None, "max_bytes": None, "max_ms": None, "prefer": None,
+            "labels": None, "input_range": None, "skip_corrupt": False, "as_json": False,
+            "resize": None, "background": None, "layout": None,
+            "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
         },
         "verify": {"pack": None},
         "inspect": {"source": None, "at": None, "trust": False},

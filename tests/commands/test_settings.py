@@ -7,10 +7,17 @@ import pytest
 
 from kerasft import Phase, UnfreezingSchedule
 from kerasft.commands.settings import FinetuneSettings, SearchSettings
+from kerasft.data import PixelRule
 from kerasft.identity import as_stored, require_same
 
 DATA = SimpleNamespace(
-    name="digits", class_names=("a", "b"), train_size=6, validation_size=2, test_size=3, train=[0, 1]
+    name="digits",
+    class_names=("a", "b"),
+    train_size=6,
+    validation_size=2,
+    test_size=3,
+    train=[0, 1],
+    pixels=PixelRule("bilinear"),
 )
 
 
@@ -19,6 +26,7 @@ def test_the_identity_of_a_run_names_settings_and_data():
     identity = as_stored(settings.identity(DATA))
     assert identity["images"] == {"train": 6, "validation": 2, "test": 3}
     assert (identity["data"], identity["classes"], identity["batches"]) == ("digits", ["a", "b"], 2)
+    assert identity["pixels"]["resize"] == "bilinear"
     assert (identity["epochs"], identity["handle"], identity["decay"]) == ([1, 2], "hub", 0.8)
     again = FinetuneSettings("hub", Path("elsewhere"), 16, epochs=(1, 2), overwrite=True, resume=True)
     assert as_stored(again.identity(DATA)) == identity  # where, and in place of what, is free

@@ -1,6 +1,7 @@
 """The rule by which a picture becomes pixels, against TensorFlow, LiteRT and Pillow."""
 
 import io
+import json
 import resource
 
 import keras
@@ -131,3 +132,17 @@ def test_a_rule_is_checked_and_described():
         PixelRule("nearest")
     with pytest.raises(ValueError, match="background"):
         PixelRule(background="glass")
+
+
+def test_a_rule_comes_back_from_its_file(tmp_path):
+    path = tmp_path / "pixels.json"
+    rule = PixelRule("mediapipe", "#102030")
+    rule.to_json(path)
+    assert PixelRule.from_json(path) == rule
+    for content in ("[]", "{}", '{"resize": "antialias", "background": 3}', '{"resize": "cubic"}'):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="rule"):
+            PixelRule.from_json(path)
+    path.write_text(json.dumps({**rule.to_dict(), "rounding": "down"}))
+    with pytest.raises(ValueError, match="does not know"):
+        PixelRule.from_json(path)

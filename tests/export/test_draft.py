@@ -43,8 +43,8 @@ def test_a_drop_is_held_against_what_is_allowed():
     check_drop(Quality.of(right, right, right), 0.0)
     with pytest.raises(export.ExportError, match=r"on 10 samples is 0.5; allowed is 0.01.*weight_only"):
         check_drop(Quality.of(right, half, right), 0.01)
-    with pytest.raises(ValueError, match="max_drop needs a classifier"):
-        check_drop(None, 0.01)
+    with pytest.raises(ValueError, match="max_drop=0.01 can't be held: .* as there is no holdout"):
+        check_drop(None, 0.01, "there is no holdout")
 
 
 def test_metadata_need_labels_and_calibrated_scores_need_metadata(model):

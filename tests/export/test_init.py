@@ -21,7 +21,7 @@ FLOORS = [
     {"report"},
     {"parity"},
     {"scratch"},
-    {"plain_table", "errors", "files"},
+    {"plain_table", "errors", "files", "columns"},
 ]
 SOURCES = Path(export.__file__).parent
 

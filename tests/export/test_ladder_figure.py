@@ -19,6 +19,30 @@ def test_a_figure_is_drawn_with_and_without_accuracies(tmp_path, measured):
     assert [p.name for p in tmp_path.iterdir()] == ["ladder.png"]
 
 
+def test_the_choice_has_a_ring_around_whatever_lies_on_it(tmp_path, monkeypatch):
+    """int8_io, drawn later, hides int8; the ring and its name come after both."""
+    from matplotlib.axes import Axes
+
+    drawn, names = [], []
+    scatter, annotate = Axes.scatter, Axes.annotate
+    monkeypatch.setattr(
+        Axes, "scatter", lambda self, x, y, **o: drawn.append((x, y, o)) or scatter(self, x, y, **o)
+    )
+    monkeypatch.setattr(
+        Axes, "annotate", lambda self, text, *a, **o: names.append(text) or annotate(self, text, *a, **o)
+    )
+    same = {**REPORTS, "int8_io": dataclasses.replace(REPORTS["int8"], io="int8")}
+    draw(same, "int8", tmp_path / "a.png", 0.01, False)
+    (x, y, ring), others = drawn[-1], drawn[:-1]
+    assert (x, y) == (240 / 1e6, 87.0) and ring["facecolor"] == "none" and "int8, the choice" in names
+    assert ring["s"] > max(o["s"] for _, _, o in others) and ring["zorder"] > max(
+        o["zorder"] for _, _, o in others
+    )
+    drawn.clear()
+    draw(same, None, tmp_path / "b.png", 0.01, False)
+    assert len(drawn) == len(same)
+
+
 def test_without_matplotlib_there_is_a_warning_and_no_file(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with caplog.at_level(logging.WARNING, "kerasft"):

@@ -23,9 +23,9 @@ def model():
 
 def test_six_files_a_table_and_a_figure(model, tmp_path, monkeypatch):
     reads = []
-    original = precision_ladder.Subject.qualities
+    original = precision_ladder.Subject.measured
     monkeypatch.setattr(
-        precision_ladder.Subject, "qualities", lambda self, files: reads.append(1) or original(self, files)
+        precision_ladder.Subject, "measured", lambda self, files: reads.append(1) or original(self, files)
     )
     rule = {"resize": "antialias"}
     found = ladder(model, tmp_path / "out", holdout=images(60, 1), representative_data=images(), pixels=rule)
@@ -83,6 +83,7 @@ def outlier(size):
 
 def test_where_int8_loses_too_much_it_falls_back_and_names_the_tensors(tmp_path, monkeypatch):
     monkeypatch.setitem(draft.TOLERANCES, "int8", 10.0)
+    monkeypatch.setitem(draft.COLUMN_TOLERANCES, "int8", 10.0)
     found = ladder(outlier(40.0), tmp_path / "out", holdout=images(200, 1), representative_data=images(300))
     assert found.reports["int8"].quality.drop > 0.1 and found.reports["weight_only"].quality.drop <= 0.01
     assert found.choice in ("weight_only", "dynamic")
@@ -147,7 +148,7 @@ def test_an_interruption_leaves_older_files(model, tmp_path, monkeypatch):
     def stop(self, files):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(precision_ladder.Subject, "qualities", stop)
+    monkeypatch.setattr(precision_ladder.Subject, "measured", stop)
     with pytest.raises(KeyboardInterrupt):
         ladder(model, tmp_path, variants=["float32", "float16"], overwrite=True)
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kerasft.export.errors import ExportError
 from kerasft.export.parity import Parity
-from kerasft.export.report import Quality, Report, Speed, TensorInfo, check_pixels
+from kerasft.export.report import Quality, Report, Speed, TensorInfo, check_labels, check_pixels
 
 
 def test_the_interval_of_a_drop_is_that_of_matched_proportions():
@@ -42,6 +42,55 @@ def test_a_hundred_samples_cannot_certify_a_point():
     assert high > 0.01 and low < -0.01
     same = np.zeros(2000, int)
     assert Quality.of(same, same, same).interval[1] < 0.01
+
+
+def test_with_several_labels_a_sample_counts_by_its_share():
+    truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])
+    model, file = truth.copy(), truth.copy()
+    file[0, 0] = file[1, 0] = 0  # b: two halves
+    model[3, 1] = 0  # c: one half
+    quality = Quality.of(model, file, truth, "labels")
+    assert (quality.accuracy_model, quality.accuracy_file, quality.drop) == (7 / 8, 6 / 8, 1 / 8)
+    assert quality.label_drops == (0.5, -0.25) and quality.agreement == 5 / 8
+    # 0.5 / 6 = 0.083333; sqrt(0.75 + 1 - 0.25 / 6) = 1.307032; 1.959964 * 1.307032 / 6 = 0.426956
+    assert quality.interval == pytest.approx((-0.343623, 0.510289), abs=2e-5)
+    alone = Quality.of(model[:, 0], file[:, 0], truth[:, 0])
+    assert alone.drop == quality.label_drops[0] and alone.label_drops == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "b\nc", "d"], r"label 1 is 'b\\nc'"),
+        (["a", "b", "c\r"], "label 2"),
+        (["a", "b\u2028c", "d"], "without line breaks and NULs; label 1"),
+        (["a", "b\x00", "c"], "without line breaks and NULs; label 1"),
+        ([" a", "b", "c"], "neither begin nor end with blanks.*label 0 is ' a'"),
+        (["a", "b\u00a0", "c"], "label 1"),
+        (["a", "", "c"], "none of them empty; label 1"),
+        (["a", "b", "b"], "unique; label 2 is 'b', and so is label 1"),
+        (["a", 1, "c"], "label 1 is 1, of int"),
+        (["a", None, "c"], "label 1 is None"),
+        (["a", b"b", "c"], "of bytes"),
+        (["a", "\ud800", "c"], "UTF-8.*label 1"),
+        ("abc", "list of names; received 'abc'"),
+        ({"a", "b", "c"}, "list of names"),  # without an order
+        (3, "list of names; received 3"),
+        (["a", "b"], "2 labels, but the model has 3 outputs"),
+    ],
+)
+def test_labels_are_lines_of_a_file(labels, message):
+    with pytest.raises(ValueError, match=message):
+        check_labels(labels, 3)
+
+
+def test_labels_of_every_language_are_fine():
+    assert check_labels(np.array(["Äpfel", "汉 字", "c,d"]), 3) == ("Äpfel", "汉 字", "c,d")
+    assert check_labels(["no", "yes"], 1, pair=True) == ("no", "yes")
+    assert check_labels(["yes"], 1, pair=True) == ("yes",)
+    with pytest.raises(ValueError, match="2 labels, but the model has 1 outputs"):
+        check_labels(["no", "yes"], 1)
+    assert check_labels([], None) == ()
 
 
 REPORT = Report(

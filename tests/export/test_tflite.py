@@ -43,7 +43,8 @@ def test_the_file_computes_what_the_model_computes(trained, data, tmp_path, prec
     expected = trained.predict(images, verbose=0)
     got = np.concatenate([run(image=image[None])["scores"] for image in images])
     np.testing.assert_allclose(got, expected, atol=tolerance)
-    assert report.parity.max_abs <= tolerance and report.parity.samples == 16
+    assert report.parity.max_abs <= tolerance and report.parity.samples == 60
+    assert report.parity.agreement == np.mean(got.argmax(1) == expected.argmax(1))
     assert report.accuracy_file == np.mean(got.argmax(1) == labels) > 0.8
     assert report.accuracy_model == np.mean(expected.argmax(1) == labels)
     assert report.labels == ("a", "b", "c") and report.input_range == (0.0, 255.0)
@@ -62,8 +63,10 @@ def test_holdouts_of_every_kind(trained, data, tmp_path):
         for i, holdout in enumerate((batches, data, data[0], None))
     ]
     assert reports[0].accuracy_file == reports[1].accuracy_file is not None
-    assert reports[2].accuracy_file is None and reports[2].parity.samples == 16
-    assert reports[3].accuracy_file is None and reports[3].parity.samples == 16
+    assert [report.parity.samples for report in reports] == [60, 60, 60, 16]
+    for report, why in ((reports[2], "the holdout has no labels"), (reports[3], "there is no holdout")):
+        assert report.accuracy_file is None and report.not_measured == why
+    assert reports[0].not_measured == ""
 
 
 def test_operations_that_are_not_built_in_are_refused(tmp_path):

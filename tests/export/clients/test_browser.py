@@ -241,7 +241,7 @@ def test_npm_is_missing_or_hangs(exported, npm, tmp_path, monkeypatch):
         ({"dtype": "int8"}, "io='float'"),
         ({"classes": (1, 4, 4, 10)}, "one score for each class"),
         ({"inputs": ()}, "one input and one output"),
-        ({"preprocessing": "none"}, "input_range"),
+        ({"preprocessing": "none", "input_range": None}, "input_range"),
         ({"normalization": ((1.0, 2.0), 1.0)}, "2 values.*1 channels"),
     ],
 )

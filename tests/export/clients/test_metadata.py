@@ -121,7 +121,7 @@ def test_labels_without_calibration_and_low_scores_get_the_default(file, images,
 
 
 def test_the_packed_file_is_a_zip_archive_of_the_labels(file):
-    labels = ["äpfel", "汉字", " a b", "c,d", "a", "a", "e", "f", "g", "h"]
+    labels = ["äpfel", "汉字", "a b", "c,d", "a", "b", "e", "f", "g", "h"]
     rows = [(1.0, 2, 3.5), None] * 5
     content = add_metadata(file, labels=labels, score_calibration=ScoreCalibration(rows))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -133,7 +133,7 @@ def test_the_packed_file_is_a_zip_archive_of_the_labels(file):
 
 
 def test_names_of_any_language_reach_the_client(file, images):
-    labels = ["äpfel", "汉字", " a b", "c,d", "a", "a", "e", "f", "g", "h"]
+    labels = ["äpfel", "汉字", "a b", "c,d", "a", "b", "e", "f", "g", "h"]
     assert classified(add_metadata(file, labels=labels), images[:1])[1] == labels
 
 

@@ -15,7 +15,7 @@ from kerasft.export.model.samples import (
     outputs_of,
     random_samples,
     rows,
-    samples_of,
+    weighted,
 )
 
 X, Y = np.arange(12, dtype="float32").reshape(6, 2), np.arange(6)
@@ -62,7 +62,8 @@ def test_functions_are_called_for_each_pass_and_iterators_are_refused():
     for _ in range(2):
         assert np.concatenate([y for _, y in batches(pairs)]).tolist() == Y.tolist()
         for data in (pairs, as_tflite_wants_them):
-            np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples_of(model, data, 9)]), X)
+            read = [row["x"] for inputs, _ in batches(data) for row in rows(named_inputs(model, inputs))]
+            np.testing.assert_array_equal(np.concatenate(read), X)
     with pytest.raises(TypeError, match=r"a generator can be read once\. Give the function"):
         list(batches(pairs()))
 
@@ -85,14 +86,36 @@ def test_inputs_go_by_the_models_names():
         named_inputs(by_order, x)
 
 
-def test_samples_are_the_first_ones_or_random_ones_of_a_fixed_seed():
+def test_random_samples_are_of_a_fixed_seed_and_have_what_real_data_have():
     model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
-    taken = samples_of(model, tf.data.Dataset.from_tensor_slices((X, Y)).batch(4), 5)
-    np.testing.assert_array_equal(np.concatenate([s["x"] for s in taken]), X[:5])
     values = np.concatenate([s["x"] for s in random_samples(model, {"x": (10.0, 20.0)}, 50)])
-    assert 10 <= values.min() < 11 and 19 < values.max() <= 20
+    assert values.min() == 10 and values.max() == 20 and len(np.unique(values)) > 80
     again = np.concatenate([s["x"] for s in random_samples(model, {"x": (10.0, 20.0)}, 50)])
     assert np.array_equal(values, again)
+    free = np.concatenate([s["x"] for s in random_samples(model, {}, 16)])
+    assert {(0.0, 0.0), (1.0, 1.0)} <= {tuple(row) for row in free.tolist()}
+
+
+def test_made_up_token_ids_span_the_vocabulary_with_padding_and_others_are_masks():
+    ids, mask = keras.Input((6,), dtype="int32", name="ids"), keras.Input((6,), dtype="int32", name="mask")
+    embedded = keras.layers.Embedding(50, 2)(ids) * keras.ops.cast(mask[..., None], "float32")
+    samples = random_samples(keras.Model([ids, mask], embedded), {}, 16)
+    found = {name: np.concatenate([s[name] for s in samples]) for name in ("ids", "mask")}
+    assert (found["ids"].min(), found["ids"].max()) == (0, 49) and len(np.unique(found["ids"])) > 20
+    assert set(np.unique(found["mask"])) == {0, 1}
+    padded = [s for s in samples if s["ids"][0, 0] and not s["ids"][0, -1] and not s["mask"][0, -1]]
+    assert len(padded) >= 2
+    pixels = keras.Input((4,), dtype="uint8", name="pixels")
+    bytes_of = keras.Model(pixels, keras.layers.Rescaling(1 / 255)(pixels))
+    values = np.concatenate([s["pixels"] for s in random_samples(bytes_of, {"pixels": (-9.5, 300)}, 16)])
+    assert (values.min(), values.max()) == (0, 255) and len(np.unique(values)) > 20
+
+
+def test_weights_come_with_their_samples():
+    w = np.arange(6.0)
+    for data in ((X, Y, w), tf.data.Dataset.from_tensor_slices((X, Y, w)).batch(4)):
+        assert np.concatenate([np.asarray(weight) for _, _, weight in weighted(data)]).tolist() == w.tolist()
+    assert [weight for _, _, weight in weighted((X, Y))] == [None]
 
 
 def test_labels_of_every_kind():
@@ -101,6 +124,8 @@ def test_labels_of_every_kind():
     assert class_labels(keras.utils.to_categorical([2, 0])).tolist() == [2, 0]
     assert class_labels(np.array([[False, True], [True, False]])).tolist() == [1, 0]
     assert class_labels(tf.constant([1, 2])).tolist() == [1, 2]
+    assert class_labels(np.array([[2.0], [0.0]])).tolist() == [2, 0]
+    assert class_labels(np.array(["a", "b"])) is None and class_labels(np.array([np.nan, 1.0])) is None
     for none in (np.array([[0.5], [1.5]]), np.zeros((2, 3)), np.zeros((2, 4, 4), int), [Y], (Y,)):
         assert class_labels(none) is None
     for none in (None, np.array([0.5, 1.5]), np.array([[0.5, 0.5]]), np.array([[1, 1]]), {"a": Y}):

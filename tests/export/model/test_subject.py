@@ -19,7 +19,7 @@ def model():
     ("options", "message"),
     [
         ({"labels": ["a", "b"]}, "2 labels.*3 outputs"),
-        ({"labels": ["a", "a", "b"]}, r"unique; given more than once: \['a'\]"),
+        ({"labels": ["a", "a", "b"]}, "unique; label 1 is 'a', and so is label 0"),
         ({"labels": ["a", " ", "b"]}, "none of them empty"),
         ({"labels": "abc"}, "list of names"),
         ({"labels": [0, 1, 2]}, "list of names"),
@@ -38,8 +38,10 @@ def test_mistakes(model, options, message):
 def test_golden_inputs_are_of_the_holdout_or_in_the_range(model):
     x, y = images(40, 1)
     subject = Subject.of(model, holdout=(x, y), representative_data=images())
-    np.testing.assert_array_equal(np.concatenate([s["image"] for s in subject.samples]), x[:16])
-    expected = model.predict(x[:16], verbose=0)
+    places = list(subject.places)
+    assert {0, 39, int(x.min((1, 2, 3)).argmin()), int(x.max((1, 2, 3)).argmax())} <= set(places)
+    np.testing.assert_array_equal(np.concatenate([s["image"] for s in subject.samples]), x[places])
+    expected = model.predict(x[places], verbose=0)
     np.testing.assert_allclose(np.concatenate([e["scores"] for e in subject.expected]), expected, atol=1e-6)
     assert max(s["image"].max() for s in Subject.of(model).samples) > 200  # as the Rescaling inside shows
     assert Subject.of(model, representative_data=images()).samples[0]["image"].shape == (1, 8, 8, 3)
@@ -59,13 +61,18 @@ def test_qualities_pair_predictions_of_one_pass(model):
         def __call__(self, named):
             return {"scores": -model(named["image"], training=False).numpy()}
 
-    found = subject.qualities({"same": Same(), "wrong": Wrong()})
+    files, reason = subject.measured({"same": (Same(), {}), "wrong": (Wrong(), {})})
+    found = {name: measured.quality for name, measured in files.items()}
+    assert reason == "" and files["same"].comparison.parity.samples == 90
     accuracy = np.mean(model.predict(x, verbose=0).argmax(1) == y)
     assert found["same"].agreement == 1 and found["same"].drop == 0 and found["same"].samples == 90
     assert found["same"].accuracy_model == pytest.approx(accuracy) and accuracy > 0.5
     assert found["wrong"].agreement == 0
-    for unlabelled in (x, (x, np.full((90, 3), 0.3)), None):
-        assert Subject.of(model, holdout=unlabelled).qualities({"same": Same()}) == {}
+    for unlabelled, why in ((x, "no labels"), ((x, np.full((90, 3), 0.3)), "from 0.3 to 0.3")):
+        files, reason = Subject.of(model, holdout=unlabelled).measured({"same": (Same(), {})})
+        assert files["same"].quality is None and why in reason
+        assert files["same"].comparison.parity.agreement == 1  # its rows sum to one
+    assert Subject.of(model).measured({"same": (Same(), {})}) == ({}, "there is no holdout")
 
 
 def test_open_axes_need_data_and_are_tried_at_another_size():
@@ -86,7 +93,7 @@ def test_endless_holdouts_are_refused(model):
     with pytest.raises(ValueError, match=r"holdout never ends.*take\(100\)"):
         Subject.of(model, holdout=tf.data.Dataset.from_tensor_slices(images(20)).batch(4).repeat())
     endless = tf.data.Dataset.from_tensor_slices(images(200)).batch(16).repeat()
-    assert len(Subject.of(model, representative_data=endless).samples) == 16
+    assert 10 < len(Subject.of(model, representative_data=endless).samples) < 64
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,10 @@ def test_data_decide_where_the_graph_leaves_it_open():
     assert Subject.of(model, holdout=x / 127.5 - 1).input_range == (-1, 1)
     assert Subject.of(model, holdout=(x - 120) / 50).input_range is None
     # random inputs are those of which it makes values around 0
-    values = np.concatenate([next(iter(s.values())) for s in Subject.of(model).samples])
+    made_up = [next(iter(s.values())) for s in Subject.of(model).samples]
+    values = np.concatenate(
+        [made_up[i] for i in range(12) if i % 3 != 2]
+    )  # the others have padding or extremes
     assert values.mean() == pytest.approx(0.48, abs=0.02) and values.std() == pytest.approx(0.25, abs=0.02)
 
 
@@ -150,7 +160,7 @@ def test_random_inputs_of_integers_are_in_the_range():
     model = keras.Model(inputs, keras.layers.Embedding(30, 2)(inputs))
     ids = np.stack([s["ids"] for s in Subject.of(model, input_range=(3, 29)).samples])
     assert ids.dtype == np.int32 and (ids.min(), ids.max()) == (3, 29)
-    assert set(np.unique([s["ids"] for s in Subject.of(model).samples])) == {0, 1}
+    assert set(np.unique([s["ids"] for s in Subject.of(model).samples])) == set(range(30))  # its vocabulary
     pixels = keras.Input((8, 8, 3), dtype="uint8", name="image")
     model = keras.Model(pixels, keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(pixels)))
     values = np.stack([s["image"] for s in Subject.of(model).samples])
@@ -180,8 +190,8 @@ def test_labels_of_several_outputs_and_normalization_beside_a_layer_are_refused(
 def test_any_batch_size_is_tried_with_three(model):
     x, _ = images(40, 1)
     ((sample, expected),) = Subject.of(model, holdout=x, batch=None).larger()
-    np.testing.assert_array_equal(sample["image"], x[:3])
-    np.testing.assert_allclose(expected["scores"], model.predict(x[:3], verbose=0), atol=1e-6)
+    assert [bool((x == image).all((1, 2, 3)).any()) for image in sample["image"]] == [True] * 3
+    np.testing.assert_allclose(expected["scores"], model.predict(sample["image"], verbose=0), atol=1e-6)
     assert Subject.of(model, holdout=x).larger() == []
 
 
@@ -198,7 +208,8 @@ def test_qualities_of_one_hot_labels_in_several_batches(model):
     """Against the accuracies of two files worked out by hand, over 70 samples: 32 + 32 + 6 at a time."""
     x, y = images(70, 1)
     subject = Subject.of(model, holdout=(x, keras.utils.to_categorical(y, 3)))
-    found = subject.qualities({"zero": lambda named: {"scores": np.array([[1.0, 0.0, 0.0]])}})["zero"]
+    files, _ = subject.measured({"zero": (lambda named: {"scores": np.array([[1.0, 0.0, 0.0]])}, {})})
+    found = files["zero"].quality
     mine = model.predict(x, verbose=0).argmax(1)
     assert found.samples == 70
     assert found.accuracy_file == pytest.approx(np.mean(y == 0))

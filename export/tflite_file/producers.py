@@ -1,0 +1,38 @@
+"""What computes the outputs of a .tflite file."""
+
+from __future__ import annotations
+
+from .schema import builtin_of, enum_names, model_of
+
+_PASSED_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "CAST")
+
+
+def producers(content: bytes) -> dict[str, str]:
+    """The kind of operation that computes each output of a file's signature, by output name.
+
+    Operations that pass values on in another dtype or shape are looked through.
+
+    Args:
+        content: The file's bytes; it has one signature, as `LiteRTModel` asks.
+
+    Example:
+        ```python
+        producers(Path("model.tflite").read_bytes())  # {"scores": "SOFTMAX"}
+        ```
+    """
+    model = model_of(content)
+    definition = model.SignatureDefs(0)
+    graph = model.Subgraphs(definition.SubgraphIndex())
+    names = enum_names("BuiltinOperator")
+    made_by = {}
+    for operator in map(graph.Operators, range(graph.OperatorsLength())):
+        kind = names.get(builtin_of(model.OperatorCodes(operator.OpcodeIndex())), "CUSTOM")
+        for i in range(operator.OutputsLength()):
+            made_by[operator.Outputs(i)] = (kind, operator.Inputs(0) if operator.InputsLength() else -1)
+    found = {}
+    for output in map(definition.Outputs, range(definition.OutputsLength())):
+        kind, source = made_by.get(output.TensorIndex(), ("", -1))
+        while kind in _PASSED_ON and source in made_by:
+            kind, source = made_by[source]
+        found[output.Name().decode()] = kind
+    return found

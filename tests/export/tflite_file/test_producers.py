@@ -1,0 +1,29 @@
+"""What computes the outputs of a file."""
+
+import keras
+import numpy as np
+import pytest
+from kerasft.export.conversion.process import saved
+from kerasft.export.conversion.variants import Variants
+from kerasft.export.model.calibration import calibration
+from kerasft.export.tflite_file.producers import producers
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_last_operation_of_each_output_under_its_name(precision):
+    inputs = keras.Input((4,), name="x")
+    dense = keras.layers.Dense
+    outputs = {
+        "probability": dense(2, activation="softmax")(inputs),
+        "labels": dense(3, activation="sigmoid")(inputs),
+        "joined": keras.layers.Concatenate()([dense(2)(inputs), dense(2, activation="tanh")(inputs)]),
+        "plain": keras.layers.Reshape((2, 1))(dense(2)(inputs)),
+    }
+    model = keras.Model(inputs, outputs)
+    data = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    chosen = calibration(model, data, labels=None, input_range=None)
+    with saved(model, 1) as folder:
+        content, _ = Variants(folder, chosen).make(precision)
+    assert producers(content) == {
+        "probability": "SOFTMAX", "labels": "LOGISTIC", "joined": "CONCATENATION", "plain": "FULLY_CONNECTED",
+    }  # fmt: skip
