@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 from kerasft.export.model.preprocessing import Preprocessing, channel_values, check_span
-from kerasft.export.model.samples import is_classifier
 from kerasft.export.model.signature import input_names, serving_of
 
 layers = keras.layers
@@ -56,8 +55,6 @@ def pictures(*before):
 def test_the_range_shows_in_the_arithmetic_or_stays_open(before, expected):
     model = vectors(*before)
     assert decided(model) == expected
-    assert is_classifier(model)
-    assert not is_classifier(keras.Sequential([keras.Input((2,)), layers.Dense(1)]))
 
 
 def test_rescaling_after_the_first_weights_is_no_preprocessing():
