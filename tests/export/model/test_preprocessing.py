@@ -41,6 +41,8 @@ def pictures(*before):
         ([layers.Rescaling(127.5, 127.5)], (-1, 1)),
         ([keras.Sequential([layers.Rescaling(1 / 255)])], (0, 255)),
         ([layers.Lambda(lambda x: x / 127.5 - 1)], (0, 255)),
+        ([layers.ReLU(255.0), layers.Rescaling(1 / 127.5, -1)], (0, 255)),
+        ([layers.ReLU(1.0), layers.Rescaling(2.0, -1)], (0, 1)),
         ([layers.Rescaling(1.0)], None),
         ([layers.Rescaling(0.5)], None),  # 0..1 becomes 0..0.5, -1..1 becomes -0.5..0.5
         ([layers.Rescaling(0.01)], None),
