@@ -1,4 +1,4 @@
-"""The columns of an output along its last axis, each held against its own spread.
+"""The columns of an output, each held against its own spread.
 
 One number for a whole output says nothing about its small columns: in an output of boxes in pixels and scores
 from 0 to 1 an int8 file can lose all scores, and differ by half a percent of the output's values. So each
@@ -35,10 +35,12 @@ class Lost:
 
     Attributes:
         output: Its name.
-        columns: Their indices along the last axis; none if the columns are measured together.
+        columns: Their indices along the axis; none if the columns are measured together.
         relative: The difference of the worst by its own spread.
         spread: Standard deviation of the worst in the model, or its size if it is constant.
         largest: The largest value of the output.
+        axis: The last one, -1, or 1.
+        constant: Whether the worst is the same for all samples of the model.
     """
 
     output: str
@@ -46,6 +48,8 @@ class Lost:
     relative: float
     spread: float
     largest: float
+    axis: int = -1
+    constant: bool = False
 
     def __str__(self) -> str:
         if not self.columns:
@@ -55,18 +59,28 @@ class Lost:
             )
         named = ", ".join(map(str, self.columns[:8])) + (", …" if len(self.columns) > 8 else "")
         many = len(self.columns) > 1
+        verb, own, worst = ("differ", "their", "the worst") if many else ("differs", "its", "it")
+        size = f"{self.spread:.3g}, in an output that reaches {self.largest:.3g}"
         return (
-            f"column{'s' * many} {named} of the output {self.output!r} (last axis) "
-            f"differ{'' if many else 's'} by {self.relative:.3g} of their own spread: they vary by "
-            f"{self.spread:.3g}, in an output that reaches {self.largest:.3g}"
+            f"column{'s' * many} {named} of the output {self.output!r} "
+            f"({'last axis' if self.axis == -1 else f'axis {self.axis}'}) {verb} by {self.relative:.3g} of "
+            f"{own} own {'size' if self.constant else 'spread'}: "
+            f"{worst} {'is always about' if self.constant else 'varies by'} {size}"
         )
 
 
 class Columns:
-    """Sums over the samples of an output, by column."""
+    """Sums over the samples of an output, by column.
 
-    def __init__(self, output: str, producer: str = "") -> None:
-        self._output, self._producer = output, producer
+    Args:
+        output: Its name.
+        producer: The kind of operation that computes it, as far as known.
+        axis: The axis that is given as the last one. Along axis 1, which may be a time, what is always the
+            same does not count.
+    """
+
+    def __init__(self, output: str, producer: str = "", axis: int = -1) -> None:
+        self._output, self._producer, self._axis = output, producer, axis
         self._sums: np.ndarray | None = None  # values, their squares, differences, their squares
         self._shift = self._largest = np.zeros(1)
         self._count = self._same = self._rows = 0
@@ -120,23 +134,30 @@ class Columns:
         known = self._ranked and self._distribution and self._rows
         return self._same / self._rows if known else None
 
-    def _measured(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each column's difference by its own spread, and that spread; of length one if they share a unit."""
+    @property
+    def one_unit(self) -> bool:
+        """Whether the columns are shares of one, or parts of a vector of length one."""
+        return (self._distribution or self._unit_length) and len(self._shift) > 1
+
+    def _measured(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each column's difference by its own spread, that spread, and whether it varies.
+
+        All are of length one if the columns share a unit.
+        """
         if self._sums is None:
-            return np.zeros(1), np.zeros(1)
+            return np.zeros(1), np.zeros(1), np.ones(1, bool)
         moved, moved_squares, offset, squares = self._sums / self._count
         deviation = np.sqrt(np.maximum(moved_squares - moved**2, 0))
         with np.errstate(invalid="ignore"):  # infinity less infinity: NaN, which is within no limit
             noise = np.sqrt(np.maximum(squares - offset**2, 0))
         size = np.sqrt(np.maximum(moved_squares + 2 * moved * self._shift + self._shift**2, 0))
         varies = deviation > _CONSTANT * self._largest
-        together = (self._distribution or self._unit_length) and len(size) > 1
-        if together or self._producer in _ONE_UNIT:
+        if self.one_unit or self._producer in _ONE_UNIT:
             spread = np.sqrt(np.sum(deviation[varies] ** 2, keepdims=True))
-            return _by(np.sqrt(np.sum(noise[varies] ** 2, keepdims=True)), spread), spread
-        counts = varies | (size > _NOTHING * self._largest.max())
+            return _by(np.sqrt(np.sum(noise[varies] ** 2, keepdims=True)), spread), spread, np.ones(1, bool)
+        counts = varies | ((self._axis == -1) & (size > _NOTHING * self._largest.max()))
         found = np.maximum(np.where(varies, _by(noise, deviation), 0), _by(np.sqrt(squares), size))
-        return np.where(counts, found, 0), np.where(varies, deviation, size)
+        return np.where(counts, found, 0), np.where(varies, deviation, size), varies
 
     @property
     def worst(self) -> float:
@@ -158,15 +179,16 @@ class Columns:
 
     def lost(self, limit: float) -> Lost | None:
         """The columns that differ by more than `limit` of their own spread, if they count."""
-        found, spread = self._measured()
+        found, spread, varies = self._measured()
         over = np.flatnonzero(~(found <= limit))
         if not len(over) or self._forgives(over, spread):
             return None
         worst = over[np.argmax(found[over])]
         columns = tuple(map(int, over)) if len(found) > 1 else ()
         return Lost(
-            self._output, columns, float(found[worst]), float(spread[worst]), float(self._largest.max())
-        )
+            self._output, columns, float(found[worst]), float(spread[worst]), float(self._largest.max()),
+            self._axis, not varies[worst],
+        )  # fmt: skip
 
 
 def _by(difference: np.ndarray, spread: np.ndarray) -> np.ndarray:

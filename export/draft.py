@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from .clients import ScoreCalibration, add_metadata, client_normalization
+from .columns import Lost
 from .conversion import QUANTIZER, Variants, saved
 from .errors import ExportError
 from .model import Measured, Subject, located, plain
@@ -89,6 +90,18 @@ _TWO_OUTPUTS = (
     "In integers a tensor has one scale, and its large values leave the small ones no steps: give them as "
     "two outputs, such as keras.Model(inputs, [boxes, scores])."
 )
+_OFFSET = (
+    "In integers an output has 256 steps over 0 and its largest value, too wide for what it varies by: "
+    "leave a constant offset, or a softmax over very many classes, out of the exported model."
+)
+
+
+def _advice(precision: str, lost: Sequence[Lost], hint: str) -> str:
+    """What to do about columns that a file of a precision has lost."""
+    if precision in ("float32", "float16"):
+        return 'Try precision="float32".' if precision == "float16" else "Please report this, with the model."
+    what = hint or (_TWO_OUTPUTS if any(found.columns for found in lost) else _OFFSET)
+    return f'{what} precision="weight_only" and "float16" keep small values beside large ones.'
 
 
 def hold(comparison: Comparison, precision: str, tolerance: float | None, hint: str = "") -> None:
@@ -118,8 +131,7 @@ def hold(comparison: Comparison, precision: str, tolerance: float | None, hint: 
     if lost := comparison.lost(column_limit):
         raise ExportError(
             f"The file does not keep its contract: {'; '.join(map(str, lost))}; allowed is "
-            f"{column_limit:.3g}. Nothing was written. {hint or _TWO_OUTPUTS} "
-            'precision="weight_only" and "float16" keep small values beside large ones.'
+            f"{column_limit:.3g}. Nothing was written. {_advice(precision, lost, hint)}"
         )
 
 

@@ -24,8 +24,8 @@ class Parity:
         rms_relative: Root mean square of an output's differences by that of the model's output, of the worst
             output.
         samples: Number of inputs that were compared.
-        column_relative: Differences of a column along the last axis by how far the model's column varies, of
-            the worst column that counts; see `export.columns`.
+        column_relative: Differences of a column along the last axis, or along axis 1 of three, by how far the
+            model's column varies, of the worst column that counts; see `export.columns`.
         agreement: Share of the samples for which both name the same class, where an output is a distribution
             over classes, of the worst output; else None.
         worst: Index of the sample with the largest `max_relative`.
@@ -84,21 +84,22 @@ class Comparison:
             max_relative=_most([o.max_relative for o in outputs]),
             rms_relative=_most([o.rms_relative for o in outputs]),
             samples=self._samples,
-            column_relative=_most([o.columns.worst for o in outputs]),
+            column_relative=_most([c.worst for o in outputs for c in o.by_column]),
             agreement=min(agreements, default=None),
             worst=max(outputs, key=lambda o: o.max_relative).worst if outputs else 0,
         )
 
     def lost(self, limit: float) -> list[Lost]:
         """The columns of each output that differ by more than `limit` of their own."""
-        return [lost for o in self._outputs.values() if (lost := o.columns.lost(limit)) is not None]
+        columns = [c for o in self._outputs.values() for c in o.by_column]
+        return [lost for c in columns if (lost := c.lost(limit)) is not None]
 
 
 class _Output:
     """Sums over the samples of one output."""
 
     def __init__(self, name: str, producer: str) -> None:
-        self.columns = Columns(name, producer)
+        self.columns, self._across = Columns(name, producer), Columns(name, producer, axis=1)
         self.most_difference = self.most_value = 0.0
         self.worst = 0
         self._squares = np.zeros(2)  # of differences, of values
@@ -123,6 +124,13 @@ class _Output:
         self._count += difference.size
         self._integers = wanted.dtype.kind != "f"
         self.columns.add(difference, value)
+        if value.ndim == 3:  # boxes and scores may lie along either axis
+            self._across.add(np.moveaxis(difference, 1, 2), np.moveaxis(value, 1, 2))
+
+    @property
+    def by_column(self) -> list[Columns]:
+        """What was measured along the last axis, and along the one before it, if that can mix units."""
+        return [self.columns] if self.columns.one_unit else [self.columns, self._across]
 
     @property
     def max_relative(self) -> float:

@@ -90,15 +90,15 @@ def ladder(
     _check_targets(folder, names, overwrite)
     rule = check_pixels(pixels)
     check_preference(prefer)
-    if holdout is None and prefer == "accuracy":
-        raise ValueError('prefer="accuracy" needs a holdout with labels, on which it is measured.')
-    if holdout is None and max_drop is not None:
-        check_drop(None, max_drop, "there is no holdout")
     converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data,
     )  # fmt: skip
+    if prefer == "accuracy" and subject.not_measured:
+        raise ValueError(f'prefer="accuracy" needs measured accuracies, but {subject.not_measured}.')
+    if max_drop is not None and subject.not_measured:
+        check_drop(None, max_drop, subject.not_measured)
     finish = finisher(subject, metadata, None)
     drafts: dict[str, Draft] = {}
     failures: dict[str, str] = {}
@@ -132,7 +132,7 @@ def ladder(
             with contextlib.suppress(ExportError), attempts.pop(name):
                 raise refused
         if not drafts:
-            raise ExportError(f"No variant could be written: {failures}")
+            raise ExportError(f"No variant could be written. {_grouped(failures)}")
         if without.keys() >= drafts.keys():
             raise ValueError(next(iter(without.values())))
         if max_drop is not None and all(draft.quality is None for draft in drafts.values()):
@@ -159,6 +159,14 @@ def ladder(
         partial.write_text(found.to_json())
     draw(found.reports, found.choice, folder / "ladder.png", allowed, overwrite)
     return found
+
+
+def _grouped(failures: Mapping[str, str]) -> str:
+    """Why variants failed, each reason once."""
+    names: dict[str, list[str]] = {}
+    for name, why in failures.items():
+        names.setdefault(why, []).append(name)
+    return " ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
 
 
 @contextlib.contextmanager

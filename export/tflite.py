@@ -58,10 +58,10 @@ def to_tflite(
             takes, of which 128 samples are used, all classes alike.
         holdout: Held-out data: a `tf.data.Dataset` or `PyDataset` of (inputs, labels) batches, a tuple of
             arrays, inputs alone, or a function that gives such batches, called for each pass. The file is
-            held against the model on all of it. Accuracy is measured
-            with class numbers from 0 on, one-hot rows or names out of `labels` where the output has a column
-            for each class, with 0 and 1 where it has one probability or one for each of several labels
-            (threshold 0.5). Numbers may be floats; samples of the weight 0 do not count.
+            held against the model on all of it. Accuracy is measured with class numbers from 0 on, one-hot
+            rows (smoothed or not) or names out of `labels` where the output has a column for each class, with
+            0 and 1 where it has one probability or one for each of several labels (threshold 0.5). Numbers
+            may be floats; samples of the weight 0 do not count.
         max_drop: Largest allowed loss of accuracy on the holdout, in 0…1; an error where no accuracy can be
             measured.
         labels: Names of the classes, one for each value of the output; two, of 0 and of 1, for one value.
@@ -105,8 +105,6 @@ def to_tflite(
     target = Path(path)
     check_choice(precision, io, representative_data)
     rule = check_pixels(pixels)
-    if max_drop is not None and holdout is None:
-        check_drop(None, max_drop, "there is no holdout")
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
     check_target(target, overwrite=overwrite)
@@ -115,6 +113,8 @@ def to_tflite(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data,
     )  # fmt: skip
+    if max_drop is not None and subject.not_measured:
+        check_drop(None, max_drop, subject.not_measured)
     finish = finisher(subject, metadata, score_calibration)
     with variants_of(subject, strict=strict) as variants:
         content, maker = variants.make(precision, io)

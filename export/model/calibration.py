@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from ..parity import Sample
-from .samples import batches, class_labels, is_classifier, named_inputs, rows
+from .samples import batches, named_inputs, rows, weighted
+from .targets import SEVERAL, Reading, counted
 
 _MOST = 10_000  # samples that are read to find all classes
 
@@ -37,7 +38,7 @@ def calibration(
     Args:
         model: The model whose inputs they are.
         data: Unaugmented data, as for `to_tflite`; if they have labels, every class has to be there.
-        labels: Names of the classes, for the message.
+        labels: Names of the classes, which targets may be.
         holdout: Held-out data, which have to be others.
         count: How many samples; more if there are more classes, for one of each.
 
@@ -45,27 +46,30 @@ def calibration(
         ValueError: There are no data, or they have another shape, are not finite, lack a class
             or share samples with the holdout.
     """
-    classes = model.outputs[0].shape[-1] if is_classifier(model) else None
-    share = max(1, count // classes) if classes else count
-    chosen: dict[int, list[Sample]] = {}
+    reading = Reading([tuple(t.shape) for t in model.outputs], labels, "representative_data")
+    classes = max(2, reading.units)
+    share = max(1, count // classes)
+    chosen: dict[int | None, list[Sample]] = {}
     rest: list[Sample] = []
     read, labelled = 0, False
-    for inputs, targets in batches(data):
-        truth = class_labels(targets) if classes else None
+    for inputs, targets, weights in weighted(data):
+        named = named_inputs(model, inputs)
+        size = len(next(iter(named.values())))
+        reading.add(targets, size, weights)
+        truth = reading.classes(targets) if counted(weights, size).all() else None
         labelled = labelled or truth is not None
-        for i, row in enumerate(rows(named_inputs(model, inputs))):
+        for i, row in enumerate(rows(named)):
             read += 1
-            group = chosen.setdefault(int(truth[i]) if truth is not None else 0, [])
-            (group if len(group) < share else rest if len(rest) < count else []).append(row)
-        full = not labelled or (
-            len(chosen) >= (classes or 1) and all(len(g) >= share for g in chosen.values())
-        )
+            group = chosen.setdefault(int(truth[i]) if truth is not None else None, [])
+            most = share if truth is not None else count
+            (group if len(group) < most else rest if len(rest) < count else []).append(row)
+        full = not labelled or all(len(chosen.get(i, ())) >= share for i in range(classes))
         if (full and read >= count) or read >= _MOST:
             break
     if not read:
         raise ValueError("representative_data is empty: int8 measures the ranges of activations on it.")
-    if labelled:
-        _check_classes(chosen, classes or 0, labels, read)
+    if labelled and reading.kind != SEVERAL:
+        _check_classes(chosen, classes, labels, read)
     # one class after the other in turn: the first few are golden inputs, too
     turns = itertools.zip_longest(*chosen.values())
     samples = [row for turn in turns for row in turn if row is not None]
@@ -77,7 +81,7 @@ def calibration(
 
 
 def _check_classes(
-    chosen: Mapping[int, Sequence[Sample]], classes: int, labels: Sequence[str] | None, read: int
+    chosen: Mapping[int | None, Sequence[Sample]], classes: int, labels: Sequence[str] | None, read: int
 ) -> None:
     missing = [labels[i] if labels else i for i in range(classes) if i not in chosen]
     if missing:

@@ -2,7 +2,8 @@
 
 Operations between an input and the first operation that reads a variable are run on inputs of one value.
 Where every element comes out as `a * x + b`, the graph rescales, whichever layers or operations do it, and
-`a` and `b` are known. What comes after the first weights plays no part.
+`a` and `b` are known. It may do so within a usual range alone, and clip what is outside. What comes after the
+first weights plays no part.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 _OPEN = 64  # the size at which an open axis is tried
-_TRIED = (0.0, 255.0, -1.0, 1.0, 2.0)
+# All of these, or those of a usual range alone, where values outside of it are clipped.
+_TRIED = (0.0, 255.0, -1.0, 1.0, 2.0, 0.5, 0.25)
+_SPANS = ((0.0, 255.0, -1.0, 1.0, 2.0), (0.0, 255.0, 1.0, 2.0), (0.0, 1.0, 0.5, 0.25), (-1.0, 1.0, 0.0, 0.5))
 _LOOK_AT_SHAPES = ("Shape", "ShapeN", "Size", "Rank")
 
 
@@ -105,7 +108,7 @@ def _measured(signature: Any, position: int, path: _Path, fed: dict[str, np.ndar
     if not (dtype.is_floating or dtype.is_integer) or not tensors:
         return []
     shape = [n or (1 if i == 0 else _OPEN) for i, n in enumerate(given.shape)]
-    tried = [v for v in _TRIED if dtype.is_floating or dtype.min <= v <= dtype.max]
+    tried = [v for v in _TRIED if dtype.is_floating or (dtype.min <= v <= dtype.max and v == int(v))]
     found: list[list[np.ndarray]] = []
     with tf.compat.v1.Session(graph=signature.graph) as session:
         for value in tried:
@@ -126,17 +129,27 @@ def _measured(signature: Any, position: int, path: _Path, fed: dict[str, np.ndar
 
 
 def _affine(tried: Sequence[float], values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """(a, b) if values of a tensor are a * x + b for each x that was tried."""
-    zero, high = values[0], values[1]
-    if any(not np.all(np.isfinite(v)) or v.shape != zero.shape for v in values):
+    """(a, b) if values of a tensor are a * x + b for each x that was tried, or for those of a usual range."""
+    of = dict(zip(tried, values, strict=True))
+    for span in _SPANS:
+        known = {x: of[x] for x in span if x in of}
+        if len(known) > 2 and (fit := _line(known)) is not None:
+            return fit
+    return None
+
+
+def _line(values: dict[float, np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    (x, low), (other, high), *_ = values.items()
+    if any(not np.all(np.isfinite(v)) or v.shape != low.shape for v in values.values()):
         return None
-    a = (high - zero) / 255
-    allowed = 1e-4 * np.maximum(np.abs(high), np.abs(zero)) + 1e-6
+    a = (high - low) / (other - x)
+    b = low - a * x
+    allowed = 1e-4 * np.maximum(np.abs(high), np.abs(low)) + 1e-6
     if not a.size or not np.any(a):
         return None
-    if any(np.any(np.abs(a * x + zero - v) > allowed) for x, v in zip(tried, values, strict=True)):
+    if any(np.any(np.abs(a * x + b - v) > allowed) for x, v in values.items()):
         return None
-    return a, zero
+    return a, b
 
 
 def _operations(path: _Path, name: str) -> tuple[str, ...]:

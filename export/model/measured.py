@@ -48,7 +48,7 @@ def measured(
         What was measured of each file, or why it is none of the model's; and why no accuracy was measured.
 
     Raises:
-        ValueError: The model gives NaN for a sample.
+        ValueError: The model gives NaN for a sample, or class numbers fit far better less 1.
     """
     comparisons = {name: Comparison(producers) for name, (_, producers) in artifacts.items()}
     said: dict[str, list[np.ndarray]] = {name: [] for name in artifacts}
@@ -97,6 +97,19 @@ def measured(
         quality = None
         if not reason:
             ours, theirs, true = (np.concatenate(part) for part in (mine, said[name], truth))
+            if reading.from_one:
+                _check_first(ours, true)
             quality = Quality.of(ours, theirs, true, reading.kind)
         found[name] = Measured(comparisons[name], quality)
     return {name: found[name] for name in artifacts}, reason
+
+
+def _check_first(ours: np.ndarray, true: np.ndarray) -> None:
+    """Raise ValueError if class numbers from 1 on are right far more often less 1, for the model itself."""
+    right, shifted = int(np.sum(ours == true)), int(np.sum(ours == true - 1))
+    if shifted - right > 3 * np.sqrt(len(true)):  # what chance alone does not come to
+        raise ValueError(
+            f"The holdout's labels run from 1 to {true.max()}. As they are, the model is right for {right} "
+            f"of {len(true)} samples; less 1, so that the first class is 0, for {shifted}. Subtract 1, or, "
+            "if class 0 is missing, give them in the order of the output's columns."
+        )

@@ -74,7 +74,10 @@ def named_inputs(model: keras.Model, inputs: Any) -> Sample:
     else:
         values = inputs if isinstance(inputs, list | tuple) else [inputs]
     if len(values) != len(names):
-        raise ValueError(f"The model has the inputs {names}; the data have {len(values)}.")
+        raise ValueError(
+            f"The model has the inputs {names}; the data have {len(values)}. Inputs and labels "
+            "come as a tuple, (inputs, labels); a list is one of inputs."
+        )
     found = {}
     for name, tensor, value in zip(names, model.inputs, values, strict=True):
         array, shape = np.asarray(value), tuple(tensor.shape)
@@ -201,32 +204,26 @@ def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
     return list(rows(outputs_of(model, {k: np.concatenate([s[k] for s in samples]) for k in samples[0]})))
 
 
-def class_labels(labels: Any) -> np.ndarray | None:
-    """Labels as integers of shape (batch,), from whole numbers or one-hot rows.
-
-    Other targets, such as those of a regression, give None.
-    """
-    if labels is None or isinstance(labels, dict | list | tuple):
-        return None
-    array = np.asarray(labels)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.dtype.kind not in "biuf":
-        return None
-    if array.ndim == 1 and np.all(np.isfinite(array)) and np.all(array == np.round(array)):
-        return array.astype(int)
-    if array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(array.sum(1) == 1):
-        return array.argmax(1)
-    return None
-
-
-def is_classifier(model: keras.Model) -> bool:
-    """Whether the model has one output of scores, of two classes or more."""
-    shape = tuple(model.outputs[0].shape)
-    return len(model.outputs) == 1 and len(shape) == 2 and (shape[-1] or 0) >= 2
-
-
 def _triple(batch: Any) -> tuple[Any, Any, Any]:
     if not isinstance(batch, tuple) or len(batch) < 2:
         return batch, None, None
-    return batch[0], batch[1], batch[2] if len(batch) > 2 else None
+    return batch[0], of_one_output(batch[1]), of_one_output(batch[2]) if len(batch) > 2 else None
+
+
+def of_one_output(targets: Any) -> Any:
+    """The targets of one output, or its weights, also where they are in a dict or list of one.
+
+    A list of numbers, of names or of rows becomes an array; one that holds arrays belongs to several outputs.
+
+    Example:
+        >>> of_one_output({"scores": [2, 0]})
+        array([2, 0])
+    """
+    if isinstance(targets, dict) and len(targets) == 1:
+        (targets,) = targets.values()
+    if not isinstance(targets, list | tuple):
+        return targets
+    arrays = [t for t in targets if getattr(t, "shape", ())]
+    if not arrays:
+        return np.asarray(targets)
+    return targets[0] if len(targets) == 1 else targets

@@ -149,12 +149,17 @@ class Subject:
             else ""
         )
 
+    @property
+    def not_measured(self) -> str:
+        """Why no accuracy can be measured, as far as the holdout shows it; or ""."""
+        return "there is no holdout" if self.reading is None else self.reading.reason
+
     def measured(
         self, artifacts: Mapping[str, tuple[Run, Mapping[str, str]]]
     ) -> tuple[dict[str, Measured | ExportError], str]:
         """Files held against the model on all of the holdout, in one pass; {} without one; see `measured`."""
         if self.reading is None:
-            return {}, "there is no holdout"
+            return {}, self.not_measured
         return measured(self.model, self.holdout, self.reading, artifacts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .schema import builtin_of, enum_names, model_of
 
-_PASSED_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "CAST")
+_PASSED_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "TRANSPOSE", "CAST")
 
 
 def producers(content: bytes) -> dict[str, str]:

@@ -17,7 +17,7 @@ from kerasft.hub.graph_check import check_structure, damaged
 from kerasft.hub.graph_def import GraphDef, name_by_content
 from kerasft.hub.pointwise_gradients import with_fast_gradients
 
-_SMALL, _RATIO = 2**24, 64  # bytes that any graph may unpack to, and how many times its packed size
+_RATIO = 64  # how many times its packed size a graph may unpack to; real ones come to 20 at most
 
 ConcreteFunction: TypeAlias = tf.types.experimental.ConcreteFunction
 
@@ -77,7 +77,7 @@ class GraphFunction:
     def to_config(self) -> dict[str, Any]:
         """Plain JSON data."""
         packed = zlib.compress(self.graph, 9)
-        if len(self.graph) > _most_unpacked(packed):  # nearly all the same, such as a mask of zeros
+        if len(self.graph) > _RATIO * len(packed):  # nearly all the same, such as a mask of zeros
             packed = zlib.compress(self.graph, 0)
         text = base64.b64encode(packed).decode()
         return {"graph": text, "inputs": list(self.inputs), "outputs": list(self.outputs)}
@@ -97,15 +97,15 @@ class GraphFunction:
         try:
             packed = base64.b64decode(config["graph"], validate=True)
             unpacking = zlib.decompressobj()
-            graph = unpacking.decompress(packed, _most_unpacked(packed) + 1 if safe else 0)
+            graph = unpacking.decompress(packed, _RATIO * len(packed) + 1 if safe else 0)
             ends = [tuple(str(name) for name in config[side]) for side in ("inputs", "outputs")]
         except (zlib.error, ValueError, KeyError, TypeError) as error:
             raise damaged(f"it can't be unpacked ({error!r})") from None
-        if safe and len(graph) > _most_unpacked(packed):
+        if safe and len(graph) > _RATIO * len(packed):
             raise ValueError(
                 f"The graph of a stage takes {len(packed)} bytes in the file and unpacks to more than "
-                f"{_most_unpacked(packed)}, which would fill the memory. If you trust where the model comes "
-                "from, load it with keras.models.load_model(..., safe_mode=False)."
+                f"{_RATIO} times as many, with which a small file can fill the memory. If you trust where "
+                "the model comes from, load it with keras.models.load_model(..., safe_mode=False)."
             )
         if not unpacking.eof:
             raise damaged("it is cut short")
@@ -113,11 +113,6 @@ class GraphFunction:
         if safe:
             function.check_ops()
         return function
-
-
-def _most_unpacked(packed: bytes) -> int:
-    """How much a graph may unpack to, in bytes: real ones come to 20 times their packed size at most."""
-    return max(_SMALL, _RATIO * len(packed))
 
 
 def _concrete(

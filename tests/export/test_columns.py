@@ -131,3 +131,21 @@ def test_an_axis_that_is_open_has_no_columns():
     every = np.concatenate([v.ravel() for v in values])
     assert columns.worst == pytest.approx(max(0.5, 0.5 * every.std() / every.std()))
     assert Columns("y").lost(LIMIT) is None and columns.lost(0.4).columns == ()
+
+
+def test_a_message_says_whether_a_column_varies_and_along_which_axis():
+    values = mixed(40)[:, 3:5]
+    assert str(seen(values, rounded(values)).lost(LIMIT)).startswith(
+        "column 1 of the output 'y' (last axis) differs by 1"
+    )
+    assert "of its own spread: it varies by 0." in str(seen(values, rounded(values)).lost(LIMIT))
+    values[:, 1] = 0.5
+    assert "differs by 1 of its own size: it is always about 0.5, in" in str(
+        seen(values, rounded(values)).lost(LIMIT)
+    )
+    across = Columns("y", axis=1)
+    across.add(rounded(values) - values, values)
+    assert across.lost(LIMIT) is None  # a step of a time that is always the same
+    values[:, 1] = RNG.uniform(0, 1, 40)
+    across.add(rounded(values) - values, values)
+    assert "column 1 of the output 'y' (axis 1) differs" in str(across.lost(LIMIT))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kerasft.export.draft import check_drop, finisher
+from kerasft.export.draft import check_drop, finisher, hold
 from kerasft.export.model import Subject
+from kerasft.export.parity import Comparison
 from kerasft.export.report import Quality
 from small_models import classifier, fitted
 
@@ -54,3 +55,25 @@ def test_metadata_need_labels_and_calibrated_scores_need_metadata(model):
         finisher(subject, True, None)
     with pytest.raises(ValueError, match="score_calibration is part of the metadata"):
         finisher(subject, False, export.ScoreCalibration([(1.0, 1.0, 0.0)]))
+
+
+@pytest.mark.parametrize(
+    ("values", "advice", "other"),
+    [
+        # prices about a thousand, and boxes beside scores; both in steps of a 255th
+        (lambda rng: 1000 + rng.normal(size=(80, 1)), "constant offset", "two outputs"),
+        (lambda rng: rng.uniform(0, [640, 640, 1], (80, 3)), "two outputs", "constant offset"),
+    ],
+)
+def test_the_advice_fits_what_int8_has_lost(values, advice, other):
+    given = values(np.random.default_rng(0))
+    step = given.max() / 255
+    found = Comparison()
+    for place, row in enumerate(given[:, None]):
+        found.add({"y": np.round(row / step) * step}, {"y": row}, place)
+    with pytest.raises(export.ExportError, match=advice) as caught:
+        hold(found, "int8", None)
+    assert other not in str(caught.value) and 'precision="weight_only"' in str(caught.value)
+    with pytest.raises(export.ExportError, match="Put them apart") as caught:
+        hold(found, "int8", None, "Put them apart.")
+    assert advice not in str(caught.value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from kerasft.export.errors import ExportError
-from kerasft.export.parity import compare, require
+from kerasft.export.parity import Comparison, compare, require
 
 
 def constant(value):
@@ -76,3 +76,22 @@ def test_a_broken_contract_says_by_how_much(found):
     with pytest.raises(ExportError, match=r"the drop is .*; allowed is 0.1\. Nothing was written\. Do this"):
         require(found, 0.1, "the drop", "Do this.")
     require(0.1, 0.1, "the drop", "Do this.")
+
+
+def test_columns_are_found_along_both_axes_of_three():
+    """Boxes to 640 and scores to 1 of 16 places, by place and by kind, in steps of 640 / 255."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(0, 640, (60, 16, 4)), rng.uniform(0, 1, (60, 16, 2))], 2)
+    made = np.round(values / 640 * 255) / 255 * 640
+
+    def lost(values, made, producer=""):
+        found = Comparison({"y": producer})
+        for place, (value, other) in enumerate(zip(values, made, strict=True)):
+            found.add({"y": other[None]}, {"y": value[None]}, place)
+        return [(part.axis, part.columns) for part in found.lost(0.7)], found.parity.column_relative
+
+    assert lost(values, made)[0] == [(-1, (4, 5))]
+    found, worst = lost(values.transpose(0, 2, 1), made.transpose(0, 2, 1))
+    assert found == [(1, (4, 5))] and worst == pytest.approx(1, abs=0.3)
+    shares = values[..., :4] / values[..., :4].sum(2, keepdims=True)  # of one unit, whatever the place
+    assert lost(shares * 1, np.round(shares * 255) / 255)[0] == []

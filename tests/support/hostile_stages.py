@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import kerasft
@@ -201,6 +202,14 @@ def bomb(config):
     config["inference"]["graph"] = base64.b64encode(b"".join(parts) + packing.flush()).decode()
 
 
+def small_bombs(config):
+    """A hundred graphs without fault in one stage, each of some KB that unpack to 16 MiB."""
+    with tf.Graph().as_default() as graph:
+        tf.constant(np.zeros(2**22 - 2**10, "float32"), name="y0")
+    packed = base64.b64encode(zlib.compress(graph.as_graph_def().SerializeToString(), 9)).decode()
+    config["regularizers"] = [[{"graph": packed, "inputs": [], "outputs": ["y0:0"]}, []]] * 100
+
+
 def updating(position, method):
     def change(config):
         config["training"], config["updates"] = config["inference"], [[position, method]]
@@ -223,6 +232,7 @@ CASES = {
         doubled, lambda library: library.function.add().signature.MergeFromString(b"\n\x04Relu")
     ),
     "bomb": bomb,
+    "many small bombs": small_bombs,
     "no zlib": lambda config: config["inference"].update(graph="AAAA"),
     "no graph": lambda config: config["inference"].update(
         graph=base64.b64encode(zlib.compress(b"\xff" * 99)).decode()

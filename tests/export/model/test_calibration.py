@@ -112,3 +112,45 @@ def test_labels_that_name_no_class_are_no_classes(model):
     targets = np.linspace(0, 1, 50, dtype="float32")
     found = calibration(model, (x, targets), **NONE, count=10)
     np.testing.assert_array_equal(np.concatenate([s["image"] for s in found.samples]), x[:10])
+
+
+def test_names_one_hot_rows_and_lists_are_classes_too(model):
+    x, y = images()
+    names = np.array(["dark", "grey", "bright"])
+    few = y < 2
+    for targets in (
+        names[y[few]],
+        {"scores": y[few]},
+        list(map(int, y[few])),
+        0.9 * np.eye(3)[y[few]] + 0.1 / 3,
+    ):
+        with pytest.raises(ValueError, match=r"lack the classes \['bright'\]"):
+            calibration(model, (x[few], targets), labels=names.tolist())
+    with pytest.raises(ValueError, match="representative_data's labels run from 1 to 3"):
+        calibration(model, (x, y + 1), **NONE)
+    with pytest.raises(ValueError, match=r"representative_data's labels are names.* Pass labels="):
+        calibration(model, (x, names[y]), **NONE)
+
+
+def test_one_column_has_two_classes():
+    probability = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="sigmoid")])
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(ValueError, match=r"lack the classes \[1\] in 40 samples"):
+        calibration(probability, (x, np.zeros(40)), **NONE)
+    rare = np.arange(40) == 37
+    found = calibration(probability, (x, rare), **NONE, count=4)
+    assert any(np.allclose(sample["input"][0], x[37]) for sample in map(_only, found.samples))
+    assert calibration(probability, (x, x[:, 0]), **NONE, count=4)  # a regression
+
+
+def test_rows_of_several_labels_are_no_classes(model):
+    x, y = images()
+    rows = tf.data.Dataset.from_tensor_slices((x, np.eye(3)[y] * (np.arange(len(x)) % 5 > 0)[:, None])).batch(
+        1
+    )
+    assert len(calibration(model, rows.take(12), **NONE, count=10).samples) == 10
+
+
+def _only(sample):
+    (value,) = sample.values()
+    return {"input": value}

@@ -45,6 +45,24 @@ def test_the_arithmetic_before_the_first_weights(before, expected):
     assert pairs(pictures(*before)) == [pytest.approx(np.array(expected))]
 
 
+@pytest.mark.parametrize(
+    ("clipped", "expected"),
+    [
+        (lambda x: keras.ops.clip(x, 0, 255) / 127.5 - 1, [1 / 127.5, -1]),
+        (lambda x: keras.ops.clip(x / 127.5 - 1, -1, 1), [1 / 127.5, -1]),
+        (lambda x: keras.ops.relu(x) / 255, [1 / 255, 0]),
+        (lambda x: keras.ops.clip(x, 0, 1) * 2 - 1, [2, -1]),
+        (lambda x: keras.ops.clip(x, -1, 1) * 0.5 + 0.5, [0.5, 0.5]),
+        (lambda x: keras.ops.relu(2 * x - 1), [2, -1]),  # which has no range of its own
+        (lambda x: keras.ops.sqrt(keras.ops.abs(x)) * 2 - 1, [1, 0]),
+    ],
+)
+def test_a_rescaling_that_clips_is_one_within_its_range(clipped, expected):
+    inputs = keras.Input((8, 8, 3))
+    (ends,) = pairs(keras.Model(inputs, layers.Conv2D(2, 3)(clipped(inputs))))
+    assert ends == [pytest.approx(expected, abs=2e-5)]
+
+
 def test_what_comes_after_weights_plays_no_part():
     inputs = keras.Input((4,))
     x = layers.Rescaling(0.5)(layers.Dense(2)(inputs))

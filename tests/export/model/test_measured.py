@@ -62,3 +62,22 @@ def test_logits_and_a_regression_look_alike_and_nothing_is_measured():
     within = (x + 2) / 4
     found, reason = run(identity(1), (within, x > 0), **file)
     assert reason == "" and found["sound"].quality.accuracy_model == 1
+
+
+def test_class_numbers_that_begin_with_one_are_told_from_a_class_that_is_missing():
+    """With the last class absent 1 and 2 are in range as well; the model names the largest column."""
+    y = RNG.integers(0, 2, 60)
+    x = np.eye(3, dtype="float32")[y] + RNG.uniform(0, 0.5, (60, 3)).astype("float32")
+
+    def accuracy(x, labels):
+        found, _ = run(identity(), (x, labels), same=lambda named: {"y": named["x"]})
+        return found["same"].quality.accuracy_model
+
+    assert accuracy(x, y) == 1
+    with pytest.raises(
+        ValueError, match=r"from 1 to 2[.] .*for 0 of 60 samples; less 1, .*for 60[.] Subtract 1"
+    ):
+        accuracy(x, y + 1)
+    assert accuracy(x[:, [2, 0, 1]], y + 1) == 1  # the classes 1 and 2 by right
+    chance = RNG.normal(size=(60, 3)).astype("float32")  # refuses nothing
+    assert accuracy(chance, y + 1) == np.mean(chance.argmax(1) == y + 1)

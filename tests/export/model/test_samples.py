@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from kerasft.export.model.samples import (
     batches,
-    class_labels,
     endless,
     expected_of,
     named_inputs,
+    of_one_output,
     outputs_of,
     random_samples,
     rows,
@@ -118,18 +118,16 @@ def test_weights_come_with_their_samples():
     assert [weight for _, _, weight in weighted((X, Y))] == [None]
 
 
-def test_labels_of_every_kind():
-    assert class_labels(np.array([2, 0])).tolist() == [2, 0]
-    assert class_labels(np.array([[2], [0]])).tolist() == [2, 0]
-    assert class_labels(keras.utils.to_categorical([2, 0])).tolist() == [2, 0]
-    assert class_labels(np.array([[False, True], [True, False]])).tolist() == [1, 0]
-    assert class_labels(tf.constant([1, 2])).tolist() == [1, 2]
-    assert class_labels(np.array([[2.0], [0.0]])).tolist() == [2, 0]
-    assert class_labels(np.array(["a", "b"])) is None and class_labels(np.array([np.nan, 1.0])) is None
-    for none in (np.array([[0.5], [1.5]]), np.zeros((2, 3)), np.zeros((2, 4, 4), int), [Y], (Y,)):
-        assert class_labels(none) is None
-    for none in (None, np.array([0.5, 1.5]), np.array([[0.5, 0.5]]), np.array([[1, 1]]), {"a": Y}):
-        assert class_labels(none) is None
+def test_targets_of_one_output_as_keras_takes_them():
+    y, rows = np.array([2, 0, 1]), np.eye(3)[[2, 0, 1]]
+    for given in ([2, 0, 1], (2, 0, 1), {"scores": y}, [y], (y,), {"scores": [2, 0, 1]}, [np.int64(2), 0, 1]):
+        ((_, targets, weights),) = weighted((X[:3], given, given))
+        assert targets.tolist() == weights.tolist() == [2, 0, 1]
+    assert of_one_output(rows.tolist()).tolist() == rows.tolist()
+    assert of_one_output(["cat", "dog"]).tolist() == ["cat", "dog"]
+    for several in ([y, y], {"a": y, "b": y}, (y, rows)):
+        assert of_one_output(several) is several
+    assert of_one_output(None) is None and of_one_output(y) is y
 
 
 class Endless(Batches):

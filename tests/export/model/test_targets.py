@@ -75,6 +75,15 @@ def test_one_column_is_one_of_two_classes():
         read(np.eye(2), shape=(None, 1))
 
 
+def test_smoothed_rows_name_the_class_that_is_largest():
+    rows = np.eye(3)[[2, 0, 1]] * 0.9 + 0.1 / 3  # as keras.losses.CategoricalCrossentropy(label_smoothing=.1)
+    assert read(rows).kind == CLASSES and read(rows).truth(rows).tolist() == [2, 0, 1]
+    with pytest.raises(ValueError, match="rows of 4, but the output has 3 columns"):
+        read(np.eye(4) * 0.9 + 0.025)
+    for no_class in ([[0.4, 0.4, 0.2]], [[0.7, 0.5, -0.2]], [[0.9, 0.3, 0.2]]):  # a tie, no shares, no sum
+        assert "not class numbers" in read(rows, np.array(no_class)).reason
+
+
 def test_rows_of_zeros_and_ones_are_several_labels_if_one_row_is():
     rows = np.array([[1, 1, 0], [0, 0, 0]])
     reading = read(np.eye(3), rows)
@@ -114,5 +123,10 @@ def test_samples_of_the_weight_zero_do_not_count():
     targets, weights = np.array([0, -1, 2]), np.array([1.0, 0.0, 0.5])
     reading = read(targets, weights=weights)  # -1 is padding
     assert reading.kind == CLASSES
+    padded = read(targets, weights=weights)
+    padded.add(np.array([-1, -1]), 2, np.zeros(2))  # the last batch may be padding as a whole
+    assert padded.kind == CLASSES
+    none = read(targets, weights=np.zeros(3))
+    assert none.reason == "all samples of the holdout have the weight 0"
     assert counted(weights, 3).tolist() == counted(weights[:, None], 3).tolist() == [True, False, True]
     assert counted(None, 2).tolist() == counted(np.zeros((2, 4)), 2).tolist() == [True, True]

@@ -17,13 +17,15 @@ def test_the_last_operation_of_each_output_under_its_name(precision):
         "probability": dense(2, activation="softmax")(inputs),
         "labels": dense(3, activation="sigmoid")(inputs),
         "joined": keras.layers.Concatenate()([dense(2)(inputs), dense(2, activation="tanh")(inputs)]),
+        "turned": keras.layers.Permute((2, 1))(keras.layers.Reshape((3, 2))(dense(6)(inputs))),
         "plain": keras.layers.Reshape((2, 1))(dense(2)(inputs)),
     }
     model = keras.Model(inputs, outputs)
     data = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
-    chosen = calibration(model, data, labels=None, input_range=None)
+    chosen = calibration(model, data, labels=None)
     with saved(model, 1) as folder:
         content, _ = Variants(folder, chosen).make(precision)
     assert producers(content) == {
         "probability": "SOFTMAX", "labels": "LOGISTIC", "joined": "CONCATENATION", "plain": "FULLY_CONNECTED",
+        "turned": "FULLY_CONNECTED",
     }  # fmt: skip
