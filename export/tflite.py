@@ -66,9 +66,9 @@ def to_tflite(
             measured.
         labels: Names of the classes, one for each value of the output; two, of 0 and of 1, for one value.
         input_range: Lowest and highest input value that the graph expects; recorded, held against
-            `representative_data` and `holdout`, and used for golden inputs if there are no data. By default
-            it is what the graph's rescaling before its first weights decides, by itself or with the data:
-            0…255 for `Rescaling(1 / 255)`, 0…1 for `Rescaling(2, -1)`.
+            `representative_data` and `holdout`, or, without data, against the graph, and then used for golden
+            inputs. By default it is what the graph's rescaling before its first weights decides, by itself or
+            with the data: 0…255 for `Rescaling(1 / 255)`, 0…1 for `Rescaling(2, -1)`.
         normalization: (mean, std) that the client has to apply; recorded. Refused if the model rescales
             its input itself, as it would be applied twice.
         pixels: How files of pictures became pixels in training, for the report and the web page, such as
