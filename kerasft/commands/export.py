@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kerasft.export import Report
 
 ALL = "all"
+RULE = "pixels.json"
+PIXELS = (0.0, 255.0)  # what the models of finetune and search take
 
 
 def export(
@@ -91,6 +93,7 @@ def export(
     with errors():
         _check_choice(model, out, precision, (max_bytes, max_ms, prefer), pack or web)
         load_libraries()
+        from kerasft.data import PixelRule
         from kerasft.export import to_saved_model, to_tflite
 
         loaded = load_model(model)
@@ -100,8 +103,9 @@ def export(
             return
         note = say_aside if as_json else say
         choice: dict[str, Any] = {"overwrite": overwrite, "metadata": metadata}
+        noted = _rule_beside(model)
         if data is not None:
-            split, rule = _split_beside(model), _rule_beside(model)
+            split, rule = _split_beside(model), noted or PixelRule()
             if split is None:
                 note(
                     f"Beside {model} is no split.json, which says what images it was trained on: where these "
@@ -122,12 +126,16 @@ def export(
                 data_dir=data_dir,
             )
             _check_classes(model, images.class_names)
-            taken = _taken(loaded, input_range, images, note)
+            taken = _taken(loaded, input_range, images, model.with_name(RULE) if noted else None, note)
             choice |= {"input_range": taken, "labels": list(images.class_names)}
             choice |= {"holdout": _scaled(images.test, taken)}
             choice |= {"representative_data": _scaled(images.train, taken)}
             choice["pixels"] = images.pixels.to_dict()
-        elif input_range is not None:
+        elif noted is not None:
+            choice |= {"pixels": noted.to_dict(), "input_range": _implied(loaded) or PIXELS}
+            if (beside := model.with_name("labels.txt")).exists():
+                choice["labels"] = _read_labels(beside)
+        if input_range is not None:
             choice["input_range"] = increasing(input_range, "--input-range")
         if labels is not None:
             choice["labels"] = _read_labels(labels)
@@ -138,7 +146,7 @@ def export(
             return
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
         _show(report, as_json)
-        _add_clients(report, choice.get("holdout"), pack, web, overwrite)
+        _add_clients(report, choice.get("holdout"), pack, web, overwrite, note)
 
 
 def _split_beside(model: Path) -> Split | None:
@@ -149,12 +157,12 @@ def _split_beside(model: Path) -> Split | None:
     return Split.from_json(path) if path.exists() else None
 
 
-def _rule_beside(model: Path) -> PixelRule:
-    """The rule by which the run that has made a model read its images, or the usual one."""
+def _rule_beside(model: Path) -> PixelRule | None:
+    """The rule by which the run that has made a model read its images; None if it was no run of kerasft."""
     from kerasft.data import PixelRule
 
-    path = model.with_name("pixels.json")
-    return PixelRule.from_json(path) if path.exists() else PixelRule()
+    path = model.with_name(RULE)
+    return PixelRule.from_json(path) if path.exists() else None
 
 
 def _check_classes(model: Path, names: tuple[str, ...]) -> None:
@@ -190,6 +198,10 @@ def _check_choice(
 ) -> None:
     """Raise if options contradict each other; `client` is the file or folder of a client, if any."""
     is_file = out.suffix == ".tflite"
+    if model.is_dir():
+        raise IsADirectoryError(
+            f"{model} is a folder. Give a .keras file, such as model.keras in the folder of a run."
+        )
     if not model.is_file():
         raise FileNotFoundError(f"There is no file {model}.")
     if precision == ALL and is_file:
@@ -232,15 +244,16 @@ def _add_clients(
     pack: Path | None,
     web: Path | None,
     overwrite: bool,
+    note: Callable[[str], object],
 ) -> None:
     """Write a golden pack and a web page for an exported file, as far as they are asked for."""
     from kerasft.export import to_pack, to_web
 
     if pack is not None:
-        say(str(to_pack(report, pack, golden=_golden(holdout, report), overwrite=overwrite)))
+        note(str(to_pack(report, pack, golden=_golden(holdout, report), overwrite=overwrite)))
     if web is not None:
         folder = to_web(report, web, overwrite=overwrite)
-        say(f"{folder}: a page; python -m http.server --directory {folder} shows it on port 8000")
+        note(f"{folder}: a page; python -m http.server --directory {folder} shows it on port 8000")
 
 
 def verify(
@@ -294,25 +307,36 @@ def _side(model: keras.Model) -> int:
 
 
 def _taken(
-    model: keras.Model, given: str | None, images: ImageData, note: Callable[[str], object]
+    model: keras.Model, given: str | None, images: ImageData, rule: Path | None, note: Callable[[str], object]
 ) -> tuple[float, float]:
-    """The range of pixels that a model takes: as given, as its own rescaling says, or as measured."""
+    """The range of pixels that a model takes: as given, by its own rescaling, as its run did, or measured.
+
+    `rule` is the file in which the model's run has noted its rule for pixels, if it was a run of kerasft.
+    """
     from kerasft.commands.input_range import model_range
-    from kerasft.export.model import implied_range
 
     if given is not None:
-        return increasing(given, "--input-range")
+        stated = increasing(given, "--input-range")
+        return model_range(model, images, note, stated) if len(model.outputs) == 1 else stated
+    if (implied := _implied(model)) is not None:
+        return implied
+    return model_range(model, images, note, *(() if rule is None else (PIXELS, str(rule))))
+
+
+def _implied(model: keras.Model) -> tuple[float, float] | None:
+    """The range that a model's own rescaling decides, if it has any."""
+    from kerasft.export.model import implied_range
+
     try:
-        implied = implied_range(model)
+        return implied_range(model)
     except ValueError as error:
         raise ValueError(f"{error} Pass --input-range LOW,HIGH.") from None
-    return implied or model_range(model, images, note)
 
 
 def _scaled(images: tf.data.Dataset, taken: tuple[float, float]) -> tf.data.Dataset:
     """Images of 0 to 255 in the range that a model takes."""
     low, high = taken
-    if (low, high) == (0.0, 255.0):
+    if (low, high) == PIXELS:
         return images
     return images.map(lambda pixels, label: (low + pixels * ((high - low) / 255), label))
 

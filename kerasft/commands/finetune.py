@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,16 +30,14 @@ def quickstart(
         from kerasft.commands.workspace import check_free, discard_unfinished
         from kerasft.data import load_dataset
         from kerasft.examples import efficientnet_lite0
+        from kerasft.files import scratch
 
         discard_unfinished(out)
         check_free(out, overwrite)
         say("EfficientNet-Lite0 (ImageNet) on scikit-learn's digits: writing the backbone as a SavedModel")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f".{glob.escape(out.name)}.backbone.*"):  # by a call that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.backbone.") as folder:
+        with scratch() as folder:
             backbone = efficientnet_lite0.write_saved_model(
-                Path(folder) / "efficientnet_lite0", feature_vector=True, rescale=True
+                folder / "efficientnet_lite0", feature_vector=True, rescale=True
             )
             data = load_dataset("digits", image_size=image_size, seed=seed, limit=400 if quick else None)
             settings = FinetuneSettings(

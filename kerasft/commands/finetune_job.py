@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def run(
         data: Training, validation and test images with labels.
         settings: The backbone, the schedule and where to write.
         progress: A running rich progress display; None makes one.
-        keep: Folders on the same disk that are moved into `settings.out` at the end.
+        keep: Folders that are moved into `settings.out` at the end.
 
     Returns:
         The measured outcome.
@@ -78,7 +79,7 @@ def run(
         data.split.to_json(folder / "split.json")
         data.pixels.to_json(folder / "pixels.json")
         for path in keep:
-            path.replace(folder / path.name)
+            shutil.move(path, folder / path.name)
         outcome = Outcome(
             phase_rows(schedule, stages, history),
             head_accuracy,

@@ -86,24 +86,46 @@ def _chosen(
     return given
 
 
-def model_range(model: keras.Model, data: ImageData, say: Callable[[str], object]) -> Range:
+def model_range(
+    model: keras.Model,
+    data: ImageData,
+    say: Callable[[str], object],
+    stated: Range | None = None,
+    source: str = "--input-range",
+) -> Range:
     """The range of pixels that a classifier takes: the one in which it names the most images right.
 
+    Args:
+        model: The classifier.
+        data: The images; those for validation are used, and then those for training.
+        say: Is told which range is taken and why, if none is stated.
+        stated: A range that is taken unless another is clearly better.
+        source: Who states it.
+
     Raises:
-        ValueError: No range is clearly better than the others.
+        ValueError: No range is clearly better than the others; or one is than the stated one.
     """
-    images, labels = _sample(data)
-    right = np.stack([_features(model, images, pixels).argmax(axis=1) == labels for pixels in RANGES])
+    ranges = RANGES if stated is None or stated in RANGES else (*RANGES, stated)
+    images, labels = _sample(data, fill=True)
+    right = np.stack([_features(model, images, pixels).argmax(axis=1) == labels for pixels in ranges])
     order, far, accuracy = _by_accuracy(right)
-    found = ", ".join(f"{_words(RANGES[i])}: {accuracy[i]:.3f}" for i in order)
-    evidence = f"Accuracy of the model on {len(labels)} validation images, by range: {found}."
-    if len(far) < len(RANGES) - 1:
+    best = ranges[order[0]]
+    found = ", ".join(f"{_words(ranges[i])}: {accuracy[i]:.3f}" for i in order)
+    evidence = f"Accuracy of the model on {len(labels)} images that are not for the test, by range: {found}."
+    if stated is not None:
+        if ranges.index(stated) in far:
+            raise ValueError(
+                f"{source} says that the model takes pixels from {_words(stated)}; {_words(best)} fits far "
+                f"better. {evidence} Pass --input-range {best[0]:g},{best[1]:g} if that is right."
+            )
+        return stated
+    if len(far) < len(ranges) - 1:
         raise ValueError(
             f"The pixel range that the model takes can't be told: no layer says it. {evidence} Pass it: "
             "--input-range LOW,HIGH"
         )
-    say(f"The model takes pixels from {_words(RANGES[order[0]])}. {evidence}")
-    return RANGES[order[0]]
+    say(f"The model takes pixels from {_words(best)}. {evidence}")
+    return best
 
 
 def _by_accuracy(right: np.ndarray) -> tuple[list[int], list[int], np.ndarray]:
@@ -117,8 +139,11 @@ def _words(pixels: Range) -> str:
     return f"{pixels[0]:g} to {pixels[1]:g}"
 
 
-def _sample(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
-    """Images for validation with their labels, evenly spaced: they are in the order of their classes."""
+def _sample(data: ImageData, fill: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Images for validation with their labels, evenly spaced: they are in the order of their classes.
+
+    `fill` adds images for training where these are few. It moves the order of training on by a pass.
+    """
     step = max(1, data.validation_size // _MOST)
     images, labels, seen = [], [], 0
     for batch, truth in data.validation:
@@ -126,6 +151,13 @@ def _sample(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
         images.append(batch.numpy()[rows])
         labels.append(truth.numpy()[rows])
         seen += len(truth)
+    taken = sum(map(len, labels))
+    for batch, truth in data.train if fill else ():
+        if taken >= _MOST:
+            break
+        images.append(batch.numpy())
+        labels.append(truth.numpy())
+        taken += len(truth)
     return np.concatenate(images), np.concatenate(labels)
 
 

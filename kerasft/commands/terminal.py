@@ -135,10 +135,10 @@ def errors(out: Path | None = None) -> Iterator[None]:
         if os.environ.get("KERASFT_TRACEBACK"):
             raise
         from rich.console import Console
+        from rich.text import Text
 
-        console = Console(stderr=True)
-        console.print("error:", style="bold red", end=" ")
-        console.print(str(error) or type(error).__name__, markup=False, highlight=False)
+        message = str(error) or type(error).__name__
+        Console(stderr=True).print(Text.assemble(("error:", "bold red"), f" {message}"), highlight=False)
         raise typer.Exit(1) from None
 
 

@@ -98,8 +98,15 @@ def unfinished(out: Path) -> Path:
 
 
 def discard_unfinished(out: Path) -> None:
-    """Delete what an earlier job of `out` has left, if it was killed."""
-    shutil.rmtree(unfinished(out), ignore_errors=True)
+    """Delete what an earlier job of `out` has left, if it was killed.
+
+    Raises:
+        RuntimeError: It was not: another process works on it.
+    """
+    work = unfinished(out)
+    if work.is_dir():
+        with lock(work, wait=False):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def is_begun(out: Path) -> bool:

@@ -15,6 +15,7 @@ from kerasft.data.split import PARTS, Split
 TRAIN, VALIDATION, TEST = range(3)
 OUT = -1  # a row that is in no part
 _SHOWN = 3
+_FEW = 10  # classes that an error names
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,11 @@ def _fill(source: LabelledSource, chosen: dict[str, int], free: set[str], wanted
             groups[part].append(moved)
             chosen[moved] = part
     if few:
+        more = f" and {len(few) - _FEW:,} more" if len(few) > _FEW else ""
         raise ValueError(
-            f"Too few images to divide them: the classes {few} have fewer than {1 + len(wanted)} different "
-            "ones: one for training, and one for each part that is held out. Add images, or leave these "
-            "classes out."
+            f"Too few images to divide them: the classes {few[:_FEW]}{more} have fewer than "
+            f"{1 + len(wanted)} different ones: one for training, and one for each part that is held out. "
+            "Add images, or leave these classes out."
         )
 
 

@@ -39,6 +39,8 @@ def examined(paths: Sequence[Path]) -> list[Finding]:
 
 def examine(path: Path) -> Finding:
     """Look at a file: at the checksums of a PNG, or else decode it, a JPEG at an eighth of its size."""
+    if not path.is_file():  # to read from a named pipe waits for ever
+        return Finding("", "a pipe, a device or a folder, and no file" if path.exists() else "No such file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -19,8 +19,11 @@ _SHOWN = 10
 def read_folder(root: Path, skip_corrupt: bool, layout: str | None = None) -> LabelledSource:
     """Find the images of a folder of class folders, and look at each."""
     if not root.is_dir():
+        wrong = f"There is no folder {root}"
+        if root.exists():
+            wrong = f"{root} is no folder, and its name does not end as that of a CSV file (.csv, .tsv)"
         raise FileNotFoundError(
-            f"There is no folder {root}. Give a folder with a folder of images for each class, a CSV file, "
+            f"{wrong}. Give a folder with a folder of images for each class, a CSV file, "
             '"tfds:NAME", or "digits".'
         )
     tree = listed(root)

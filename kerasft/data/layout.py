@@ -14,6 +14,7 @@ from kerasft.data.pictures import suffixes
 from kerasft.data.split import PARTS
 
 LAYOUTS = ("classes", "groups")
+_AS_CLASSES, _AS_GROUPS = (f'layout="{name}" (--layout {name})' for name in LAYOUTS)
 _TRAIN, _VALIDATION, _TEST = range(3)
 _WORDS = {
     **dict.fromkeys(("train", "training", "trn"), _TRAIN),
@@ -162,11 +163,11 @@ def _refuse_part_names(root: Folder, found: dict[int, list[Folder]]) -> None:
         raise ValueError(
             f"{root.path} has folders named as parts ({names}), but {lacking}. Put a folder for each class, "
             "with its images, into a folder 'train', and those of other parts into theirs; or, if these "
-            'folders are the classes, pass layout="classes". If a CSV file has the labels, give that.'
+            f"folders are the classes, pass {_AS_CLASSES}. If a CSV file has the labels, give that."
         )
     raise ValueError(
         f"{root.path} has {names} beside {_some(others)}, which has two readings. If all are classes, pass "
-        f'layout="classes". If {names} holds other images of the same classes, put the class folders '
+        f"{_AS_CLASSES}. If {names} holds other images of the same classes, put the class folders "
         f"{_some(others)} into a folder 'train', and give the other folder a folder for each class (without "
         "them its images have no label)."
     )
@@ -184,8 +185,8 @@ def _refuse_repeats(root: Folder) -> None:
         raise ValueError(
             f"{root.path} has two readings: its folders ({_some(names)}) have folders of the same names in "
             f"them ({_some(repeated)}). If {_some(names)} are the classes, with the images of their folders, "
-            f'pass layout="classes". If {_some(repeated)} are classes, and {_some(names)} groups of images, '
-            'pass layout="groups". If they are parts, call them train, validation and test.'
+            f"pass {_AS_CLASSES}. If {_some(repeated)} are classes, and {_some(names)} groups of images, "
+            f"pass {_AS_GROUPS}. If they are parts, call them train, validation and test."
         )
 
 

@@ -71,6 +71,7 @@ def read_table(path: Path, skip_corrupt: bool) -> LabelledSource:
     parts = _part_column(table, at)
     labels, class_names, used = _labels(table, [at] if parts is None else [at, parts[0]])
     files = [_located(path.parent, text) for text in table.column(at)]
+    _require_files(table, at, files)
     known = {at, *used} | (set() if parts is None else {parts[0]})
     ignored = [repr(name) for i, name in enumerate(table.names) if i not in known]
     notes = [f"{path}: the columns {', '.join(ignored)} are not used."] if ignored else []
@@ -81,6 +82,8 @@ def read_table(path: Path, skip_corrupt: bool) -> LabelledSource:
 
 def _table(path: Path) -> Table:
     """Read a CSV file, with the delimiter that gives all rows the same number of cells."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
     content = path.read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -249,6 +252,16 @@ def _one_hot(table: Table, columns: Sequence[int]) -> list[int]:
             f"{len(hot[wrong[0]])} in the first of them. A classifier of kerasft gives each image one class."
         )
     return [found[0] for found in hot]
+
+
+def _require_files(table: Table, at: int, files: Sequence[Path]) -> None:
+    """Raise where no path leads to a file: one that is missing among others is reported with the damaged."""
+    if not any(file.exists() for file in files):
+        raise table.refusal(
+            f"none of the {len(files):,} paths in {table.names[at]!r} is there, such as {files[0]}. Paths "
+            f"count from {table.path.parent}: write the folders between, and the ending of each file, or "
+            "move the CSV file."
+        )
 
 
 def _require_one_label(table: Table, files: Sequence[Path], labels: Sequence[str]) -> None:

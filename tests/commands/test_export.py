@@ -191,6 +191,7 @@ def test_inspect_shows_what_accelerators_refuse(digits, tmp_path):
         (("inspect", "nowhere.tflite"), "no file"),
         (("verify", "nowhere.zip"), "nowhere.zip"),
         (("export", "nowhere.keras", "--out", "a.tflite"), "no file"),
+        (("export", ".", "--out", "a.tflite"), "is a folder. Give a .keras file"),
         (("export", "{model}", "--out", "a.tflite", "--precision", "all"), "--out is a folder"),
         (("export", "{model}", "--out", "a", "--precision", "int8"), "ends in .tflite"),
         (("export", "{model}", "--out", "a", "--pack", "b.zip"), "ends in .tflite"),

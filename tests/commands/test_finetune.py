@@ -44,3 +44,19 @@ def test_the_epochs_of_a_schedule_are_those_of_its_phases_or_given():
         _epochs_in_all(schedule_of(Phase(1, 2), Phase(0)), None)
     with pytest.raises(ValueError, match=r"in all; received \[3, 3\]"):
         _epochs_in_all(fixed, [3, 3])
+
+
+def test_the_quickstart_leaves_nothing_beside_its_folder(tmp_path, monkeypatch):
+    from kerasft.examples import efficientnet_lite0
+
+    places = []
+
+    def stopped(folder, **options):
+        places.append(folder)
+        assert folder.parent.is_dir() and tmp_path not in folder.parents
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(efficientnet_lite0, "write_saved_model", stopped)
+    status, output = kerasft_command("quickstart", "--quick", "--out", tmp_path / "out")
+    assert status == 130 and "Nothing was saved" in output
+    assert len(places) == 1 and not places[0].parent.exists() and list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ def test_numbers_and_words():
 def test_what_is_known_of_images_is_said_once(tmp_path, capsys, caplog):
     write_classes(tmp_path, count=4)
     (tmp_path / "cat" / "phone.heic").write_bytes(b"x")
-    images = load_images(str(tmp_path), 8, 4, 0, None, False, None)
+    images = load_images(str(tmp_path), image_size=8, batch_size=4)
     (note,) = images.notes
     assert "1 .heic" in note and capsys.readouterr().out.count(note) == 1 and caplog.text == ""
 
@@ -30,6 +30,10 @@ def test_an_expected_error_is_one_message_and_status_1(capsys, monkeypatch):
         raise ValueError("[no] such thing")
     assert ended.value.exit_code == 1
     assert "error: [no] such thing" in capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "20")
+    with pytest.raises(typer.Exit), errors():
+        raise ValueError("none of the words is cut")
+    assert capsys.readouterr().err == "error: none of the \nwords is cut\n"
 
 
 def test_a_status_that_is_given_is_kept_and_adds_no_message(capsys):

@@ -68,6 +68,9 @@ def test_a_second_process_is_kept_out(tmp_path):
         with pytest.raises(RuntimeError, match="Another process"):
             with workspace(tmp_path / "out", {}, resume=True):
                 pass
+        with pytest.raises(RuntimeError, match="Another process"):
+            discard_unfinished(tmp_path / "out")
+        assert (work.state / "backup" / "epochs").exists()
 
 
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path):

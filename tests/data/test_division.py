@@ -107,6 +107,10 @@ def test_a_small_class_has_an_image_in_each_part(tmp_path):
             hashes = sorted(hashlib.sha256(p.read_bytes()).hexdigest() for p in (root / name).iterdir())
             found = [data.split.parts[h] for h in hashes]
             assert sorted(found) == ["test", "train", "validation"]
+    many = [f"class {i:02}" for i in range(25)]  # as where a column of numbers was taken for the label
+    with pytest.raises(ValueError, match=r"'class 09'\] and 15 more have fewer than 3") as raised:
+        load_dataset(write_classes(tmp_path / "many", many, count=1), image_size=8)
+    assert "'class 24'" not in str(raised.value)
     root = write_classes(tmp_path / "two", count=2)
     with pytest.raises(ValueError, match=r"Too few images.*\['cat', 'dog'\].*fewer than 3 different"):
         load_dataset(root, image_size=8)

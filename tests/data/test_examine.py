@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 
 import numpy as np
 import pytest
@@ -93,6 +94,8 @@ def test_what_is_missing_or_has_no_white_is_damaged(tmp_path):
     assert "No such file" in examine(tmp_path / "gone.png").damage
     (tmp_path / "a.tif").write_bytes(content_of("tiff", Image.fromarray(NOISE[..., 0].astype("float32"))))
     assert "white" in examine(tmp_path / "a.tif").damage
+    os.mkfifo(tmp_path / "pipe.png")  # nobody writes into it
+    assert "pipe" in examine(tmp_path / "pipe.png").damage
     assert [f.damage is None for f in module.examined([tmp_path / "a.tif", tmp_path / "gone.png"])] == [
         False
     ] * 2

@@ -90,7 +90,7 @@ def test_two_names_for_one_part_are_refused(tmp_path):
 @pytest.mark.parametrize("places", [("a/x", "b/x"), ("a/cat", "a/dog", "b/cat", "b/dog"), ("a/1/x", "b/2/X")])
 def test_one_folder_too_many_is_refused_and_both_readings_are_shown(tmp_path, places):
     made(tmp_path, *places)
-    with pytest.raises(ValueError, match=r'two readings.*\(a, b\).*layout="classes".*layout="groups"'):
+    with pytest.raises(ValueError, match=r'two readings.*\(a, b\).*layout="classes".*--layout groups'):
         read(tmp_path)
     found = read(tmp_path, "classes")
     assert found.classes == ("a", "b") and len(found.members) == 2

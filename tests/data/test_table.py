@@ -178,9 +178,19 @@ def test_what_can_not_be_read_for_sure_is_refused(pets, change, message):
         loaded(written(folder / "a.csv", change(rows)))
 
 
+def test_paths_that_all_lead_nowhere_are_one_mistake(pets):
+    folder, rows = pets
+    names = [(path.rsplit("/", 1)[1], label) for path, label in rows]  # 0.png is a cat and a dog
+    with pytest.raises(ValueError, match=r"none of the 16 paths in 'path' is there.*0\.png.*count from"):
+        load_dataset(written(folder / "a.csv", [("path", "label"), *names]))
+
+
 def test_what_is_no_table(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="There is no file .*gone.csv"):
         load_dataset(tmp_path / "gone.csv")
+    (tmp_path / "list.txt").write_text("path,label")
+    with pytest.raises(FileNotFoundError, match="list.txt is no folder.*end as that of a CSV file"):
+        load_dataset(tmp_path / "list.txt")
     (tmp_path / "a.csv").write_bytes("path,label\nä.png,ö\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"no UTF-8 text \(byte 11\)"):
         load_dataset(tmp_path / "a.csv")

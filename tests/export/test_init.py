@@ -20,6 +20,7 @@ FLOORS = [
     {"tflite_file"},
     {"report"},
     {"parity"},
+    {"scratch"},
     {"plain_table", "errors", "files", "columns"},
 ]
 SOURCES = Path(export.__file__).parent
