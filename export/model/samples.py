@@ -63,7 +63,7 @@ def named_inputs(model: keras.Model, inputs: Any) -> Sample:
     """A batch of inputs under the model's input names, in its dtypes.
 
     Raises:
-        ValueError: An input is missing, or has another shape than the model's.
+        ValueError: An input is missing, is ragged, or has another shape than the model's.
     """
     names = input_names(model)
     if isinstance(inputs, dict):
@@ -80,6 +80,11 @@ def named_inputs(model: keras.Model, inputs: Any) -> Sample:
         )
     found = {}
     for name, tensor, value in zip(names, model.inputs, values, strict=True):
+        if isinstance(value, tf.RaggedTensor):
+            raise ValueError(
+                f"The data of the input {name!r} are ragged, and a .tflite file takes rows of one length. "
+                "Give them as the model gets them: padded, value.to_tensor(), or in batches of one length."
+            )
         array, shape = np.asarray(value), tuple(tensor.shape)
         fits = array.ndim == len(shape) and all(
             n in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)
