@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .clients import ScoreCalibration
 from .conversion import IO, PRECISIONS, converter_process
-from .draft import Draft, at_layers, check_drop, finisher, measure, variants_of
+from .draft import Draft, at_layers, check_drop, check_limits, finisher, measure, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
 from .model import Subject
@@ -104,6 +104,7 @@ def to_tflite(
     """
     target = Path(path)
     check_choice(precision, io, representative_data)
+    check_limits(max_drop=max_drop, tolerance=tolerance)
     rule = check_pixels(pixels)
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
