@@ -43,6 +43,16 @@ def check_drop(quality: Quality | None, max_drop: float, not_measured: str = "")
     )  # fmt: skip
 
 
+def check_limits(**limits: float | None) -> None:
+    """Raise ValueError unless limits are numbers of 0 or more, as far as they are given."""
+    for name, limit in limits.items():
+        number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
+        if limit is not None and not (number and 0 <= limit < np.inf):
+            raise ValueError(f"{name} is a number of 0 or more, or None; received {limit!r}.")
+    if (drop := limits.get("max_drop")) is not None and drop > 1:
+        raise ValueError(f"max_drop is a share of the samples, in 0 to 1, such as 0.01; received {drop!r}.")
+
+
 @contextlib.contextmanager
 def at_layers(subject: Subject, content: bytes) -> Iterator[None]:
     """Let errors of LiteRT with a file name the user's layers, as an ExportError."""

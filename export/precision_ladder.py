@@ -13,7 +13,7 @@ import keras
 import numpy.typing as npt
 
 from .conversion import converter_process
-from .draft import Draft, at_layers, check_drop, finisher, measure, variants_of
+from .draft import Draft, at_layers, check_drop, check_limits, finisher, measure, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
 from .ladder_choice import VARIANTS, Ladder, check_preference, choose, reason_of_loss
@@ -88,6 +88,7 @@ def ladder(
     """
     folder, names = Path(directory), list(VARIANTS) if variants is None else list(variants)
     _check_targets(folder, names, overwrite)
+    check_limits(max_drop=max_drop, max_bytes=max_bytes, max_ms=max_ms)
     rule = check_pixels(pixels)
     check_preference(prefer)
     converter_process()  # it begins while the model is looked at

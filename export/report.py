@@ -263,7 +263,14 @@ def check_labels(labels: Any, columns: int | None, *, pair: bool = False) -> tup
             raise ValueError(f"labels are unique; {said}, and so is label {where[name]}.")
         where[name] = i
     if columns is not None and len(names) != columns and not (pair and (columns, len(names)) == (1, 2)):
-        raise ValueError(f"There are {len(names)} labels, but the model has {columns} outputs.")
+        each = (
+            " Here each column has a name: give that of 1 alone, or end the model with both probabilities, "
+        )
+        each += "keras.layers.Concatenate()([1 - p, p])."
+        raise ValueError(
+            f"There are {len(names)} labels, but the model has {columns} outputs."
+            f"{each if (columns, len(names)) == (1, 2) else ''}"
+        )
     return names
 
 

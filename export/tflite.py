@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .clients import ScoreCalibration
 from .conversion import IO, PRECISIONS, converter_process
-from .draft import Draft, at_layers, check_drop, finisher, measure, variants_of
+from .draft import Draft, at_layers, check_drop, check_limits, finisher, measure, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
 from .model import Subject
@@ -66,9 +66,9 @@ def to_tflite(
             measured.
         labels: Names of the classes, one for each value of the output; two, of 0 and of 1, for one value.
         input_range: Lowest and highest input value that the graph expects; recorded, held against
-            `representative_data` and `holdout`, and used for golden inputs if there are no data. By default
-            it is what the graph's rescaling before its first weights decides, by itself or with the data:
-            0…255 for `Rescaling(1 / 255)`, 0…1 for `Rescaling(2, -1)`.
+            `representative_data` and `holdout`, or, without data, against the graph, and then used for golden
+            inputs. By default it is what the graph's rescaling before its first weights decides, by itself or
+            with the data: 0…255 for `Rescaling(1 / 255)`, 0…1 for `Rescaling(2, -1)`.
         normalization: (mean, std) that the client has to apply; recorded. Refused if the model rescales
             its input itself, as it would be applied twice.
         pixels: How files of pictures became pixels in training, for the report and the web page, such as
@@ -104,6 +104,7 @@ def to_tflite(
     """
     target = Path(path)
     check_choice(precision, io, representative_data)
+    check_limits(max_drop=max_drop, tolerance=tolerance)
     rule = check_pixels(pixels)
     if target.suffix != ".tflite" or target.is_dir():
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")

@@ -37,6 +37,7 @@ class Golden:
         chosen: set[int] = set()
         for name, value in named.items() if size else ():
             flat = value.reshape(size, -1)
+            flat = np.abs(flat) if flat.dtype.kind == "c" else flat
             if not flat.size:
                 continue
             zeros = (flat == 0).sum(1)

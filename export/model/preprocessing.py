@@ -127,10 +127,15 @@ class Preprocessing:
         return value
 
 
+def fills(span: Range, expected: Range) -> bool:
+    """Whether values run over a range, and not over a tenth of it alone."""
+    return _within(span, expected) and span[1] - span[0] >= 0.1 * (expected[1] - expected[0])
+
+
 def check_span(what: str, span: Range, expected: Range) -> None:
-    """Raise ValueError unless data run over the range that a graph expects, and not over a tenth of it."""
+    """Raise ValueError unless data run over the range that a graph expects."""
     low, high = expected
-    if not _within(span, expected) or span[1] - span[0] < 0.1 * (high - low):
+    if not fills(span, expected):
         raise ValueError(
             f"{what} run from {span[0]:.4g} to {span[1]:.4g}, but the graph expects {low:.4g} to {high:.4g}. "
             "Give them as the model takes them: rescaled neither twice nor not at all. If the model does "
@@ -188,7 +193,7 @@ def _become(low: float, high: float, ends: Sequence[Rescaled]) -> str:
 def _formula(end: Rescaled) -> str:
     a, b = end.pairs().T
     factor, offset = (_number(v) for v in (a, b))
-    return f"x * {factor} + {offset}" if np.any(b) else f"x * {factor}"
+    return f"x * {factor} + {offset}".replace("+ -", "- ") if np.any(b) else f"x * {factor}"
 
 
 def _number(values: np.ndarray) -> str:

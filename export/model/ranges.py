@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from .calibration import Calibration
-from .preprocessing import Preprocessing, Range, check_span
+from .preprocessing import Preprocessing, Range, check_span, fills
 from .samples import batches, named_inputs
 from .signature import input_names, serving_of
 
@@ -41,12 +41,14 @@ def held_against_data(
     Args:
         model: The model.
         preprocessing: What its graph does to its inputs.
-        given: The range that the user gave, of all inputs. It comes before what the graph shows.
+        given: The range that the user gave, of all inputs. It comes before what the graph shows, if there are
+            data that fit it.
         chosen: Samples for calibration.
         holdout: Held-out data.
 
     Raises:
-        ValueError: Data run over another range than the graph expects.
+        ValueError: Data run over another range than the graph expects; or the range that was given is not the
+            one that the graph decides, and no data say which it is.
     """
     names = input_names(model)
     floats = [n for n, t in zip(names, model.inputs, strict=True) if "float" in t.dtype]
@@ -60,6 +62,14 @@ def held_against_data(
         if holdout is not None:
             spans["The holdout's inputs"] = _spans(
                 floats, (named_inputs(model, x) for x, _ in batches(holdout))
+            )
+    for name in floats if given is not None and not spans else ():
+        decided = preprocessing.decided(name)
+        if given is not None and decided is not None and not fills(given, decided):
+            raise ValueError(
+                f"input_range is {given}, but the graph computes {preprocessing.formula(name)} of the input "
+                f"{name!r}, which is meant for {decided[0]:g} to {decided[1]:g}. Leave input_range out, or "
+                "give a holdout of the model's own inputs that shows it."
             )
     for what, by_name in spans.items():
         for name, span in by_name.items():

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ..errors import ExportError
 from ..parity import Sample
 from .failures import told
 from .signature import by_name, input_keys, input_names, layers_of, pack_inputs
@@ -63,7 +64,7 @@ def named_inputs(model: keras.Model, inputs: Any) -> Sample:
     """A batch of inputs under the model's input names, in its dtypes.
 
     Raises:
-        ValueError: An input is missing, or has another shape than the model's.
+        ValueError: An input is missing, is ragged, or has another shape than the model's.
     """
     names = input_names(model)
     if isinstance(inputs, dict):
@@ -80,6 +81,11 @@ def named_inputs(model: keras.Model, inputs: Any) -> Sample:
         )
     found = {}
     for name, tensor, value in zip(names, model.inputs, values, strict=True):
+        if isinstance(value, tf.RaggedTensor):
+            raise ValueError(
+                f"The data of the input {name!r} are ragged, and a .tflite file takes rows of one length. "
+                "Give them as the model gets them: padded, value.to_tensor(), or in batches of one length."
+            )
         array, shape = np.asarray(value), tuple(tensor.shape)
         fits = array.ndim == len(shape) and all(
             n in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)
@@ -196,12 +202,42 @@ def outputs_of(model: keras.Model, named: Sample) -> Sample:
     return {k: keras.ops.convert_to_numpy(v) for k, v in by_name(model, outputs).items()}
 
 
-def expected_of(model: keras.Model, samples: Sequence[Sample]) -> list[Sample]:
-    """The model's outputs for each sample, computed in one batch where it takes one."""
+def expected_of(model: keras.Model, samples: Sequence[Sample], alone: bool = False) -> list[Sample]:
+    """The model's outputs for each sample, computed in one batch where it takes one.
+
+    Args:
+        model: The model.
+        samples: Inputs of batch size one.
+        alone: Whether to see that the batch changes nothing for the first sample.
+
+    Raises:
+        ExportError: The model can't be run on them, or computes across the samples of a batch.
+    """
     shapes = {tuple((name, value.shape) for name, value in sample.items()) for sample in samples}
     if len(shapes) > 1 or any(t.shape[0] is not None for t in model.inputs):
         return [outputs_of(model, sample) for sample in samples]
-    return list(rows(outputs_of(model, {k: np.concatenate([s[k] for s in samples]) for k in samples[0]})))
+    found = outputs_of(model, {k: np.concatenate([s[k] for s in samples]) for k in samples[0]})
+    _check_apart(model, found, len(samples), samples[0] if alone else None)
+    return list(rows(found))
+
+
+def _check_apart(model: keras.Model, found: Sample, count: int, first: Sample | None) -> None:
+    """Raise ExportError unless a batch's outputs have a row for each sample, the first the same as alone."""
+    wrong = [f"{k!r} has the shape {v.shape}" for k, v in found.items() if v.shape[:1] != (count,)]
+    if not wrong and first is not None and count > 1:
+        for name, value in outputs_of(model, first).items():
+            if value.dtype.kind not in "fc" or not value.size:  # the largest of two that are alike may change
+                continue
+            near = 1e-3 * float(np.max(np.abs(value[np.isfinite(value)]), initial=0.0)) + 1e-6
+            same = np.isclose(found[name][:1], value, rtol=1e-3, atol=near, equal_nan=True)
+            if np.mean(same) < 0.9:
+                wrong.append(f"{name!r} is another one where the first sample is alone")
+    if wrong:
+        raise ExportError(
+            f"{model.name!r} computes across the samples of a batch, or by chance: for {count} samples the "
+            f"output {', and '.join(wrong)}. A file takes each sample by itself: keep axis 0, compute along "
+            "the others, and draw no random numbers."
+        )
 
 
 def _triple(batch: Any) -> tuple[Any, Any, Any]:

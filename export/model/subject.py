@@ -108,7 +108,7 @@ class Subject:
             chosen = calibration(floats, representative_data, labels=names, holdout=holdout)
         ranges, question = held_against_data(floats, preprocessing, input_range, chosen, holdout)
         golden, reading = _golden(floats, holdout, names, chosen, ranges, preprocessing)
-        expected = expected_of(floats, golden.samples)
+        expected = expected_of(floats, golden.samples, alone=True)
         if holdout is None and chosen is None:
             golden, expected = _sound(golden, expected)
         check_finite(floats, golden.samples, expected, golden.places)

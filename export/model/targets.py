@@ -33,7 +33,7 @@ class Reading:
         self._labels, self._data = labels, data
         self._called = data[0].upper() + data[1:] if " " in data else data
         self._shape = tuple(shapes[0])
-        self.units: int = 1 if len(self._shape) == 1 else self._shape[-1] or 0
+        self.units: int = 1 if len(self._shape) < 2 else self._shape[-1] or 0
         self._outside = ""  # why no accuracy can be measured whatever the values are
         if len(shapes) != 1:
             self._outside = f"the model has {len(shapes)} outputs, and accuracy is that of one"

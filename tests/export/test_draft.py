@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kerasft.export.draft import check_drop, finisher, hold
+from kerasft.export.draft import check_drop, check_limits, finisher, hold
 from kerasft.export.model import Subject
 from kerasft.export.parity import Comparison
 from kerasft.export.report import Quality
@@ -77,3 +77,12 @@ def test_the_advice_fits_what_int8_has_lost(values, advice, other):
     with pytest.raises(export.ExportError, match="Put them apart") as caught:
         hold(found, "int8", None, "Put them apart.")
     assert advice not in str(caught.value)
+
+
+def test_limits_are_numbers():
+    check_limits(max_drop=None, tolerance=0.0, max_bytes=np.int64(3), max_ms=2)
+    for wrong in (np.nan, -0.1, np.inf, "1%", True):
+        with pytest.raises(ValueError, match="tolerance is a number of 0 or more, or None; received"):
+            check_limits(tolerance=wrong)
+    with pytest.raises(ValueError, match="max_drop is a share .*such as 0.01; received 5"):
+        check_limits(max_drop=5)

@@ -88,6 +88,10 @@ def test_labels_of_every_language_are_fine():
     assert check_labels(np.array(["Äpfel", "汉 字", "c,d"]), 3) == ("Äpfel", "汉 字", "c,d")
     assert check_labels(["no", "yes"], 1, pair=True) == ("no", "yes")
     assert check_labels(["yes"], 1, pair=True) == ("yes",)
+    with pytest.raises(
+        ValueError, match=r"2 labels, but the model has 1 outputs. .*give that of 1 alone, or end"
+    ):
+        check_labels(["no", "yes"], 1)
     with pytest.raises(ValueError, match="2 labels, but the model has 1 outputs"):
         check_labels(["no", "yes"], 1)
     assert check_labels([], None) == ()

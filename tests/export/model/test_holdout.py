@@ -64,3 +64,9 @@ def test_the_longest_and_the_shortest_of_data_of_several_lengths():
     golden, reading = looked_at(model, tf.data.Dataset.from_generator(rows, output_signature=spec), None)
     assert {123, 345} <= set(golden.places)
     assert reading.kind == "classes"
+
+
+def test_complex_inputs_are_chosen_by_their_size():
+    golden = Golden()
+    golden.add({"x": np.array([[1], [3j], [2]], "complex64")})
+    assert 1 in golden.places

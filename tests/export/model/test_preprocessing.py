@@ -116,7 +116,7 @@ def test_layers_inside_nested_models_are_found_and_described():
     with pytest.raises(ValueError, match="would be applied twice"):
         of(model).describe((1.0, 2.0))
     by_hand = keras.Model(inputs, layers.Dense(2)(inputs / 4 - 1))
-    assert of(by_hand).describe(None) == "in the graph: x * 0.25 + -1"
+    assert of(by_hand).describe(None) == "in the graph: x * 0.25 - 1"
 
 
 def test_inputs_from_which_the_graph_makes_a_value():

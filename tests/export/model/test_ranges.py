@@ -31,3 +31,18 @@ def test_each_input_is_held_against_its_own_range():
         Subject.of(model, holdout=[unit, bytes_])
     (sample, *_) = Subject.of(model).samples
     assert sample["a"].max() > 1 >= sample["b"].max()
+
+
+def test_a_range_that_is_not_the_graphs_needs_data_that_show_it():
+    model = keras.Sequential([keras.Input((4,), name="x"), layers.Rescaling(1 / 255), layers.Dense(2)])
+    with pytest.raises(
+        ValueError, match=r"input_range is \(0.0, 1.0\), but .* x \* 0.003922 .* for 0 to 255"
+    ):
+        Subject.of(model, input_range=(0, 1))
+    for near in ((0, 255), (0, 254), (10, 200)):
+        assert Subject.of(model, input_range=near).input_range == near
+    unit = np.random.default_rng(0).uniform(0, 1, (40, 4)).astype("float32")
+    assert Subject.of(model, input_range=(0, 1), holdout=unit).input_range == (
+        0,
+        1,
+    )  # as it was trained, then

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from kerasft.export.errors import ExportError
 from kerasft.export.model.samples import (
     batches,
     endless,
@@ -176,3 +177,41 @@ def test_what_the_model_gives_by_name_in_inference():
     for sample, said in zip(samples, expected):
         np.testing.assert_allclose(said["two"], 2 * sample["x"])
         np.testing.assert_allclose(outputs_of(model, sample)["minus"], -sample["x"])
+
+
+def test_ragged_data_are_refused_and_batches_of_several_lengths_are_not():
+    inputs = keras.Input((None,), dtype="int32", name="ids")
+    model = keras.Model(inputs, keras.layers.Embedding(9, 2)(inputs))
+    ragged = tf.ragged.constant([[1, 2], [3]])
+    with pytest.raises(ValueError, match=r"'ids' are ragged.* padded, value.to_tensor\(\), or in batches"):
+        named_inputs(model, ragged)
+    assert named_inputs(model, ragged.to_tensor())["ids"].tolist() == [[1, 2], [3, 0]]
+    assert [named_inputs(model, np.ones((2, n)))["ids"].shape for n in (3, 5)] == [(2, 3), (2, 5)]
+
+
+def test_inputs_and_labels_in_a_list_are_no_tuple():
+    inputs = keras.Input((2,), name="x")
+    with pytest.raises(
+        ValueError, match=r"the data have 2. Inputs and labels come as a tuple, \(inputs, labels\)"
+    ):
+        named_inputs(keras.Model(inputs, keras.layers.Dense(1)(inputs)), [X, Y])
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x - keras.ops.mean(x, 0), lambda x: keras.ops.sum(x, 0), keras.ops.sum]
+)
+def test_a_model_that_computes_across_samples_is_refused(function):
+    inputs = keras.Input((2,), name="x")
+    samples = [{"x": row[None].astype("float32")} for row in np.arange(6.0).reshape(3, 2)]
+    with pytest.raises(
+        ExportError, match="computes across the samples of a batch, or by chance: for 3 samples"
+    ):
+        expected_of(keras.Model(inputs, function(inputs)), samples, alone=True)
+    along = keras.Model(inputs, inputs - keras.ops.mean(inputs, 1, keepdims=True))
+    found = expected_of(along, samples, alone=True)
+    np.testing.assert_allclose(np.concatenate([*map(_value, found)]), [[-0.5, 0.5]] * 3)
+
+
+def _value(sample):
+    (value,) = sample.values()
+    return value

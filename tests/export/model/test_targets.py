@@ -56,6 +56,10 @@ def test_targets_that_are_no_classes_of_the_output_are_refused(targets, message)
         Reading([(None, 3)], None).add(targets, len(np.atleast_1d(targets)))
 
 
+def test_an_output_without_axes_is_one_number():
+    assert Reading([()], None).units == 1
+
+
 def test_as_many_labels_as_samples():
     with pytest.raises(ValueError, match=r"labels of the shape \(3,\) for 4 samples"):
         Reading([(None, 3)], None).add(np.array([0, 1, 2]), 4)
