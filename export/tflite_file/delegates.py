@@ -29,6 +29,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 from ..plain_table import plain_table
 from .operations import FLOATS, Operand, Operation, read_operations
@@ -138,6 +139,8 @@ class Readiness:
         refusals: What is refused, by target, in the order in which the file runs.
     """
 
+    HEADER: ClassVar[tuple[str, ...]] = ("target", "accepted", "pieces", "refused")
+
     operations: int
     refusals: dict[str, tuple[Refusal, ...]]
 
@@ -165,8 +168,9 @@ class Readiness:
         end = min(ends, default=self.operations)
         return end - sum(r.position < end for r in refused)
 
-    def __str__(self) -> str:
-        rows: list[tuple[str, ...]] = []
+    def rows(self) -> list[tuple[str, str, str, list[str]]]:
+        """For each target: its name, what it accepts, in how many pieces, and what it refuses, in lines."""
+        found = []
         for target, refusals in self.refusals.items():
             lines = []
             for reason, n in Counter(r.reason for r in refusals).most_common():
@@ -176,9 +180,15 @@ class Readiness:
                 lines.append(f"its compiler maps the first piece alone, {self.mapped} of {self.operations}")
             taken, percent = self.operations - len(refusals), int(100 * self.share(target) + 1e-9)
             count = f"{taken} of {self.operations} ({percent} %)"
-            rows.append((target, count, str(self.pieces(target)), lines[0] if lines else "–"))
+            found.append((target, count, str(self.pieces(target)), lines))
+        return found
+
+    def __str__(self) -> str:
+        rows: list[tuple[str, ...]] = []
+        for target, count, pieces, lines in self.rows():
+            rows.append((target, count, pieces, lines[0] if lines else "–"))
             rows += [("", "", "", line) for line in lines[1:]]
-        return plain_table(("target", "accepted", "pieces", "refused"), rows)
+        return plain_table(self.HEADER, rows)
 
 
 def readiness(path_or_bytes: str | Path | bytes) -> Readiness:

@@ -284,16 +284,18 @@ def inspect(
 ) -> None:
     """Show the stages of a backbone or a Keras model, or what accelerators refuse of a .tflite file."""
     with errors():
+        from rich.console import Console
+
         is_file = source.endswith((".keras", ".h5", ".tflite"))
         if is_file and not Path(source).is_file():
             raise FileNotFoundError(f"There is no file {source}.")
         if source.endswith(".tflite"):
+            from kerasft.commands.report_text import refusals
             from kerasft.export import readiness
 
-            say(str(readiness(source)))
+            Console().print(refusals(readiness(source)), highlight=False)
             return
         load_libraries()
-        from rich.console import Console
 
         from kerasft.hub import load_backbone
         from kerasft.stages import find_stages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kerasft.export import Ladder, Report
+from kerasft.export import Ladder, Readiness, Report
 from kerasft.export.ladder_choice import HEADER
 from kerasft.export.report import TensorInfo
 from kerasft.tables import FittingTable
@@ -32,6 +32,8 @@ def details(report: Report) -> FittingTable:
             f"{quality.accuracy_file:.4f} on {quality.samples:,} images, Keras {quality.accuracy_model:.4f}; "
             f"{100 * quality.drop:.2f} points lost (95 %: {low:.2f} to {high:.2f})",
         )
+    elif report.not_measured:
+        rows.add_row("accuracy", f"not measured: {report.not_measured}")
     ms = report.speed.ms
     rows.add_row("latency", f"{ms['1']:.2f} ms on this machine with one thread, {ms['2']:.2f} ms with two")
     rows.add_row("rescaling", report.preprocessing)
@@ -48,6 +50,14 @@ def comparison(found: Ladder) -> FittingTable:
     rows = FittingTable(*HEADER)
     for row in found.rows():
         rows.add_row(*row)
+    return rows
+
+
+def refusals(found: Readiness) -> FittingTable:
+    """A row for each accelerator, with what it refuses of a file."""
+    rows = FittingTable(*found.HEADER)
+    for *numbers, lines in found.rows():
+        rows.add_row(*numbers, "\n".join(lines) or "–")
     return rows
 
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from kerasft.export import Ladder
+from kerasft.export import Ladder, Readiness, Refusal
 from ladder_reports import REPORTS
 
-from kerasft.commands.report_text import comparison
+from kerasft.commands.report_text import comparison, refusals
 from kerasft.tables import plain_text
 
 
@@ -18,3 +18,15 @@ def test_the_comparison_fits_the_terminal_with_all_its_numbers(width):
     words = re.split(r"[\s│]+", text)
     missing = [word for row in found.rows() for cell in row for word in cell.split() if word not in words]
     assert not missing and text.count("→") == 1
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_what_accelerators_refuse_fits_the_terminal(width):
+    why = "has float32 tensors, not 8-bit integers"
+    refused = [Refusal("edgetpu", "CONV_2D", f"t{i}", why, i) for i in range(12)]
+    found = Readiness(1234, {"edgetpu": tuple(refused), "xnnpack": ()})
+    text = plain_text(refusals(found), width)
+    assert max(map(len, text.splitlines())) <= width
+    words = re.split(r"[\s│]+", text)
+    for word in ("1222", "1234", "(99", "12", "CONV_2D", "(100", "–"):
+        assert word in words
