@@ -70,10 +70,10 @@ def test_a_range_that_fits_far_worse_is_refused(run):
     model, folder = run
     words = ["--out", folder / "m.tflite", "--data", folder / "images"]
     status, output = kerasft_command("export", model, *words, "--input-range", "0,1")
-    output = " ".join(output.split())
-    assert status == 1 and "--input-range says" in output and "0 to 255 fits far better" in output
+    output = "".join(output.split())  # a long path may be broken
+    assert status == 1 and "--input-rangesays" in output and "0to255fitsfarbetter" in output
     other = brightness(model.parent / "other.keras", 1)
     status, output = kerasft_command("export", other, *words)
-    output = " ".join(output.split())
-    assert status == 1 and "pixels.json says" in output and "0 to 1 fits far better" in output
+    output = "".join(output.split())
+    assert status == 1 and "pixels.jsonsays" in output and "0to1fitsfarbetter" in output
     assert not (folder / "m.tflite").exists()
