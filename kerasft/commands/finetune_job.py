@@ -74,7 +74,7 @@ def run(
         display.advance(task)
         model.save(folder / "model.keras")
         reports, failures = _export(model, data, settings.precisions, folder, lambda: display.advance(task))
-        (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
+        (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n", encoding="utf-8")
         schedule.to_json(folder / "schedule.json")
         data.split.to_json(folder / "split.json")
         data.pixels.to_json(folder / "pixels.json")

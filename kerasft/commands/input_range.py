@@ -59,10 +59,10 @@ def _chosen(
     ranges = RANGES if given is None or given in RANGES else (*RANGES, given)
     fits = range_mismatch(backbone, images[:: max(1, len(images) // 64)], ranges)
     order = [] if fits is None else sorted(range(len(ranges)), key=fits.__getitem__)
-    if fits is not None and fits[order[1]] >= _CLEAR * fits[order[0]]:
+    if fits is not None and (given is not None or fits[order[1]] > _CLEAR * fits[order[0]]):
         found = ", ".join(f"{_words(ranges[i])}: {fits[i]:.3g}" for i in order)
         evidence = f"Distance of batch normalization's statistics from the moving ones, by range: {found}."
-        far = [i for i in order if fits[i] >= _FAR * fits[order[0]]]
+        far = [i for i in order if fits[i] > _FAR * fits[order[0]]]
     else:
         right = np.stack([_named_right(_features(backbone, images, r), labels) for r in ranges])
         order, far, accuracy = _by_accuracy(right)

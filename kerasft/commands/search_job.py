@@ -73,7 +73,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         model.save(folder / "model.keras")
         best = ranked(records, "max")[0]
         (folder / "schedule.json").write_text(json.dumps(best.schedule, indent=2) + "\n")
-        (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n")
+        (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n", encoding="utf-8")
         search.write_report(folder, tuner)
         data.split.to_json(folder / "split.json")
         data.pixels.to_json(folder / "pixels.json")

@@ -33,8 +33,8 @@ def range_mismatch(
         ranges: The lowest and highest value of each range.
 
     Returns:
-        A number for each range, 0 where all statistics agree; None if the backbone has no statistics, or none
-        that were ever trained.
+        A number for each range, 0 where all statistics agree; None if the backbone has no statistics, none
+        that were ever trained, or none that depend on the range.
 
     Example:
         ```python
@@ -52,6 +52,8 @@ def range_mismatch(
         max(float(np.max(np.abs(batch - one[k][1]) / (np.abs(batch) + 1e-12))) for one in found) > _SAME
         for k, (_, batch) in enumerate(found[0])
     ]
+    if not any(depends):
+        return None
     return [sum(d for d, counts in zip(_distances(one), depends, strict=True) if counts) for one in found]
 
 

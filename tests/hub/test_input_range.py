@@ -75,3 +75,16 @@ def test_a_backbone_without_trained_statistics_says_nothing(photographs, tmp_pat
     for name, model in (("plain", plain), ("new", new)):
         backbone = load_backbone(to_saved_model(model, tmp_path / name))
         assert range_mismatch(backbone, photographs[:8], RANGES) is None
+
+
+def test_statistics_that_are_the_same_in_each_range_say_nothing(photographs, tmp_path):
+    """Each image is brought to mean 0 and variance 1 before the first weights."""
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False, epsilon=1e-12)(inputs)
+    layer = keras.layers.BatchNormalization(momentum=0.9)
+    model = keras.Model(inputs, layer(keras.layers.Conv2D(4, 3, use_bias=False)(x)))
+    for _ in range(5):
+        model(photographs[:16], training=True)
+    backbone = load_backbone(to_saved_model(model, tmp_path / "same"))
+    assert np.ptp(layer.moving_variance.numpy()) > 0
+    assert range_mismatch(backbone, photographs[:16], RANGES) is None
