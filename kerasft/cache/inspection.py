@@ -17,8 +17,9 @@ class PrefixReport:
     """What `PrefixCache` would do with a model as it is frozen now; `print` writes it as a sentence.
 
     Attributes:
-        cut: The layer whose output would be recorded; None if nothing would be.
-        shape: Shape of that output, batch first.
+        cut: The layer whose output would be recorded, or those whose outputs would, joined by " + "; None if
+            nothing would be.
+        shape: Shape of that output, batch first; None if there are several.
         bytes_per_sample: Of what is recorded for a sample, its targets left out.
         share: The part of the forward pass, by floating-point operations, that lies before the cut.
         reason: Why nothing would be recorded; else None.
@@ -34,10 +35,8 @@ class PrefixReport:
         if self.reason is not None:
             return f"Nothing can be cached. {self.reason}"
         size = "of varying size" if self.bytes_per_sample is None else f"{self.bytes_per_sample:,} bytes"
-        return (
-            f"Cached up to {self.cut!r}: {self.share:.1%} of the forward pass, {size} a sample, "
-            f"shape {self.shape}."
-        )
+        shape = "" if self.shape is None else f", shape {self.shape}"
+        return f"Cached up to {self.cut!r}: {self.share:.1%} of the forward pass, {size} a sample{shape}."
 
 
 def inspect_prefix(model: keras.Model) -> PrefixReport:
@@ -69,18 +68,18 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
     inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
-    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
+    sizes = [*map(_bytes, cut.tensors), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
 
     def compute_prefix(x: Any) -> Any:
         values = program.enter(x)
         program.run(cut.before, values, training=False)
-        return values[cut.value]
+        return [values[number] for number in cut.values]
 
     whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
     before = _keras.floating_point_operations(compute_prefix, signature)
     return PrefixReport(
         cut.name,
-        tuple(cut.tensor.shape),
+        tuple(cut.tensors[0].shape) if len(cut.tensors) == 1 else None,
         None if None in sizes else sum(s for s in sizes if s is not None),
         before / whole if whole else 0.0,
     )

@@ -1,7 +1,8 @@
 """Where a model can be divided, and both halves as traced functions.
 
-A cut is a tensor. Nothing before it trains or draws at random, so its value is the same whenever a sample
-comes again; after it comes all else that the outputs need, computed from the model's inputs.
+A cut is a tensor, or several that cross together. Nothing before it trains or draws at random, so its values
+are the same whenever a sample comes again; after it comes all else that the outputs need, computed from the
+model's inputs.
 """
 
 from kerasft.cache.cuts.batches import (
@@ -21,6 +22,8 @@ from kerasft.cache.cuts.prefix import (
 )
 from kerasft.cache.cuts.suffix import (
     Suffix,
+    value_places,
+    with_masks,
 )
 
 __all__ = [
@@ -31,5 +34,7 @@ __all__ = [
     "find_cut",
     "leaves",
     "trace_prefix",
+    "value_places",
+    "with_masks",
     "without_optionals",
 ]
