@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.cuts import NoCutError, find_cut, trace_prefix
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, shortfall, too_little
+from kerasft.cache.cuts import NoCutError, trace_prefix
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class PrefixReport:
         cut: The layer whose output would be recorded; None if nothing would be.
         shape: Shape of that output, batch first.
         bytes_per_sample: Of what is recorded for a sample, its targets left out.
-        share: The part of the forward pass, by floating-point operations, that lies before the cut.
-        reason: Why nothing would be recorded; else None.
+        share: The part of the forward pass, by floating-point operations, that is saved: all that lies before
+            the cut, but for what has to be computed again after it. Roughly, by the sizes of weights and
+            outputs, where the shape of the inputs is not known.
+        reason: Why nothing would be recorded, or why not all that is frozen; else None.
     """
 
     cut: str | None = None
@@ -31,13 +35,14 @@ class PrefixReport:
     reason: str | None = None
 
     def __str__(self) -> str:
-        if self.reason is not None:
+        if self.cut is None:
             return f"Nothing can be cached. {self.reason}"
         size = "of varying size" if self.bytes_per_sample is None else f"{self.bytes_per_sample:,} bytes"
-        return (
+        cached = (
             f"Cached up to {self.cut!r}: {self.share:.1%} of the forward pass, {size} a sample, "
             f"shape {self.shape}."
         )
+        return cached if self.reason is None else f"{cached} {self.reason}"
 
 
 def inspect_prefix(model: keras.Model) -> PrefixReport:
@@ -64,25 +69,37 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     try:
         program = divisible_program(model)
         signature = program.signature
-        prefix = trace_prefix(lambda known: [find_cut(program, known)], signature, True, nondeterministic)
+        prefix = trace_prefix(
+            lambda known: [explained_cut(program, known)], signature, True, nondeterministic
+        )
     except NoCutError as error:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
+    if cut.share < LEAST_SHARE:
+        return PrefixReport(reason=too_little(program, cut, LEAST_SHARE, nondeterministic))
     inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
     sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
 
-    def compute_prefix(x: Any) -> Any:
-        values = program.enter(x)
-        program.run(cut.before, values, training=False)
-        return values[cut.value]
+    def operations_of(calls: Sequence[_keras.Operation]) -> int:
+        def compute(x: Any) -> Any:
+            values = program.enter(x)
+            program.run(calls, values, training=False)
+            return list(values.values())
 
-    whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
-    before = _keras.floating_point_operations(compute_prefix, signature)
+        return _keras.floating_point_operations(compute, signature) if calls else 0
+
+    share = cut.share
+    if all(None not in spec.shape[1:] for spec in keras.tree.flatten(signature)):  # else much is not counted
+        later = {id(operation) for operation in cut.after}
+        whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
+        saved = operations_of(cut.before) - operations_of([o for o in cut.before if id(o) in later])
+        share = saved / whole if whole else 0.0
     return PrefixReport(
         cut.name,
         tuple(cut.tensor.shape),
         None if None in sizes else sum(s for s in sizes if s is not None),
-        before / whole if whole else 0.0,
+        share,
+        shortfall(program, cut, nondeterministic),
     )
 
 

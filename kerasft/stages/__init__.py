@@ -32,7 +32,9 @@ from kerasft.stages.stage import (
 )
 from kerasft.stages.stage_layer import (
     BatchNormPolicy,
+    DropoutPolicy,
     StageLayer,
+    check_dropout_policy,
     check_policy,
 )
 from kerasft.stages.user_flags import (
@@ -44,12 +46,14 @@ from kerasft.stages.user_flags import (
 
 __all__ = [
     "BatchNormPolicy",
+    "DropoutPolicy",
     "KeptFrozen",
     "SeenFlags",
     "Stage",
     "StageLayer",
     "Stages",
     "UserFlags",
+    "check_dropout_policy",
     "check_policy",
     "check_stage_name",
     "cut_points",

@@ -12,6 +12,10 @@ from kerasft.cache.cuts.cut import (
     Cut,
     NoCutError,
 )
+from kerasft.cache.cuts.determinism import (
+    draws_numbers,
+    why_nondeterministic,
+)
 from kerasft.cache.cuts.find import (
     find_cut,
 )
@@ -28,8 +32,10 @@ __all__ = [
     "NoCutError",
     "Prefix",
     "Suffix",
+    "draws_numbers",
     "find_cut",
     "leaves",
     "trace_prefix",
+    "why_nondeterministic",
     "without_optionals",
 ]
