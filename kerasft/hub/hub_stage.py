@@ -14,10 +14,32 @@ from kerasft.hub.flatten import gradients_are_recorded
 from kerasft.hub.graph_check import check_memory, damaged
 from kerasft.hub.graph_def import ASSIGNS
 from kerasft.hub.graph_function import ConcreteFunction, GraphFunction
-from kerasft.stages import BatchNormPolicy, StageLayer
+from kerasft.stages import BatchNormPolicy, DropoutPolicy, StageLayer
 
 Regularizer: TypeAlias = tuple[GraphFunction, tuple[int, ...]]
 Mode: TypeAlias = Literal["inference", "training"]
+
+
+def why_no_dropout(name: str, has_training: bool, moved: Sequence[str]) -> str | None:
+    """Why a frozen stage can't draw random numbers and do nothing else that training does; None if it can.
+
+    Args:
+        name: The stage's.
+        has_training: Whether it has a graph for training.
+        moved: The names of the statistics in it, or of what that graph updates.
+    """
+    advice = 'Use "inference", or None, with which a frozen Hub stage draws nothing.'
+    if not has_training:
+        return (
+            f'dropout="train" needs a training graph, which the stage {name!r} lacks: its SavedModel has '
+            f"none, or none that can be divided. {advice}"
+        )
+    if not moved:
+        return None
+    return (
+        f'dropout="train" runs the training graph of the stage {name!r} while it is frozen, and that graph '
+        f"normalizes by the batch or updates {[*moved]}, which must not change. {advice}"
+    )
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -41,6 +63,9 @@ class HubStage(StageLayer):
         loaded_batch_norm: What the stage was loaded with; None takes `batch_norm`.
         scales: Positions of the scales and offsets of batch normalization.
         unclear: Positions of moving statistics whose scale and offset are not known.
+        dropout: Which graph runs while the stage is frozen and called with `training=True`: the training
+            graph with "train", otherwise the inference graph.
+        loaded_dropout: What the stage was loaded with; None takes `dropout`.
         values: `tf.Variable`s to be used as weights, with their storage; None begins with zeros.
 
     Call arguments:
@@ -60,11 +85,13 @@ class HubStage(StageLayer):
         loaded_batch_norm: BatchNormPolicy | None = None,
         scales: Sequence[int] = (),
         unclear: Sequence[int] = (),
+        dropout: DropoutPolicy | None = None,
+        loaded_dropout: DropoutPolicy | None = None,
         values: Sequence[tf.Variable] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs = {**kwargs, "dtype": "float32", "autocast": False}
-        super().__init__(batch_norm, loaded_batch_norm, **kwargs)
+        super().__init__(batch_norm, loaded_batch_norm, dropout, loaded_dropout, **kwargs)
         self.input_dtypes = [tf.as_dtype(dtype).name for dtype in input_dtypes]
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
@@ -99,6 +126,7 @@ class HubStage(StageLayer):
         ]
         self.built = True
         self.check_batch_norm(batch_norm)
+        self.check_dropout(dropout)
         self.set_weight_flags()
 
     @property
@@ -125,11 +153,7 @@ class HubStage(StageLayer):
         if policy == "inference":
             return
         names = [spec["name"] for spec in self.weight_specs]
-        fixed = [
-            spec["name"]
-            for spec in self.weight_specs
-            if not spec["trainable"] and tf.as_dtype(spec["dtype"]).is_floating
-        ]
+        fixed = self._statistics
         if "training" not in self._graphs and fixed:
             raise ValueError(
                 f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
@@ -142,6 +166,29 @@ class HubStage(StageLayer):
                 f"graph of the stage {self.name!r} it can't be told which weights these are for the "
                 f'statistics {[names[p] for p in self.unclear]}. Use "train" or "inference".'
             )
+
+    def check_dropout(self, policy: DropoutPolicy | None) -> None:
+        """Raise ValueError if the stage can't follow `policy` while it is frozen.
+
+        Args:
+            policy: A value for `dropout`.
+
+        Raises:
+            ValueError: `policy` is "train", and the stage has no training graph, or one that does more than
+                draw random numbers.
+        """
+        super().check_dropout(policy)
+        if policy != "train":
+            return
+        moved = self._statistics or [self.weight_specs[p]["name"] for p, _ in self.updates]
+        if reason := why_no_dropout(self.name, "training" in self._graphs, moved):
+            raise ValueError(reason)
+
+    @property
+    def _statistics(self) -> list[str]:
+        """The names of the weights that are no integers and never train."""
+        fixed = [spec for spec in self.weight_specs if not spec["trainable"]]
+        return [spec["name"] for spec in fixed if tf.as_dtype(spec["dtype"]).is_floating]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
@@ -191,8 +238,8 @@ class HubStage(StageLayer):
         }
 
     def _mode(self, training: bool | None) -> Mode:
-        train = bool(training) and self.trainable and self.batch_norm != "inference"
-        return "training" if train and "training" in self._graphs else "inference"
+        wanted = self.batch_norm != "inference" if self.trainable else self.dropout == "train"
+        return "training" if training and wanted and "training" in self._graphs else "inference"
 
     def _function(self, mode: Mode, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> ConcreteFunction:
         """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""

@@ -19,7 +19,7 @@ from kerasft.hub.handles import resolve
 from kerasft.hub.hub_stage import HubStage
 from kerasft.hub.memory import Memory, folder_fingerprint
 from kerasft.hub.signature import InputShape
-from kerasft.stages import BatchNormPolicy, check_policy
+from kerasft.stages import BatchNormPolicy, DropoutPolicy, check_dropout_policy, check_policy
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def load_backbone(
     output: str | None = None,
     stages: int | None = None,
     trust: bool = False,
+    dropout: DropoutPolicy | None = None,
 ) -> keras.Model:
     """Load a TF2 SavedModel as a Functional Keras 3 model whose layers are its stages.
 
@@ -60,6 +61,10 @@ def load_backbone(
         trust: Allow operations that could read files or run code. Off, they are refused: those that
             TensorFlow runs while it opens the SavedModel before it is opened, those of the network before
             it is used.
+        dropout: What dropout inside a frozen stage does while the model trains. None and "inference":
+            nothing, a frozen stage computes the same each time. "train": it runs its training graph and so
+            draws; a stage whose training graph normalizes by the batch is refused. `kerasft.freeze` can
+            override this later.
 
     Returns:
         A Functional model; a backbone that can't be cut is a single stage, and the log says why.
@@ -82,6 +87,7 @@ def load_backbone(
         https://www.tensorflow.org/hub/reusable_saved_models
     """
     check_policy(batch_norm)
+    check_dropout_policy(dropout)
     if isinstance(input_shape, int):
         raise TypeError(
             f"input_shape lists all axes but the batch, as in (96, 96, 3); received {input_shape}."
@@ -93,7 +99,7 @@ def load_backbone(
     )
     for level, note in blueprint.notes:
         logger.log(level, "%s %s", handle, note)
-    layers = [_stage(part, blueprint, batch_norm) for part in blueprint.parts]
+    layers = [_stage(part, blueprint, batch_norm, dropout) for part in blueprint.parts]
     model = _connect(layers, blueprint, Path(os.fspath(handle)).name)
     model.trainable = trainable
     return model
@@ -110,7 +116,9 @@ def _key(path: str, input_shape: InputShape, *arguments: Any) -> tuple[Any, str]
     return None if files is None else (files, text)
 
 
-def _stage(part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy) -> HubStage:
+def _stage(
+    part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy, dropout: DropoutPolicy | None
+) -> HubStage:
     weights = [blueprint.weights[i] for i in part.variables]
     specs = [
         {
@@ -136,6 +144,7 @@ def _stage(part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy) -> Hub
         batch_norm,
         scales=[p for p in part.scales if weights[p].trainable],
         unclear=part.unclear,
+        dropout=dropout,
         values=[tf.Variable(w.value, trainable=w.trainable, name=w.variable) for w in weights],
         name=part.name,
     )

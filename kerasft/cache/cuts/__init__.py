@@ -13,6 +13,10 @@ from kerasft.cache.cuts.cut import (
     Cut,
     NoCutError,
 )
+from kerasft.cache.cuts.determinism import (
+    draws_numbers,
+    why_nondeterministic,
+)
 from kerasft.cache.cuts.find import (
     find_cut,
 )
@@ -31,10 +35,12 @@ __all__ = [
     "NoCutError",
     "Prefix",
     "Suffix",
+    "draws_numbers",
     "find_cut",
     "leaves",
     "trace_prefix",
     "value_places",
+    "why_nondeterministic",
     "with_masks",
     "without_optionals",
 ]

@@ -14,7 +14,7 @@ import keras
 
 from kerasft import _keras
 from kerasft.cache.cuts.cut import Cut, NoCutError, _cost, sample_bytes
-from kerasft.cache.cuts.determinism import _why_nondeterministic
+from kerasft.cache.cuts.determinism import why_nondeterministic
 from kerasft.stages import cheapest_frontier
 
 COST_OF_ROOM = 0.01  # of the model's cost that may be computed again so that less is recorded
@@ -43,7 +43,7 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
             reasons[i] = (
                 f"the layer {_name(operation)!r} draws random numbers, writes variables or adds a loss"
             )
-        elif reason := _why_nondeterministic(operation.layer, trained):
+        elif reason := why_nondeterministic(operation.layer, trained):
             reasons[i] = f"the layer {_name(operation)!r} {reason}"
         if i in reasons or any(producer.get(n) in moving for n in operation.reads):
             moving.add(i)
