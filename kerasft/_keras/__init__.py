@@ -15,7 +15,6 @@ if keras.backend.backend() != "tensorflow":
 
 from kerasft._keras.call_graph import (
     Call,
-    NotDivisibleError,
     Operation,
     Program,
     calls,
@@ -36,6 +35,11 @@ from kerasft._keras.fit_loop import (
     running_fit,
     start_at,
     validation_iterator,
+)
+from kerasft._keras.inner_calls import (
+    InnerCalls,
+    NotDivisibleError,
+    is_made_of_layers,
 )
 from kerasft._keras.layers import (
     children,
@@ -99,6 +103,7 @@ __all__ = [
     "children",
     "Call",
     "RunningFit",
+    "InnerCalls",
     "NotDivisibleError",
     "Operation",
     "Program",
@@ -117,6 +122,7 @@ __all__ = [
     "in_safe_mode",
     "inner_optimizer",
     "is_distributed",
+    "is_made_of_layers",
     "is_stateless",
     "keeps_order",
     "learning_rate_is_settable",

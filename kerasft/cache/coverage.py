@@ -54,7 +54,7 @@ def shortfall(program: _keras.Program, cut: Cut, nondeterministic: Collection[in
     """
     covered = {id(operation) for operation in cut.before}
     left = [i for i in _frozen_first(program) if id(program.operations[i]) not in covered]
-    if not any(getattr(program.operations[i].layer, "weights", None) for i in left):
+    if not any(program.operations[i].weights for i in left):
         return None
     if drawing := _drawing(program, nondeterministic):
         return _advice(drawing)
@@ -64,7 +64,7 @@ def shortfall(program: _keras.Program, cut: Cut, nondeterministic: Collection[in
         if i in nondeterministic:
             reason = "draws random numbers, writes variables or adds a loss"
         if reason is not None:
-            return f"The frozen layer {_name(operation)!r} {reason}."
+            return f"The frozen layer {operation.name!r} {reason}."
     return None  # what costs next to nothing is computed again
 
 
@@ -94,7 +94,7 @@ def _drawing(program: _keras.Program, nondeterministic: Collection[int]) -> list
             if _keras.takes_training(x)
         )
         if helped and (draws_numbers(operation.layer) or i in nondeterministic):
-            names.append(_name(operation))
+            names.append(operation.name)
     return list(dict.fromkeys(names))
 
 
@@ -118,7 +118,3 @@ def _changes(layer: keras.Layer) -> bool:
     if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.weights:
         return True
     return any(v.trainable for v in _keras.own_variables(layer))
-
-
-def _name(operation: _keras.Operation) -> str:
-    return str(getattr(operation.layer, "name", None) or type(operation.layer).__name__)

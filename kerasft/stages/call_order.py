@@ -21,12 +21,14 @@ class Segment:
 
     Attributes:
         nodes: Its nodes, in order.
+        inner: For each of its operations the calls inside, if that has blocks in series; else None.
         operations: The operations in it that hold weights, each once, in order.
         last: The operation that gives what leaves it.
         shape: The shape of the tensor that leaves it; None if several do.
     """
 
     nodes: tuple[int, ...]
+    inner: tuple[_keras.InnerCalls | None, ...]
     operations: tuple[keras.Layer, ...]
     last: keras.Operation
     shape: tuple[int | None, ...] | None
@@ -142,7 +144,9 @@ class CallOrder:
             exits = series.exits(group) or group[-1:]
             call = self._calls[exits[0]]
             shape = tuple(call.outputs[0].shape) if len(exits) == len(call.outputs) == 1 else None
-            yield Segment(tuple(group), tuple(self.operations(group)), call.operation, shape)
+            operations = tuple(self.operations(group))
+            inner = tuple(next(c for c in self._calls if c.operation is op).inner() for op in operations)
+            yield Segment(tuple(group), inner, operations, call.operation, shape)
 
     def _holds_weights(self, node: int) -> bool:
         return bool(self.operations([node]))
@@ -153,7 +157,7 @@ class CallOrder:
         return holds_two_blocks(kernels, self._block_depth) or self._holds_made_layers(nodes)
 
     def _holds_made_layers(self, nodes: Collection[int]) -> bool | None:
-        made = [op for op in self.operations(nodes) if any(child.weights for child in _keras.children(op))]
+        made = [op for op in self.operations(nodes) if _keras.is_made_of_layers(op)]
         return True if len(made) > 1 else None
 
     @functools.cached_property

@@ -81,7 +81,7 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     head = next((i for i in range(len(pieces) - 1, -1, -1) if pieces[i].nested), -1) + 1
     backbone = merge_blocks(pieces[:head] if head else pieces)
     stages = [*backbone]
-    titles = [name for name, _ in backbone]
+    titles = _short([_path(name, block) for name, block in backbone])
     foreign, outside = _names_elsewhere(model, [block for _, block in backbone])
     names = unique_names(titles, foreign, outside)
     if head and head < len(pieces):  # the name `head` is the head's, whatever the backbone calls its own
@@ -95,6 +95,18 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
         ],
         _reason(dict(zip(names, (block for _, block in stages[: len(backbone)]), strict=False))),
     )
+
+
+def _path(name: str, block: Sequence[Piece]) -> str:
+    """The path of a block inside a layer whose own name tells nothing but the layer's; else its name."""
+    inside = next((n for piece in block for n in piece.names if "/" in n), name)
+    return inside if inside.startswith(f"{name}/") else name
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """The last parts of the paths of blocks inside layers, where they tell the blocks apart."""
+    ends = [path.rsplit("/", 1)[-1] for path in paths]
+    return [end if ends.count(end) == 1 else path for path, end in zip(paths, ends, strict=True)]
 
 
 def _names_elsewhere(

@@ -106,6 +106,21 @@ def _owners(operations: Iterable[keras.Layer]) -> tuple[keras.Layer, ...]:
     return tuple({id(layer): layer for layer in layers}.values())
 
 
+def _inside(inner: _keras.InnerCalls) -> Iterator[Piece]:
+    """Divide a layer that has blocks in series at its calls; what it holds itself comes first."""
+    held = [inner.layer] if _keras.own_variables(inner.layer) else []
+    for index, call in enumerate(inner.calls):
+        layers = [*held, *_owners([call.layer])]
+        if index == len(inner.calls) - 1:  # what is never called has no place; earlier pieces keep theirs
+            layers += _owners([inner.layer])
+        if layers:
+            held = []
+            shape = tuple(call.outputs[0].shape) if len(call.outputs) == 1 else None
+            names = (f"{inner.layer.name}/{call.layer.name}",)
+            owners = tuple({id(layer): layer for layer in layers}.values())
+            yield Piece(names, owners, shape, unit=_keras.is_made_of_layers(call.layer))
+
+
 def _structure(layers: Iterable[keras.Layer]) -> Hashable:
     return tuple((type(x).__name__, tuple(tuple(v.shape) for v in _keras.own_variables(x))) for x in layers)
 
@@ -152,6 +167,14 @@ def _cut(order: CallOrder, nodes: set[int], sinks: Iterable[int]) -> Iterator[Pi
         inner = pieces_of(models[0]) if len(operations) == len(models) == 1 else None
         if inner is not None:
             yield from (replace(piece, nested=False) for piece in inner)
+            yield Piece((), (), segment.shape)
+            continue
+        if any(segment.inner):
+            for operation, calls in zip(operations, segment.inner, strict=True):
+                if calls is None:
+                    yield Piece((operation.name,), _owners([operation]), None)
+                else:
+                    yield from _inside(calls)
             yield Piece((), (), segment.shape)
             continue
         owners = _owners(operations)

@@ -48,7 +48,7 @@ class Cut:
     @property
     def name(self) -> str:
         """The layers whose outputs are recorded."""
-        return " + ".join(str(getattr(call.layer, "name", "the input")) for call, _ in self._ends)
+        return " + ".join(call.name for call, _ in self._ends)
 
     @property
     def tensors(self) -> list[Any]:
@@ -69,12 +69,13 @@ class Cut:
     @property
     def weights(self) -> list[keras.Variable]:
         """All weights of the prefix."""
-        return list({id(v): v for layer in self.layers for v in layer.weights}.values())
+        return list({id(v): v for operation in self.before for v in operation.weights}.values())
 
     @property
     def digest(self) -> str:
         """A name for what the prefix computes: its layers' settings, their connections and their weights."""
         calls = [[_keras.settings(o.layer), o.reads, o.writes] for o in self.before]
+        calls += [[_keras.settings(o.part_of), o.name] for o in self.before if o.part_of is not None]
         which = [self.values] if len(self.values) > 1 else []  # one value is that of the last call
         return hashlib.blake2b(
             json.dumps([calls, self.weights_digest, *which], sort_keys=True, default=repr).encode(),
@@ -125,7 +126,7 @@ class NoCutError(Exception):
 
 def _cost(operation: _keras.Operation) -> float:
     """What a call costs, in multiplications of a sample, roughly; 0 for a layer without weights."""
-    sizes = [math.prod(v.shape) for v in getattr(operation.layer, "weights", ())]
+    sizes = [math.prod(v.shape) for v in operation.weights]
     return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
 
 

@@ -40,17 +40,15 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     moving: set[int] = set()  # calls that may give something else when a sample comes again
     for i, operation in enumerate(operations):
         if i in nondeterministic:
-            reasons[i] = (
-                f"the layer {_name(operation)!r} draws random numbers, writes variables or adds a loss"
-            )
-        elif reason := why_nondeterministic(operation.layer, trained):
-            reasons[i] = f"the layer {_name(operation)!r} {reason}"
+            reasons[i] = f"the layer {operation.name!r} draws random numbers, writes variables or adds a loss"
+        elif reason := _why_moving(operation, trained):
+            reasons[i] = f"the layer {operation.name!r} {reason}"
         if i in reasons or any(producer.get(n) in moving for n in operation.reads):
             moving.add(i)
     if not reasons:
         raise NoCutError("Nothing trains: every layer is frozen.")
     first = reasons[min(reasons)]
-    if not any(getattr(o.layer, "weights", None) for i, o in enumerate(operations) if i not in moving):
+    if not any(o.weights for i, o in enumerate(operations) if i not in moving):
         raise NoCutError(f"Nothing frozen comes first: {first}.")
     needed, _ = _needed(program, (), producer)
     spared = {i for i in needed - moving if _cost(operations[i])}
@@ -120,5 +118,7 @@ def _needed(
     return needed, tuple(sorted(extra_inputs))
 
 
-def _name(operation: _keras.Operation) -> str:
-    return str(getattr(operation.layer, "name", None) or type(operation.layer).__name__)
+def _why_moving(operation: _keras.Operation, trained: Collection[int]) -> str | None:
+    if any(id(v) in trained for v in operation.weights):
+        return "trains"
+    return None if operation.part_of is operation.layer else why_nondeterministic(operation.layer, trained)
