@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.coverage import LEAST_SHARE, explained_cut, shortfall, too_little
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, saved_share, shortfall, too_little
 from kerasft.cache.cuts import NoCutError, trace_prefix
 
 
@@ -75,7 +75,7 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     except NoCutError as error:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
-    if cut.share < LEAST_SHARE:
+    if saved_share(cut) < LEAST_SHARE:
         return PrefixReport(reason=too_little(program, cut, LEAST_SHARE, nondeterministic))
     inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
     sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
@@ -88,7 +88,7 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
 
         return _keras.floating_point_operations(compute, signature) if calls else 0
 
-    share = cut.share
+    share = saved_share(cut)
     if all(None not in spec.shape[1:] for spec in keras.tree.flatten(signature)):  # else much is not counted
         later = {id(operation) for operation in cut.after}
         whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
