@@ -115,6 +115,29 @@ def test_less_than_a_twentieth_is_not_recorded(tmp_path):
     assert cache.report.cut == "a"
 
 
+def text(dropout):
+    """An encoder as KerasHub's are: a lookup, dropout, then layers that do the work."""
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(5000, 8, name="words")(ids)
+    x = layers.Dropout(0.1, name="words_drop")(x)
+    x = layers.Dense(64, name="body")(x)
+    x = layers.GlobalAveragePooling1D(name="pooling")(x)
+    model = keras.Model(ids, layers.Dense(1, name="head")(x))
+    kerasft.freeze(model, "head", dropout=dropout)
+    return model
+
+
+def test_to_look_up_words_is_no_work():
+    report = kerasft.inspect_prefix(text(None))
+    assert report.cut is None
+    # 40,000 weights that are looked up, 8·64 + 64 at 6 places and 64 + 1 that are multiplied
+    assert report.reason.startswith("A record at 'words' would save 0.0% of the model's work")
+    assert "'words_drop' draws random numbers" in report.reason
+    report = kerasft.inspect_prefix(text("inference"))
+    assert (report.cut, report.reason) == ("pooling", None)
+    assert report.share > 0.9
+
+
 def test_a_schedule_brings_its_policy(caplog):
     model = chain()
     schedule = [kerasft.Phase("head", 2), kerasft.Phase("b", 2)]
