@@ -201,7 +201,10 @@ def _part(
             ends += [tensor for _, _, tensor in updates]
         before = [chain[i - 1]] if i else []
         needed = graph.ancestors(ends, stop=before)
-        sources |= {k for k, t in enumerate(graph.inputs) if node_of(t) in needed}
+        own = [t for t in graph.inputs if node_of(t) in needed]
+        lacking = graph.lacking([*before, *own], ends, owned)[1].values()
+        own += [tensor for tensor, _, _ in graph.size_sources([*before, *own], lacking).values()]
+        sources |= {k for k, t in enumerate(graph.inputs) if t in own}
         foreign = graph.variables(ends, stop=before) - set(owned)
         if foreign:
             raise ValueError(
