@@ -67,7 +67,11 @@ def divide(
     graphs = [inference] if training is None else [inference, training]
     common = set.intersection(*(g.variables(g.outputs) for g in graphs))
     if not common:
-        raise ValueError("The outputs of the SavedModel depend on no variable: nothing could be trained.")
+        frozen = sum(inference.tensor(f"{n}:0").shape.num_elements() or 0 for n in inference.constants())
+        why = f" Its graph is frozen: it holds {frozen} numbers as constants." if frozen > 1 else ""
+        raise ValueError(
+            f"The outputs of the SavedModel depend on no variable: nothing could be trained.{why}"
+        )
     main = _main_output(inference)
     chains = [_cuts(graph, main, common) for graph in graphs]
     keys = [k for k in chains[0] if all(k in c and _alike(graphs, chains, k) for c in chains)]

@@ -87,6 +87,11 @@ class FlatGraph:
                 stack += [user for tensor, user in self._users.get(name, ()) if tensor not in stop]
         return found
 
+    def set_input_shapes(self, shapes: Iterable[tf.TensorShape]) -> None:
+        """Let the inputs have these shapes, which fit those that they have."""
+        for tensor, shape in zip(self.inputs, shapes, strict=True):
+            self.nodes[node_of(tensor)].attr["shape"].shape.CopyFrom(shape.as_proto())
+
     @functools.cached_property
     def sizes(self) -> Sizes:
         """Which axes of the tensors are as long as which axes of the inputs."""
@@ -139,6 +144,14 @@ class FlatGraph:
     def variables(self, tensors: Iterable[str], stop: Iterable[str] = ()) -> set[int]:
         """The indices of the variables that `tensors` depend on."""
         return {self.reads[name] for name in self.ancestors(tensors, stop) if name in self.reads}
+
+    def constants(self) -> list[str]:
+        """The nodes that hold real numbers and that the outputs depend on."""
+        return [
+            n
+            for n in sorted(self.needed)
+            if self.nodes[n].op == "Const" and self.tensor(f"{n}:0").dtype.is_floating
+        ]
 
     def weighted(self) -> networkx.DiGraph:
         """The nodes that carry the network: those that depend on an input and on a variable."""

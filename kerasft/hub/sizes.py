@@ -64,6 +64,11 @@ class Sizes:
                 return
         self._probes = []
 
+    @property
+    def are_measured(self) -> bool:
+        """Whether the open axes of the inputs could be varied."""
+        return bool(self._probes)
+
     def of(self, tensor: str) -> tuple[Known | None, ...] | None:
         """For each axis of a tensor its size, or the axes of inputs that are as long; None where unknown."""
         static = self._static(tensor)

@@ -245,7 +245,8 @@ def looks_up(module, x):
 
 
 def any_shape(module, x):
-    return chain(module, tf.reshape(x, (-1, 4)))
+    y = chain(module, tf.reshape(x, (-1, 4)))
+    return tf.reshape(y, tf.concat([tf.shape(x)[:1], [-1]], 0))
 
 
 def with_regularizer(loss):
