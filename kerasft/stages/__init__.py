@@ -23,8 +23,14 @@ from kerasft.stages.dominators import (
 from kerasft.stages.find import (
     find_stages,
 )
+from kerasft.stages.frontier import (
+    cheapest_frontier,
+)
 from kerasft.stages.kept_frozen import (
     KeptFrozen,
+)
+from kerasft.stages.series import (
+    Series,
 )
 from kerasft.stages.stage import (
     Stage,
@@ -46,10 +52,12 @@ __all__ = [
     "BatchNormPolicy",
     "KeptFrozen",
     "SeenFlags",
+    "Series",
     "Stage",
     "StageLayer",
     "Stages",
     "UserFlags",
+    "cheapest_frontier",
     "check_policy",
     "check_stage_name",
     "cut_points",

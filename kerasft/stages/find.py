@@ -1,8 +1,8 @@
 """find_stages: divide a model into its stages, from the input to the head.
 
-A Functional model is cut where a model nested in it, its backbone, begins and ends, and at the tensors that
-every path from input to output passes through. The pieces between two cuts are put together into blocks by
-the names of their layers.
+A Functional model is cut where a model nested in it, its backbone, begins and ends, at the tensors that every
+path from input to output passes through, and, in a part without such tensors, where the fewest tensors cross.
+The pieces between two cuts are put together into blocks by the names of their layers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     """Divide a model into its stages, from the input to the head.
 
     Functional and Sequential models, nested ones included, are cut at the tensors that every path from
-    input to output passes through; neighbours are put together into blocks by their layers' names. A block
-    is named after what its layers' names have in common, or after its first layer; a number tells it from
+    input to output passes through. A part in which there is none, but which is more than one block, is cut
+    where the fewest tensors cross: U-Nets, feature pyramids, decoders that read an encoder, and branches side
+    by side, which come one after the other. Neighbours are put together into blocks by their layers' names,
+    or, in transformers without such names, as attention and feed-forward repeat. A block is named after what its layers' names have in common, or after its first layer; a number tells it from
     another stage, or from a layer elsewhere, of that name.
 
     A Functional model in the model is a backbone, whether it is called once or several times, has one output
@@ -116,12 +118,12 @@ def _reason(stages: Mapping[str, Sequence[Piece]]) -> str | None:
         return " ".join(reasons)
     count = sum(len(piece.names) for piece in pieces)
     if len(pieces) == 1 < count:
-        return f"Not cut: no single tensor lies on every path from input to output. {_WAY_OUT}"
+        return f"Not cut: all of it hangs together. {_WAY_OUT}"
     for name, block in stages.items():
         largest = max(len(piece.names) for piece in block)
         if 2 * largest > count and largest >= _LARGER_THAN_A_UNIT:
             return (
-                f"The stage {name!r} could not be cut: inside it, no single tensor lies on every path. It "
+                f"The stage {name!r} could not be cut: all of it hangs together. It "
                 f"holds {largest} of {count} layers. {_WAY_OUT}"
             )
     return None
