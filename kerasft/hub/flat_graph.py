@@ -125,6 +125,11 @@ class FlatGraph:
         return self._imported.get_tensor_by_name(name)
 
     @functools.cached_property
+    def memory(self) -> dict[Any, Any]:
+        """What has been found out about the graph."""
+        return {}
+
+    @functools.cached_property
     def needed(self) -> set[str]:
         """The nodes that the outputs depend on."""
         return self.ancestors(self.outputs)
@@ -141,6 +146,16 @@ class FlatGraph:
                 stack += [t for t in self.data_inputs(name) if t not in stop]
         return found
 
+    def used(self, tensors: Iterable[str], given: Collection[str]) -> set[str]:
+        """Those of the `given` tensors from which `tensors` are made, if all of these are there."""
+        ends = {*tensors}
+        names = self.ancestors(ends, stop=given)
+        return {
+            t
+            for t in given
+            if t in ends or any(n in names and s == t for s, n in self._users.get(node_of(t), ()))
+        }
+
     def variables(self, tensors: Iterable[str], stop: Iterable[str] = ()) -> set[int]:
         """The indices of the variables that `tensors` depend on."""
         return {self.reads[name] for name in self.ancestors(tensors, stop) if name in self.reads}
@@ -153,6 +168,7 @@ class FlatGraph:
             if self.nodes[n].op == "Const" and self.tensor(f"{n}:0").dtype.is_floating
         ]
 
+    @functools.cached_property
     def weighted(self) -> networkx.DiGraph:
         """The nodes that carry the network: those that depend on an input and on a variable."""
         from_inputs, from_reads = (

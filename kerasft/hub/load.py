@@ -42,8 +42,9 @@ def load_backbone(
 ) -> keras.Model:
     """Load a TF2 SavedModel as a Functional Keras 3 model whose layers are its stages.
 
-    The dataflow graph is cut at the tensors that every path from input to output passes through; each
-    `HubStage` between two cuts owns its weights. Outputs equal those of the uncut SavedModel.
+    The dataflow graph is cut at the tensors that every path from input to output passes through, and, in a
+    part without such tensors, where the fewest bytes cross; each `HubStage` between two cuts owns its
+    weights. Outputs equal those of the uncut SavedModel.
 
     The last four SavedModels (up to 512 MB) are kept in the process, so that the next call with the same
     arguments takes a fraction of the time. Each call returns a model with weights of its own.
@@ -150,14 +151,14 @@ def _stage(part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy, map_ba
     return HubStage(
         part.inference,
         specs,
-        ["float32" if s < 0 else blueprint.inputs[s].dtype.name for s in part.sources],
+        part.dtypes,
         part.training,
         part.updates,
         regularizers,
         batch_norm,
         scales=[p for p in part.scales if weights[p].trainable],
         unclear=part.unclear,
-        batch_sizes=[None if s < 0 else blueprint.inputs[s].shape[0] for s in part.sources],
+        batch_sizes=[None if isinstance(s, str) else blueprint.inputs[s].shape[0] for s in part.sources],
         map_batch=map_batch,
         values=[tf.Variable(w.value, trainable=w.trainable, name=w.variable) for w in weights],
         name=part.name,
@@ -169,15 +170,14 @@ def _connect(layers: Sequence[HubStage], blueprint: Blueprint, title: str) -> ke
     for spec in blueprint.inputs:
         name = re.sub(r"\W+", "_", spec.name).strip("_") or None
         tensors.append(keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=name))
-    before: Any = None
+    made: dict[str | int, Any] = dict(enumerate(tensors))
     ends: dict[int, Any] = {}
     for layer, part in zip(layers, blueprint.parts, strict=True):
-        given = [before if source < 0 else tensors[source] for source in part.sources]
+        given = [made[source] for source in part.sources]
         results = layer(given[0] if len(given) == 1 else given)
         results = list(results) if isinstance(results, list | tuple) else [results]
-        if part is not blueprint.parts[-1]:
-            before = results.pop(0)
-        ends.update(zip(part.emits, results, strict=True))
+        made.update(zip(part.gives, results, strict=False))
+        ends.update(zip(part.emits, results[len(part.gives) :], strict=True))
     given_as = tf.nest.map_structure(lambda i: tensors[i], blueprint.structure)
     outputs = tf.nest.map_structure(lambda i: ends[i], blueprint.returned)
     title = re.sub(r"\W+", "_", title).strip("_") or "backbone"

@@ -10,6 +10,7 @@ axis of a tensor that turns out to have that number, for small and for large one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -68,6 +69,11 @@ class Sizes:
     def are_measured(self) -> bool:
         """Whether the open axes of the inputs could be varied."""
         return bool(self._probes)
+
+    def count(self, tensor: str) -> int:
+        """How many elements a tensor has, for open axes as long as they can be, or for one of each."""
+        shape = self._probes[-1][1](tensor) if self._probes else None
+        return math.prod(size or 1 for size in shape or self._static(tensor) or ())
 
     def of(self, tensor: str) -> tuple[Known | None, ...] | None:
         """For each axis of a tensor its size, or the axes of inputs that are as long; None where unknown."""
