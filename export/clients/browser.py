@@ -124,7 +124,7 @@ def _check_image(report: Report) -> None:
 def _check_output(report: Report) -> None:
     if len(report.outputs) != 1 or (report.text is None and len(report.inputs) != 1):
         raise ValueError(
-            f"The page runs models with one input (or token ids) and one output; {report.path} has "
+            f"The page runs models with one input and one output, or with token ids; {report.path} has "
             f"{len(report.inputs)} and {len(report.outputs)}."
         )
     if len(report.outputs[0].shape) != 2 or report.outputs[0].shape[0] != 1:
