@@ -41,7 +41,15 @@ FOLDERS = {
 }  # fmt: skip
 SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/tflite_file/litert.py")
 PUBLIC_FACES = {  # users import from these
-    "kerasft.data": ("ImageData", "PixelRule", "Split", "load_dataset", "read_picture"),
+    "kerasft.data": (
+        "ImageData",
+        "PixelRule",
+        "Split",
+        "TextData",
+        "load_dataset",
+        "load_texts",
+        "read_picture",
+    ),
     "kerasft.hub": ("HubStage", "load_backbone", "resolve"),
     "kerasft.text": ("TextRule", "WordPiece", "read_vocabulary"),
 }

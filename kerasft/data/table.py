@@ -19,11 +19,11 @@ _PATHS = {
     "path", "paths", "file", "files", "filename", "filepath", "image", "images", "imagepath", "imagefile",
     "imagename", "img", "imgpath", "imgname", "picture", "photo",
 }  # fmt: skip
-_LABELS = {
+LABELS = {
     "label", "labels", "class", "classes", "classname", "classid", "category", "categoryname", "categoryid",
     "target", "labelname", "labelid", "y",
 }  # fmt: skip
-_SPLITS = {"split", "part", "partition", "subset", "set", "usage"}
+SPLITS = {"split", "part", "partition", "subset", "set", "usage"}
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")  # in a column for one class
 _LOOKED_AT = 50  # rows whose paths are looked up to find the column
 _SHOWN = 5
@@ -66,7 +66,7 @@ def read_table(path: Path, skip_corrupt: bool) -> LabelledSource:
         ValueError: A column is missing, or could be one of several; a row is not as long as the others, has
             no path or label, or names a file that can't be read (the message lists them).
     """
-    table = table_of(path, "a path", _has_path_column, _has_file)
+    table = table_of(path, "a path", has_path_column, _has_file)
     at = _path_column(table)
     parts = part_column(table, at)
     labels, class_names, used = labels_of(table, [at] if parts is None else [at, parts[0]])
@@ -168,7 +168,7 @@ def _are_files(table: Table, index: int) -> bool:
     return bool(cells) and all(cell and _located(table.path.parent, cell).is_file() for cell in cells)
 
 
-def _has_path_column(table: Table) -> bool:
+def has_path_column(table: Table) -> bool:
     return bool(table.columns_named(_PATHS)) or any(_are_files(table, i) for i in range(len(table.names)))
 
 
@@ -191,7 +191,7 @@ def _path_column(table: Table) -> int:
 def part_column(table: Table, paths: int) -> tuple[int, list[int]] | None:
     """The column that says the part of each row, and the parts."""
     found = []
-    for index in table.columns_named(_SPLITS):
+    for index in table.columns_named(SPLITS):
         cells = table.column(index)
         parts = [part_named(cell) for cell in cells]
         wrong = sorted({cell for cell, part in zip(cells, parts, strict=True) if part is None})
@@ -214,7 +214,7 @@ def part_column(table: Table, paths: int) -> tuple[int, list[int]] | None:
 def labels_of(table: Table, taken: Sequence[int]) -> tuple[list[int], tuple[str, ...], list[int]]:
     """The label of each row, the names of the classes, and the columns that say so."""
     rest = [i for i in range(len(table.names)) if i not in taken]
-    named = [i for i in table.columns_named(_LABELS) if i in rest]
+    named = [i for i in table.columns_named(LABELS) if i in rest]
     if not named and len(rest) == 1:
         named = rest
     if len(named) > 1 and _one_to_one(table, named):  # a number and a name of the same class
