@@ -20,6 +20,7 @@ FOLDERS = {
     "files": ("export",),
     "tables": ("export",),
     "data": (),
+    "text": (),
     "plots": (),
     "backup": ("_keras",),
     "saved_classes": (),
@@ -33,15 +34,24 @@ FOLDERS = {
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
     ),
     "commands": (
-        "_keras", "data", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
+        "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
         "cache", "search", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip
 SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/tflite_file/litert.py")
 PUBLIC_FACES = {  # users import from these
-    "kerasft.data": ("ImageData", "PixelRule", "Split", "load_dataset", "read_picture"),
+    "kerasft.data": (
+        "ImageData",
+        "PixelRule",
+        "Split",
+        "TextData",
+        "load_dataset",
+        "load_texts",
+        "read_picture",
+    ),
     "kerasft.hub": ("HubStage", "load_backbone", "resolve"),
+    "kerasft.text": ("TextRule", "WordPiece", "read_vocabulary"),
 }
 MOST_FLOORS = 8
 MOST_LINES = {"file": 400, "class": 250, "test file": 600}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerasft.data.source import LabelledSource
+from kerasft.data.source import Labelled
 from kerasft.data.split import PARTS, Split
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -38,7 +38,7 @@ def place(digest: str) -> float:
 
 
 def divide(
-    source: LabelledSource, validation_fraction: float, test_fraction: float, split: Split | None = None
+    source: Labelled, validation_fraction: float, test_fraction: float, split: Split | None = None
 ) -> Division:
     """Give each picture its part: see `load_dataset`."""
     known = {} if split is None else split.parts
@@ -61,13 +61,14 @@ def divide(
     for c, name in enumerate(source.class_names):
         if np.any(source.labels == c) and not np.any(parts[source.labels == c] == TRAIN):
             raise ValueError(
-                f"No image is left to train the class {name!r}: each is a copy of one that is held out."
+                f"No {source.kind.one} is left to train the class {name!r}: each is a copy of one that "
+                f"is held out."
             )
     record = Split({**known, **{digest: PARTS[part] for digest, part in chosen.items()}})
     return Division(parts, record, tuple(notes))
 
 
-def limited(source: LabelledSource, parts: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
+def limited(source: Labelled, parts: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
     """The parts of about `limit` pictures, the same number of each class in a part; the others are in none.
 
     Which ones, the seed and their hashes say: a picture stays in the part that it has without a limit.
@@ -98,7 +99,7 @@ def _chosen(digest: str, own: int, known: Mapping[str, str], bounds: dict[int, f
     return TEST if at < bounds[TEST] else VALIDATION if at < bounds[VALIDATION] else TRAIN
 
 
-def _fill(source: LabelledSource, chosen: dict[str, int], free: set[str], wanted: list[int]) -> None:
+def _fill(source: Labelled, chosen: dict[str, int], free: set[str], wanted: list[int]) -> None:
     """Give each class a picture of each part, where its hashes have given it none, in the order of hashes."""
     classes: dict[str, set[int]] = defaultdict(set)
     for digest, label in zip(source.digests, source.labels.tolist(), strict=True):
@@ -124,33 +125,35 @@ def _fill(source: LabelledSource, chosen: dict[str, int], free: set[str], wanted
     if few:
         more = f" and {len(few) - _FEW:,} more" if len(few) > _FEW else ""
         raise ValueError(
-            f"Too few images to divide them: the classes {few[:_FEW]}{more} have fewer than "
+            f"Too few {source.kind.many} to divide them: the classes {few[:_FEW]}{more} have fewer than "
             f"{1 + len(wanted)} different ones: one for training, and one for each part that is held out. "
-            "Add images, or leave these classes out."
+            f"Add {source.kind.many}, or leave these classes out."
         )
 
 
-def _leaks(source: LabelledSource, copies: np.ndarray) -> list[str]:
+def _leaks(source: Labelled, copies: np.ndarray) -> list[str]:
     count = int(np.count_nonzero(copies))
     if not count:
         return []
     return [
-        f"{count:,} images of the source's own training or validation part are in a part that is held out "
+        f"{count:,} {source.kind.many} of the source's own training or validation part are in a part "
+        f"that is held out "
         f"as well, to the byte ({_examples(source, copies)}). They are used there alone: else the model "
         "would be tested on what it has learnt."
     ]
 
 
-def _moved(source: LabelledSource, known: Mapping[str, str]) -> list[str]:
+def _moved(source: Labelled, known: Mapping[str, str]) -> list[str]:
     held = len(set(np.unique(source.parts).tolist())) > 1
     pairs = zip(source.digests, source.parts.tolist(), strict=True)
     count = sum(held and d in known and known[d] != PARTS[part] for d, part in pairs)
     if not count:
         return []
-    return [f"{count:,} images have the part that the given split says, not that of their folder."]
+    many = source.kind.many
+    return [f"{count:,} {many} have the part that the given split says, not that of their folder."]
 
 
-def _contradictions(source: LabelledSource) -> list[str]:
+def _contradictions(source: Labelled) -> list[str]:
     """Copies of one picture under several labels."""
     labels: dict[str, int] = {}
     pairs = zip(source.digests, source.labels.tolist(), strict=True)
@@ -159,12 +162,13 @@ def _contradictions(source: LabelledSource) -> list[str]:
         return []
     twice = np.array([digest in torn for digest in source.digests])
     return [
-        f"{len(torn):,} images have two labels: copies, equal to the byte, are in several classes "
+        f"{len(torn):,} {source.kind.many} have two labels: copies, equal to the byte, are in several "
+        f"classes "
         f"({_examples(source, twice)}). Remove the wrong ones."
     ]
 
 
-def _examples(source: LabelledSource, rows: np.ndarray) -> str:
+def _examples(source: Labelled, rows: np.ndarray) -> str:
     """The first few of the rows: their files, or their numbers."""
     found = np.flatnonzero(rows)
     shown = [source.names[row] if source.names else f"number {row}" for row in found[:_SHOWN]]

@@ -30,7 +30,7 @@ def read_folder(root: Path, skip_corrupt: bool, layout: str | None = None) -> La
     found = understood(tree, layout)
     paths, labels, parts = [], [], []
     for part, label, folder in found.members:
-        pictures = folder.all_pictures()
+        pictures = folder.all_files()
         paths += pictures
         labels += [label] * len(pictures)
         parts += [part] * len(pictures)

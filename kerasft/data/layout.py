@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerasft.data.listing import Folder, kinds_of
-from kerasft.data.pictures import suffixes
+from kerasft.data.listing import IMAGES, Folder, kinds_of
 from kerasft.data.split import PARTS
 
 LAYOUTS = ("classes", "groups")
@@ -22,7 +21,7 @@ _WORDS = {
     **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), _TEST),
 }
 _OPEN = ("eval", "evaluation")  # validation to some people, test to others
-_WORD = re.compile(r"([a-z]+?)[ _-]*(?:set|data|images|imgs|pictures|photos|split|folder)?[ _-]*\d*")
+_WORD = re.compile(r"([a-z]+?)[ _-]*(?:set|data|images|imgs|pictures|photos|texts?|split|folder)?[ _-]*\d*")
 _SHOWN = 6
 
 
@@ -75,7 +74,8 @@ def understood(root: Folder, layout: str | None = None) -> Layout:
     found.notes[:0] = notes
     if found.unused:
         found.notes.append(
-            f"{len(found.unused):,} images lie in no folder of a class, so they have no label and are left "
+            f"{len(found.unused):,} {root.kind.many} lie in no folder of a class, so they have no label "
+            f"and are left "
             f"out: {_some([str(path) for path in found.unused], 3)}"
         )
     return found
@@ -89,10 +89,10 @@ def _unwrapped(
     That one folder as the only class would be no classifier, so there is one reading. `part` is what the
     folder is named as, `known` are the classes that the folders have to be, if they are known.
     """
-    while len(folder.folders) == 1 and not folder.pictures:
+    while len(folder.folders) == 1 and not folder.files:
         (inner,) = folder.folders
-        names = {f.name for f in inner.folders if f.all_pictures()}
-        if not names or inner.pictures or part_named(inner.name) not in (None, part):
+        names = {f.name for f in inner.folders if f.all_files()}
+        if not names or inner.files or part_named(inner.name) not in (None, part):
             break
         if known is None and len(names) < 2 and all(part_named(name) is None for name in names):
             break
@@ -106,13 +106,16 @@ def _unwrapped(
 def _require_folders(folder: Folder) -> None:
     if folder.folders:
         return
-    if folder.pictures:
+    if folder.files:
         raise ValueError(
-            f"{folder.path} has {len(folder.pictures):,} images and no folders: the class of an image is the "
-            "name of its folder. Make a folder for each class, or give a CSV file with the columns path and "
-            "label."
+            f"{folder.path} has {len(folder.files):,} {folder.kind.many} and no folders: the class of "
+            f"{'an' if folder.kind.one[0] in 'aeiou' else 'a'} {folder.kind.one} is the name of its folder. "
+            "Make a folder for each class, or give a CSV file with the columns "
+            f"{'path' if folder.kind == IMAGES else 'text'} and label."
         )
-    raise ValueError(f"{folder.path} has no folders; make one for each class and put its images there.")
+    raise ValueError(
+        f"{folder.path} has no folders; make one for each class and put its {folder.kind.many} there."
+    )
 
 
 def _parts(root: Folder, layout: str | None) -> dict[int, Folder]:
@@ -137,7 +140,8 @@ def _parts(root: Folder, layout: str | None) -> dict[int, Folder]:
         names = " and ".join(repr(folder.name) for folder in twice)
         meant = PARTS[part_named(twice[0].name) or 0]
         raise ValueError(
-            f"{root.path} has {names}, which both mean {meant}. Put their images into one, or move one "
+            f"{root.path} has {names}, which both mean {meant}. Put their {root.kind.many} into one, or "
+            f"move one "
             "of them away."
         )
     if not found:
@@ -150,26 +154,29 @@ def _parts(root: Folder, layout: str | None) -> dict[int, Folder]:
 
 
 def _has_classes(folder: Folder) -> bool:
-    return any(inner.all_pictures() for inner in folder.folders)
+    return any(inner.all_files() for inner in folder.folders)
 
 
 def _refuse_part_names(root: Folder, found: dict[int, list[Folder]]) -> None:
     """Raise where folders have names of parts, and no train folder with classes makes them parts."""
     named = [folder for folders in found.values() for folder in folders]
-    others = [folder.name for folder in root.folders if folder not in named and folder.all_pictures()]
+    others = [folder.name for folder in root.folders if folder not in named and folder.all_files()]
     names = ", ".join(repr(folder.name) for folder in named)
     if any(_has_classes(folder) for folder in named) or not others:
-        lacking = "loose images and no folders for classes" if _TRAIN in found else "no folder 'train' beside"
+        lacking = f"loose {root.kind.many} and no folders for classes"
+        if _TRAIN not in found:
+            lacking = "no folder 'train' beside"
         raise ValueError(
             f"{root.path} has folders named as parts ({names}), but {lacking}. Put a folder for each class, "
-            "with its images, into a folder 'train', and those of other parts into theirs; or, if these "
+            f"with its {root.kind.many}, into a folder 'train', and those of other parts into theirs; "
+            f"or, if these "
             f"folders are the classes, pass {_AS_CLASSES}. If a CSV file has the labels, give that."
         )
     raise ValueError(
         f"{root.path} has {names} beside {_some(others)}, which has two readings. If all are classes, pass "
-        f"{_AS_CLASSES}. If {names} holds other images of the same classes, put the class folders "
+        f"{_AS_CLASSES}. If {names} holds other {root.kind.many} of the same classes, put the class folders "
         f"{_some(others)} into a folder 'train', and give the other folder a folder for each class (without "
-        "them its images have no label)."
+        f"them its {root.kind.many} have no label)."
     )
 
 
@@ -177,15 +184,17 @@ def _refuse_repeats(root: Folder) -> None:
     """Raise where folders below several folders have the same name: there may be one level too many."""
     seen: Counter[str] = Counter()
     for folder in root.folders:
-        inner = (f for f in folder.walk() if f is not folder and f.all_pictures())
+        inner = (f for f in folder.walk() if f is not folder and f.all_files())
         seen.update({f.name.lower() for f in inner})
     repeated = [name for name, count in sorted(seen.items()) if count > 1]
     if repeated:
         names = [folder.name for folder in root.folders]
         raise ValueError(
             f"{root.path} has two readings: its folders ({_some(names)}) have folders of the same names in "
-            f"them ({_some(repeated)}). If {_some(names)} are the classes, with the images of their folders, "
-            f"pass {_AS_CLASSES}. If {_some(repeated)} are classes, and {_some(names)} groups of images, "
+            f"them ({_some(repeated)}). If {_some(names)} are the classes, with the {root.kind.many} of "
+            f"their folders, "
+            f"pass {_AS_CLASSES}. If {_some(repeated)} are classes, and {_some(names)} groups of "
+            f"{root.kind.many}, "
             f"pass {_AS_GROUPS}. If they are parts, call them train, validation and test."
         )
 
@@ -196,28 +205,29 @@ def _classes(folder: Folder, layout: str | None) -> tuple[dict[str, list[Folder]
         _refuse_repeats(folder)
     if layout != "groups":
         for inner in folder.folders:
-            _require_pictures(inner)
-        return {inner.name: [inner] for inner in folder.folders}, list(folder.pictures)
+            _require_files(inner)
+        return {inner.name: [inner] for inner in folder.folders}, list(folder.files)
     found: dict[str, list[Folder]] = {}
     for group in folder.folders:
         for inner in group.folders:
-            if inner.all_pictures():
+            if inner.all_files():
                 found.setdefault(inner.name, []).append(inner)
     if not found:
         raise ValueError(
             f'layout="groups" takes the folders in the folders of {folder.path}; there are none.'
         )
-    loose = [path for group in (folder, *folder.folders) for path in group.pictures]
+    loose = [path for group in (folder, *folder.folders) for path in group.files]
     return dict(sorted(found.items())), loose
 
 
-def _require_pictures(folder: Folder) -> None:
-    if not folder.all_pictures():
+def _require_files(folder: Folder) -> None:
+    if not folder.all_files():
         others = folder.all_others()
         there = f"; there are {kinds_of(others)}" if others else ""
         raise ValueError(
-            f"{folder.path} holds no image of a kind that is read ({', '.join(sorted(suffixes()))}){there}. "
-            "Put images there, or move the folder away."
+            f"{folder.path} holds no {folder.kind.one} of a kind that is read "
+            f"({', '.join(sorted(folder.kind.suffixes))}){there}. Put {folder.kind.many} there, or move "
+            f"the folder away."
         )
 
 
@@ -233,14 +243,14 @@ def _divided(root: Folder, parts: dict[int, Folder], layout: str | None) -> Layo
     notes: list[str] = []
     train = parts[_TRAIN] if layout else _unwrapped(parts[_TRAIN], notes, _TRAIN)
     found = _whole(train, layout)
-    found.unused += root.pictures
+    found.unused += root.files
     found.notes += notes
     for part in (_VALIDATION, _TEST):
         if part in parts:
             _add_part(found, part, parts[part], train, layout)
     for folder in root.folders:
-        if folder not in parts.values() and folder.all_pictures():
-            found.unused += folder.all_pictures()
+        if folder not in parts.values() and folder.all_files():
+            found.unused += folder.all_files()
             found.notes.append(
                 f"{folder.path} is left out: {root.path} has a folder for training, and {folder.name!r} is "
                 "no name of another part."
@@ -252,13 +262,14 @@ def _add_part(found: Layout, part: int, folder: Folder, train: Folder, layout: s
     """Add the pictures of a part that is held out."""
     base = folder if layout else _unwrapped(folder, found.notes, part, found.classes)
     if not _has_classes(base):
-        found.unused += base.all_pictures()
+        found.unused += base.all_files()
         found.notes.append(
-            f"{folder.path} has no folders for classes, so it is left out; images for {PARTS[part]} are "
+            f"{folder.path} has no folders for classes, so it is left out; {base.kind.many} for "
+            f"{PARTS[part]} are "
             f"taken from {train.path}."
         )
         return
-    base.folders = [inner for inner in base.folders if inner.all_pictures()]
+    base.folders = [inner for inner in base.folders if inner.all_files()]
     inner, loose = _classes(base, layout)
     found.unused += loose
     extra = sorted(set(inner) - set(found.classes))
@@ -267,11 +278,11 @@ def _add_part(found: Layout, part: int, folder: Folder, train: Folder, layout: s
         hint = f" Near {extra[0]!r} is {near[0]!r}, case aside." if near else ""
         raise ValueError(
             f"{base.path} has classes that {train.path} lacks: {extra}.{hint} Classes have the same name in "
-            f"all parts; if the images of {folder.path} have no labels, move it away."
+            f"all parts; if the {folder.kind.many} of {folder.path} have no labels, move it away."
         )
     lacking = [name for name in found.classes if name not in inner]
     if lacking:
-        found.notes.append(f"{base.path} has no image of {_some(lacking)}.")
+        found.notes.append(f"{base.path} has no {base.kind.one} of {_some(lacking)}.")
     found.members += [
         (part, found.classes.index(name), f) for name, folders in inner.items() for f in folders
     ]

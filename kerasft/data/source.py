@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 
+from kerasft.data.listing import IMAGES, TEXTS, Kind
 from kerasft.data.rule import PixelRule
+
+
+class Labelled(Protocol):
+    """What is known of labelled data before any of them is read; see `LabelledSource`."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def digests(self) -> tuple[str, ...]: ...
+    @property
+    def parts(self) -> np.ndarray: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class LabelledSource:
         notes: What a user has to know about the data, a sentence each.
     """
 
+    kind: ClassVar[Kind] = IMAGES
     read: Callable[[int, PixelRule, int], np.ndarray]
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -37,6 +58,31 @@ class LabelledSource:
     skipped: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Texts, what is known of each, and what has to be said about them.
+
+    Attributes:
+        texts: The texts.
+        labels, class_names, parts, names, skipped, left_out, notes: As in `LabelledSource`.
+    """
+
+    kind: ClassVar[Kind] = TEXTS
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    parts: np.ndarray
+    names: tuple[str, ...] = ()
+    skipped: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of the UTF-8 bytes of each text."""
+        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
 
 def arrays_source(

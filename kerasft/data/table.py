@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,11 @@ _PATHS = {
     "path", "paths", "file", "files", "filename", "filepath", "image", "images", "imagepath", "imagefile",
     "imagename", "img", "imgpath", "imgname", "picture", "photo",
 }  # fmt: skip
-_LABELS = {
+LABELS = {
     "label", "labels", "class", "classes", "classname", "classid", "category", "categoryname", "categoryid",
     "target", "labelname", "labelid", "y",
 }  # fmt: skip
-_SPLITS = {"split", "part", "partition", "subset", "set", "usage"}
+SPLITS = {"split", "part", "partition", "subset", "set", "usage"}
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")  # in a column for one class
 _LOOKED_AT = 50  # rows whose paths are looked up to find the column
 _SHOWN = 5
@@ -66,22 +66,33 @@ def read_table(path: Path, skip_corrupt: bool) -> LabelledSource:
         ValueError: A column is missing, or could be one of several; a row is not as long as the others, has
             no path or label, or names a file that can't be read (the message lists them).
     """
-    table = _table(path)
+    table = table_of(path, "a path", has_path_column, _has_file)
     at = _path_column(table)
-    parts = _part_column(table, at)
-    labels, class_names, used = _labels(table, [at] if parts is None else [at, parts[0]])
+    parts = part_column(table, at)
+    labels, class_names, used = labels_of(table, [at] if parts is None else [at, parts[0]])
     files = [_located(path.parent, text) for text in table.column(at)]
     _require_files(table, at, files)
-    known = {at, *used} | (set() if parts is None else {parts[0]})
-    ignored = [repr(name) for i, name in enumerate(table.names) if i not in known]
-    notes = [f"{path}: the columns {', '.join(ignored)} are not used."] if ignored else []
+    notes = unused_columns(table, {at, *used} | (set() if parts is None else {parts[0]}))
     _require_one_label(table, files, [class_names[label] for label in labels])
     found = [0] * len(files) if parts is None else parts[1]
     return files_source(files, labels, found, class_names, skip_corrupt, notes, ())
 
 
-def _table(path: Path) -> Table:
-    """Read a CSV file, with the delimiter that gives all rows the same number of cells."""
+def unused_columns(table: Table, known: set[int]) -> list[str]:
+    """A note on the columns that are not known."""
+    ignored = [repr(name) for i, name in enumerate(table.names) if i not in known]
+    return [f"{table.path}: the columns {', '.join(ignored)} are not used."] if ignored else []
+
+
+def table_of(path: Path, what: str, suits: Callable[[Table], bool], is_row: Callable[[Table], bool]) -> Table:
+    """Read a CSV file, with the delimiter that gives all rows the same number of cells.
+
+    Args:
+        path: The file.
+        what: What a row has beside its label, for messages.
+        suits: Whether a table has the columns that are needed, where several delimiters are possible.
+        is_row: Whether the names of a table's columns are none: its first row is a row like the others.
+    """
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
     content = path.read_bytes()
@@ -107,10 +118,10 @@ def _table(path: Path) -> Table:
             reasons.append(f"with {name}, line {line} has {len(row)} cells and the first line {len(rows[0])}")
     if not parsed:
         said = "; ".join(reasons) or "it has no two columns"
-        raise ValueError(f"{path} has no rows of one length, with a path and a label each: {said}.")
-    tables = [_headed(path, *rows) for rows in parsed.values()]
+        raise ValueError(f"{path} has no rows of one length, with {what} and a label each: {said}.")
+    tables = [_headed(path, *rows, is_row) for rows in parsed.values()]
     if len(tables) > 1:  # a label with a semicolon in each row, say
-        tables = [table for table in tables if _has_path_column(table)]
+        tables = [table for table in tables if suits(table)]
     if len(tables) != 1:
         names = " or ".join(_DELIMITERS[delimiter] for delimiter in parsed)
         raise ValueError(
@@ -133,12 +144,17 @@ def _rows(text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
     return rows, lines
 
 
-def _headed(path: Path, rows: list[list[str]], lines: list[int]) -> Table:
-    """Take the first row as the header, unless one of its cells is a file."""
+def _headed(path: Path, rows: list[list[str]], lines: list[int], is_row: Callable[[Table], bool]) -> Table:
+    """Take the first row as the header, unless it is a row like the others."""
     first = [cell.strip() for cell in rows[0]]
-    if any(_located(path.parent, cell).is_file() for cell in first if cell):
+    table = Table(path, first, rows[1:], lines[1:])
+    if is_row(table):
         return Table(path, [f"column {i + 1}" for i in range(len(first))], rows, lines)
-    return Table(path, first, rows[1:], lines[1:])
+    return table
+
+
+def _has_file(table: Table) -> bool:
+    return any(_located(table.path.parent, cell).is_file() for cell in table.names if cell)
 
 
 def _located(folder: Path, text: str) -> Path:
@@ -152,7 +168,7 @@ def _are_files(table: Table, index: int) -> bool:
     return bool(cells) and all(cell and _located(table.path.parent, cell).is_file() for cell in cells)
 
 
-def _has_path_column(table: Table) -> bool:
+def has_path_column(table: Table) -> bool:
     return bool(table.columns_named(_PATHS)) or any(_are_files(table, i) for i in range(len(table.names)))
 
 
@@ -172,10 +188,10 @@ def _path_column(table: Table) -> int:
     raise table.refusal(f"{several} could be the column of paths. Keep one of them.")
 
 
-def _part_column(table: Table, paths: int) -> tuple[int, list[int]] | None:
+def part_column(table: Table, paths: int) -> tuple[int, list[int]] | None:
     """The column that says the part of each row, and the parts."""
     found = []
-    for index in table.columns_named(_SPLITS):
+    for index in table.columns_named(SPLITS):
         cells = table.column(index)
         parts = [part_named(cell) for cell in cells]
         wrong = sorted({cell for cell, part in zip(cells, parts, strict=True) if part is None})
@@ -195,10 +211,10 @@ def _part_column(table: Table, paths: int) -> tuple[int, list[int]] | None:
     return found[0] if found else None
 
 
-def _labels(table: Table, taken: Sequence[int]) -> tuple[list[int], tuple[str, ...], list[int]]:
+def labels_of(table: Table, taken: Sequence[int]) -> tuple[list[int], tuple[str, ...], list[int]]:
     """The label of each row, the names of the classes, and the columns that say so."""
     rest = [i for i in range(len(table.names)) if i not in taken]
-    named = [i for i in table.columns_named(_LABELS) if i in rest]
+    named = [i for i in table.columns_named(LABELS) if i in rest]
     if not named and len(rest) == 1:
         named = rest
     if len(named) > 1 and _one_to_one(table, named):  # a number and a name of the same class
@@ -249,7 +265,7 @@ def _one_hot(table: Table, columns: Sequence[int]) -> list[int]:
         lines = ", ".join(str(table.lines[n]) for n in wrong[:_SHOWN])
         raise table.refusal(
             f"the columns of 0 and 1 name one class in each row, but not in the lines {lines}: there are "
-            f"{len(hot[wrong[0]])} in the first of them. A classifier of kerasft gives each image one class."
+            f"{len(hot[wrong[0]])} in the first of them. A classifier of kerasft gives each row one class."
         )
     return [found[0] for found in hot]
 

@@ -117,7 +117,7 @@ def test_folders_below_a_class_belong_to_it(tmp_path):
     made(tmp_path, "cat", "cat/2020", "dog/2021")
     found = read(tmp_path)
     assert found.classes == ("cat", "dog")
-    assert [len(folder.all_pictures()) for *_, folder in found.members] == [4, 2]
+    assert [len(folder.all_files()) for *_, folder in found.members] == [4, 2]
 
 
 def test_a_test_folder_of_loose_files_is_left_out_with_a_word(tmp_path):

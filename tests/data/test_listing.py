@@ -14,9 +14,9 @@ def test_pictures_and_others_are_told_apart_and_noise_is_left_aside(tmp_path):
         (tmp_path / "cat" / name).write_text("x")
     found = listed(tmp_path)
     assert [folder.name for folder in found.folders] == ["__own", "cat"]
-    assert [path.name for path in found.folders[1].pictures] == ["0.png", "1.png", "b.JPG"]
+    assert [path.name for path in found.folders[1].files] == ["0.png", "1.png", "b.JPG"]
     assert [path.name for path in found.all_others()] == ["README", "a.TXT"]
-    assert len(found.all_pictures()) == 5
+    assert len(found.all_files()) == 5
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
@@ -27,4 +27,4 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
     (tmp_path / "data" / "cat" / "up").symlink_to(tmp_path / "data")
     (tmp_path / "data" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     found = listed(tmp_path / "data")
-    assert [len(folder.all_pictures()) for folder in found.folders] == [3, 2]
+    assert [len(folder.all_files()) for folder in found.folders] == [3, 2]

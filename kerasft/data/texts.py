@@ -1,0 +1,145 @@
+"""Labelled texts as tf.data: a folder of class folders, a CSV file, JSON lines, or a TFDS data set."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kerasft.arguments import check_integer, check_number
+from kerasft.data.division import divide, limited
+from kerasft.data.source import TextSource
+from kerasft.data.split import Split
+from kerasft.data.table import SUFFIXES
+from kerasft.data.text_folder import read_text_folder
+from kerasft.data.text_table import JSON_SUFFIXES, read_text_table
+from kerasft.data.tfds import read_tfds_texts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Texts and labels, divided.
+
+    Attributes:
+        train: Batches of (texts, labels): strings of shape (batch,) and int32 of shape (batch,). In a new
+            order in each pass, which the seed and the number of the pass decide.
+        validation, test: The same in a fixed order.
+        class_names: Name of each label.
+        name: What was loaded.
+        train_size, validation_size, test_size: Number of texts.
+        split: The part of each text, by the sha256 of its UTF-8 bytes.
+        skipped: Files that are no UTF-8 and were left out.
+        left_out: Files that are no texts, and texts without a label.
+        notes: What has to be known about the data, a sentence each. They are logged as well.
+    """
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    class_names: tuple[str, ...]
+    name: str
+    train_size: int
+    validation_size: int
+    test_size: int
+    split: Split
+    skipped: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_texts(
+    source: str | os.PathLike[str],
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    limit: int | None = None,
+    split: Split | None = None,
+    layout: str | None = None,
+    skip_corrupt: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> TextData:
+    """Load labelled texts, and divide them into training, validation and test texts.
+
+    **A folder** has a folder of .txt files, in UTF-8, for each class; parts and their names are understood as
+    by `load_dataset`. **A CSV or TSV file** has a text and a label in each row, and maybe a column `split`;
+    columns are found by usual names, or by what is in them. **JSON lines** have an object in each line, such
+    as `{"text": "…", "label": "…"}`. Labels are names or numbers. Empty texts are left out and counted.
+
+    **The split** is that of `load_dataset`, by the sha256 of a text's UTF-8 bytes: copies are in one part.
+
+    Args:
+        source: A folder, a CSV or TSV file, JSON lines (.jsonl, .ndjson, .json), or "tfds:NAME".
+        batch_size: Texts in a batch.
+        seed, validation_fraction, test_fraction, limit, split, layout, data_dir: As in `load_dataset`.
+        skip_corrupt: Leave out files that are no UTF-8 instead of raising.
+
+    Returns:
+        The divided texts.
+
+    Raises:
+        FileNotFoundError: The folder or file does not exist.
+        ConnectionError: A TFDS data set can't be downloaded.
+        TypeError: `split` is no Split, or a fraction no number.
+        ValueError: One class only, a class with too few texts, files that are no UTF-8 (the message names
+            them), or columns with two readings.
+    """
+    check_integer("batch_size", batch_size, at_least=1)
+    check_number("validation_fraction", validation_fraction, above=0, below=1)
+    check_number("test_fraction", test_fraction, above=0, below=1)
+    if split is not None and not isinstance(split, Split):
+        raise TypeError(
+            f"split is a Split, as Split.from_json(path) reads it; received {type(split).__name__}."
+        )
+    name = os.fspath(source)
+    found = _read(name, skip_corrupt, data_dir, layout)
+    if len(found.class_names) < 2:
+        raise ValueError(f"{name} has one class only ({found.class_names[0]!r}); a classifier needs two.")
+    division = divide(found, validation_fraction, test_fraction, split)
+    notes = (*found.notes, *division.notes)
+    for note in notes:
+        logger.warning("%s: %s", name, note)
+    parts = limited(found, division.parts, limit, seed)
+    train, validation, test = (np.flatnonzero(parts == part) for part in range(3))
+    return TextData(
+        train=_batches(found, train, batch_size, seed),
+        validation=_batches(found, validation, batch_size),
+        test=_batches(found, test, batch_size),
+        class_names=found.class_names,
+        name=name,
+        train_size=len(train),
+        validation_size=len(validation),
+        test_size=len(test),
+        split=division.split,
+        skipped=found.skipped,
+        left_out=found.left_out,
+        notes=notes,
+    )
+
+
+def _read(
+    source: str, skip_corrupt: bool, data_dir: str | os.PathLike[str] | None, layout: str | None
+) -> TextSource:
+    if source.startswith("tfds:"):
+        return read_tfds_texts(source.removeprefix("tfds:"), data_dir)
+    path = Path(source)
+    if path.suffix.lower() in (*SUFFIXES, *JSON_SUFFIXES) and not path.is_dir():
+        return read_text_table(path)
+    return read_text_folder(path, skip_corrupt, layout)
+
+
+def _batches(
+    source: TextSource, rows: np.ndarray, batch_size: int, seed: int | None = None
+) -> tf.data.Dataset:
+    texts = np.array([source.texts[row].encode() for row in rows], object)
+    data = tf.data.Dataset.from_tensor_slices((tf.constant(texts, tf.string), source.labels[rows]))
+    if seed is not None:
+        data = data.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
+    return data.batch(batch_size)

@@ -1,0 +1,11 @@
+"""Text as the token ids of a WordPiece vocabulary, by TensorFlow operations that a SavedModel can hold."""
+
+from kerasft.text.rule import TextRule
+from kerasft.text.vocabulary import read_vocabulary
+from kerasft.text.wordpiece import WordPiece
+
+__all__ = [
+    "TextRule",
+    "WordPiece",
+    "read_vocabulary",
+]
