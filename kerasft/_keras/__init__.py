@@ -83,6 +83,10 @@ from kerasft._keras.tracing import (
     is_stateless,
     release_traced_steps,
 )
+from kerasft._keras.training_mode import (
+    set_training_mode,
+    training_mode,
+)
 from kerasft._keras.training_step import (
     apply_trainable_flags,
     is_distributed,
@@ -141,6 +145,7 @@ __all__ = [
     "set_lora_values",
     "set_optimizer_state",
     "set_random_state",
+    "set_training_mode",
     "settable_rate",
     "settings",
     "start_at",
@@ -150,6 +155,7 @@ __all__ = [
     "sublayers",
     "takes_training",
     "trained_weights",
+    "training_mode",
     "unbuilt",
     "validation_iterator",
     "with_mask",

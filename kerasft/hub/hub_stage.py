@@ -15,10 +15,83 @@ from kerasft.hub.graph_check import check_memory, damaged
 from kerasft.hub.graph_def import ASSIGNS
 from kerasft.hub.graph_function import ConcreteFunction, GraphFunction
 from kerasft.hub.stage_inputs import as_given, check_inputs
-from kerasft.stages import BatchNormPolicy, StageLayer
+from kerasft.stages import BatchNormPolicy, DropoutPolicy, StageLayer
 
 Regularizer: TypeAlias = tuple[GraphFunction, tuple[int, ...]]
 Mode: TypeAlias = Literal["inference", "training"]
+
+
+def why_no_dropout(name: str, has_training: bool, moved: Sequence[str]) -> str | None:
+    """Why a frozen stage can't draw random numbers and do nothing else that training does; None if it can.
+
+    Args:
+        name: The stage's.
+        has_training: Whether it has a graph for training.
+        moved: The names of the statistics in it, or of what that graph updates.
+    """
+    advice = 'Use "inference", or None, with which a frozen Hub stage draws nothing.'
+    if not has_training:
+        return (
+            f'dropout="train" needs a training graph, which the stage {name!r} lacks: its SavedModel has '
+            f"none, or none that can be divided. {advice}"
+        )
+    if not moved:
+        return None
+    return (
+        f'dropout="train" runs the training graph of the stage {name!r} while it is frozen, and that graph '
+        f"normalizes by the batch or updates {[*moved]}, which must not change. {advice}"
+    )
+
+
+def why_no_batch_norm(
+    name: str, policy: BatchNormPolicy, has_training: bool, fixed: Sequence[str], unclear: Sequence[str]
+) -> str | None:
+    """Why a stage can't train by `policy`; None if it can.
+
+    Args:
+        name: The stage's name.
+        policy: "train" or "statistics".
+        has_training: Whether it has a training graph.
+        fixed: Names of its statistics.
+        unclear: Names of those whose scale and offset are not known.
+    """
+    if not has_training and fixed:
+        return (
+            f"batch_norm={policy!r} needs a training graph, which the stage {name!r}, with the "
+            f"statistics {[*fixed]}, lacks: its SavedModel has none, or none that can be divided. Use "
+            '"inference", or None, with which each Hub stage does as it was loaded.'
+        )
+    if policy == "statistics" and unclear:
+        return (
+            f'With batch_norm="statistics" scale and offset of batch normalization must stay, but in the '
+            f"graph of the stage {name!r} it can't be told which weights these are for the "
+            f'statistics {[*unclear]}. Use "train" or "inference".'
+        )
+    return None
+
+
+def _variables(specs: Sequence[dict[str, Any]], values: Sequence[tf.Variable] | None) -> list[keras.Variable]:
+    """A weight for each spec, with the storage of `values`, or zeros."""
+    return [
+        keras.Variable(
+            initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
+            trainable=spec["trainable"],
+            dtype=spec["dtype"],
+            name=spec["name"],
+        )
+        for i, spec in enumerate(specs)
+    ]
+
+
+def _moved(
+    updates: Sequence[tuple[int, str]], values: Sequence[np.ndarray], new: Sequence[tf.Tensor]
+) -> dict[int, np.ndarray]:
+    """What assignments make of these values, by the weight's position."""
+    signs = {"assign_add": 1, "assign_sub": -1}
+    return {
+        position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
+        for (position, method), value in zip(updates, new, strict=True)
+    }
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -42,6 +115,9 @@ class HubStage(StageLayer):
         loaded_batch_norm: What the stage was loaded with; None takes `batch_norm`.
         scales: Positions of the scales and offsets of batch normalization.
         unclear: Positions of moving statistics whose scale and offset are not known.
+        dropout: Which graph runs while the stage is frozen and called with `training=True`: the training
+            graph with "train", otherwise the inference graph.
+        loaded_dropout: What the stage was loaded with; None takes `dropout`.
         batch_sizes: For each input the batch size that it must have; None for any.
         map_batch: Whether the functions are of one sample, and run for each of a batch.
         values: `tf.Variable`s to be used as weights, with their storage; None begins with zeros.
@@ -63,13 +139,15 @@ class HubStage(StageLayer):
         loaded_batch_norm: BatchNormPolicy | None = None,
         scales: Sequence[int] = (),
         unclear: Sequence[int] = (),
+        dropout: DropoutPolicy | None = None,
+        loaded_dropout: DropoutPolicy | None = None,
         batch_sizes: Sequence[int | None] = (),
         map_batch: bool = False,
         values: Sequence[tf.Variable] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs = {**kwargs, "dtype": "float32", "autocast": False}
-        super().__init__(batch_norm, loaded_batch_norm, **kwargs)
+        super().__init__(batch_norm, loaded_batch_norm, dropout, loaded_dropout, **kwargs)
         self.input_dtypes = [tf.as_dtype(dtype).name for dtype in input_dtypes]
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
@@ -90,15 +168,7 @@ class HubStage(StageLayer):
         if values is None:
             check_memory(self.weight_specs)
         with keras.name_scope(self.name):
-            self.stage_weights = [
-                keras.Variable(
-                    initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
-                    trainable=spec["trainable"],
-                    dtype=spec["dtype"],
-                    name=spec["name"],
-                )
-                for i, spec in enumerate(self.weight_specs)
-            ]
+            self.stage_weights = _variables(self.weight_specs, values)
         self._weight_tensors = [tf.TensorSpec(w["shape"], w["dtype"]) for w in self.weight_specs]
         self._loss_functions = [
             (g.concrete([self._weight_tensors[p] for p in positions]), positions)
@@ -106,6 +176,7 @@ class HubStage(StageLayer):
         ]
         self.built = True
         self.check_batch_norm(batch_norm)
+        self.check_dropout(dropout)
         self.set_weight_flags()
 
     @property
@@ -131,24 +202,34 @@ class HubStage(StageLayer):
         super().check_batch_norm(policy)
         if policy == "inference":
             return
-        names = [spec["name"] for spec in self.weight_specs]
-        fixed = [
-            spec["name"]
-            for spec in self.weight_specs
-            if not spec["trainable"] and tf.as_dtype(spec["dtype"]).is_floating
-        ]
-        if "training" not in self._graphs and fixed:
-            raise ValueError(
-                f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
-                f"statistics {fixed}, lacks: its SavedModel has none, or none that can be divided. Use "
-                '"inference", or None, with which each Hub stage does as it was loaded.'
-            )
-        if policy == "statistics" and self.unclear:
-            raise ValueError(
-                f'With batch_norm="statistics" scale and offset of batch normalization must stay, but in the '
-                f"graph of the stage {self.name!r} it can't be told which weights these are for the "
-                f'statistics {[names[p] for p in self.unclear]}. Use "train" or "inference".'
-            )
+        unclear = [self.weight_specs[p]["name"] for p in self.unclear]
+        if reason := why_no_batch_norm(
+            self.name, policy, "training" in self._graphs, self._statistics, unclear
+        ):
+            raise ValueError(reason)
+
+    def check_dropout(self, policy: DropoutPolicy | None) -> None:
+        """Raise ValueError if the stage can't follow `policy` while it is frozen.
+
+        Args:
+            policy: A value for `dropout`.
+
+        Raises:
+            ValueError: `policy` is "train", and the stage has no training graph, or one that does more than
+                draw random numbers.
+        """
+        super().check_dropout(policy)
+        if policy != "train":
+            return
+        moved = self._statistics or [self.weight_specs[p]["name"] for p, _ in self.updates]
+        if reason := why_no_dropout(self.name, "training" in self._graphs, moved):
+            raise ValueError(reason)
+
+    @property
+    def _statistics(self) -> list[str]:
+        """The names of the weights that are no integers and never train."""
+        fixed = [spec for spec in self.weight_specs if not spec["trainable"]]
+        return [spec["name"] for spec in fixed if tf.as_dtype(spec["dtype"]).is_floating]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         tensors = as_given(self.name, inputs, self.input_dtypes, self.batch_sizes)
@@ -183,11 +264,7 @@ class HubStage(StageLayer):
         return specs[0] if len(specs) == 1 else specs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shapes of the results, with the batch, for those of the inputs.
-
-        Args:
-            input_shape: A shape with the batch, or a list of shapes.
-        """
+        """The shapes of the results, with the batch, for one shape or a list of shapes of the inputs."""
         several = any(isinstance(axis, list | tuple) for axis in input_shape)
         shapes = input_shape if several else [input_shape]
         given = [keras.KerasTensor(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
@@ -209,15 +286,11 @@ class HubStage(StageLayer):
         tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
         given = [tf.constant(v, spec["dtype"]) for v, spec in zip(values, self.weight_specs, strict=True)]
         new = self._function("training", tensors)(*tensors, *given)[-len(self.updates) :]
-        signs = {"assign_add": 1, "assign_sub": -1}
-        return {
-            position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
-            for (position, method), value in zip(self.updates, new, strict=True)
-        }
+        return _moved(self.updates, values, new)
 
     def _mode(self, training: bool | None) -> Mode:
-        train = bool(training) and self.trainable and self.batch_norm != "inference"
-        return "training" if train and "training" in self._graphs else "inference"
+        wanted = self.batch_norm != "inference" if self.trainable else self.dropout == "train"
+        return "training" if training and wanted and "training" in self._graphs else "inference"
 
     def _function(
         self, mode: Mode, tensors: Sequence[Any], sizes: Sequence[int | None] | None = None

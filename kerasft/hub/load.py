@@ -20,7 +20,7 @@ from kerasft.hub.handles import resolve
 from kerasft.hub.hub_stage import HubStage
 from kerasft.hub.memory import Memory, folder_fingerprint
 from kerasft.hub.signature import InputShape, Output
-from kerasft.stages import BatchNormPolicy, check_policy
+from kerasft.stages import BatchNormPolicy, DropoutPolicy, check_dropout_policy, check_policy
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def load_backbone(
     output: Output = None,
     stages: int | None = None,
     trust: bool = False,
+    dropout: DropoutPolicy | None = None,
     arguments: Arguments = None,
     signature: str | None = None,
     map_batch: bool = False,
@@ -68,6 +69,10 @@ def load_backbone(
         trust: Allow operations that could read files or run code. Off, they are refused: those that
             TensorFlow runs while it opens the SavedModel before it is opened, those of the network before
             it is used.
+        dropout: What dropout inside a frozen stage does while the model trains. None and "inference":
+            nothing, a frozen stage computes the same each time. "train": it runs its training graph and so
+            draws; a stage whose training graph normalizes by the batch is refused. `kerasft.freeze` can
+            override this later.
         arguments: Values for arguments of the SavedModel's function, by name, such as
             `{"batch_norm_momentum": 0.99}`. What is not named has its default; `training` follows from
             `batch_norm`.
@@ -98,6 +103,7 @@ def load_backbone(
         https://www.tensorflow.org/hub/reusable_saved_models
     """
     check_policy(batch_norm)
+    check_dropout_policy(dropout)
     if isinstance(input_shape, int):
         raise TypeError(
             f"input_shape lists all axes but the batch, as in (96, 96, 3); received {input_shape}."
@@ -115,7 +121,7 @@ def load_backbone(
     )
     for level, note in blueprint.notes:
         logger.log(level, "%s %s", handle, note)
-    layers = [_stage(part, blueprint, batch_norm, map_batch) for part in blueprint.parts]
+    layers = [_stage(part, blueprint, batch_norm, dropout, map_batch) for part in blueprint.parts]
     model = _connect(layers, blueprint, Path(os.fspath(handle)).name)
     model.trainable = trainable
     return model
@@ -132,7 +138,13 @@ def _key(path: str, input_shape: InputShape, *arguments: Any) -> tuple[Any, str]
     return None if files is None else (files, text)
 
 
-def _stage(part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy, map_batch: bool) -> HubStage:
+def _stage(
+    part: Part,
+    blueprint: Blueprint,
+    batch_norm: BatchNormPolicy,
+    dropout: DropoutPolicy | None,
+    map_batch: bool,
+) -> HubStage:
     weights = [blueprint.weights[i] for i in part.variables]
     specs = [
         {
@@ -158,6 +170,7 @@ def _stage(part: Part, blueprint: Blueprint, batch_norm: BatchNormPolicy, map_ba
         batch_norm,
         scales=[p for p in part.scales if weights[p].trainable],
         unclear=part.unclear,
+        dropout=dropout,
         batch_sizes=[None if isinstance(s, str) else blueprint.inputs[s].shape[0] for s in part.sources],
         map_batch=map_batch,
         values=[tf.Variable(w.value, trainable=w.trainable, name=w.variable) for w in weights],

@@ -38,7 +38,9 @@ from kerasft.stages.stage import (
 )
 from kerasft.stages.stage_layer import (
     BatchNormPolicy,
+    DropoutPolicy,
     StageLayer,
+    check_dropout_policy,
     check_policy,
 )
 from kerasft.stages.user_flags import (
@@ -50,6 +52,7 @@ from kerasft.stages.user_flags import (
 
 __all__ = [
     "BatchNormPolicy",
+    "DropoutPolicy",
     "KeptFrozen",
     "SeenFlags",
     "Series",
@@ -58,6 +61,7 @@ __all__ = [
     "Stages",
     "UserFlags",
     "cheapest_frontier",
+    "check_dropout_policy",
     "check_policy",
     "check_stage_name",
     "cut_points",

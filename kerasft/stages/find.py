@@ -29,14 +29,15 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     input to output passes through. A part in which there is none, but which is more than one block, is cut
     where the fewest tensors cross: U-Nets, feature pyramids, decoders that read an encoder, and branches side
     by side, which come one after the other. Neighbours are put together into blocks by their layers' names,
-    or, in transformers without such names, as attention and feed-forward repeat. A block is named after what its layers' names have in common, or after its first layer; a number tells it from
-    another stage, or from a layer elsewhere, of that name.
+    or, in transformers without such names, as attention and feed-forward repeat. A block is named after what
+    its layers' names have in common, or after its first layer; a number tells it from another stage, or from
+    a layer elsewhere, of that name.
 
     A Functional model in the model is a backbone, whether it is called once or several times, has one output
     or several, or is wrapped (TimeDistributed). First come the layers that it is computed from and its own
     stages; all that it is not computed from is one stage, `head`. A Sequential model in the model is only a
-    list of layers. Where layers or backbones stand side by side, neither comes before the other: they are
-    one stage, and `Stages.reason` says how to divide it.
+    list of layers. Where backbones stand side by side, neither comes before the other: they are one stage,
+    and `Stages.reason` says how to divide it.
 
     Args:
         model: A built model. Its flags and weights are read, never changed. A `Stages` comes back as it is.
