@@ -22,6 +22,30 @@ Regularizer: TypeAlias = tuple[GraphFunction, tuple[int, ...]]
 Mode: TypeAlias = Literal["inference", "training"]
 
 
+def _variables(specs: Sequence[dict[str, Any]], values: Sequence[tf.Variable] | None) -> list[keras.Variable]:
+    """A weight for each spec, with the storage of `values`, or zeros."""
+    return [
+        keras.Variable(
+            initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
+            trainable=spec["trainable"],
+            dtype=spec["dtype"],
+            name=spec["name"],
+        )
+        for i, spec in enumerate(specs)
+    ]
+
+
+def _moved(
+    updates: Sequence[tuple[int, str]], values: Sequence[np.ndarray], new: Sequence[tf.Tensor]
+) -> dict[int, np.ndarray]:
+    """What assignments make of these values, by the weight's position."""
+    signs = {"assign_add": 1, "assign_sub": -1}
+    return {
+        position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
+        for (position, method), value in zip(updates, new, strict=True)
+    }
+
+
 @keras.saving.register_keras_serializable("kerasft")
 class HubStage(StageLayer):
     """A stage of a TF Hub backbone; made by `kerasft.hub.load_backbone`.
@@ -96,15 +120,7 @@ class HubStage(StageLayer):
         if values is None:
             check_memory(self.weight_specs)
         with keras.name_scope(self.name):
-            self.stage_weights = [
-                keras.Variable(
-                    initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
-                    trainable=spec["trainable"],
-                    dtype=spec["dtype"],
-                    name=spec["name"],
-                )
-                for i, spec in enumerate(self.weight_specs)
-            ]
+            self.stage_weights = _variables(self.weight_specs, values)
         self._weight_tensors = [tf.TensorSpec(w["shape"], w["dtype"]) for w in self.weight_specs]
         self._loss_functions = [
             (g.concrete([self._weight_tensors[p] for p in positions]), positions)
@@ -197,11 +213,7 @@ class HubStage(StageLayer):
         return specs[0] if len(specs) == 1 else specs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shapes of the results, with the batch, for those of the inputs.
-
-        Args:
-            input_shape: A shape with the batch, or a list of shapes.
-        """
+        """The shapes of the results, with the batch, for one shape or a list of shapes of the inputs."""
         several = any(isinstance(axis, list | tuple) for axis in input_shape)
         shapes = input_shape if several else [input_shape]
         given = [keras.KerasTensor(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
@@ -223,11 +235,7 @@ class HubStage(StageLayer):
         tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
         given = [tf.constant(v, spec["dtype"]) for v, spec in zip(values, self.weight_specs, strict=True)]
         new = self._function("training", tensors)(*tensors, *given)[-len(self.updates) :]
-        signs = {"assign_add": 1, "assign_sub": -1}
-        return {
-            position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
-            for (position, method), value in zip(self.updates, new, strict=True)
-        }
+        return _moved(self.updates, values, new)
 
     def _mode(self, training: bool | None) -> Mode:
         wanted = self.batch_norm != "inference" if self.trainable else self.dropout == "train"
