@@ -91,12 +91,11 @@ class FitCuts:
         return list(cuts.values())
 
     def shortfall(self) -> str | None:
-        """Why the cut in force does not cover all that is frozen; None if it does.
-
-        Raises:
-            NoCutError: There is no cut.
-        """
-        cut = find_cut(self._program, self.nondeterministic)
+        """Why the cut in force does not cover all that is frozen; None if it does, or there is none."""
+        try:
+            cut = find_cut(self._program, self.nondeterministic)
+        except NoCutError:
+            return None
         return shortfall(self._program, cut, self.nondeterministic)
 
     def earlier(self) -> Iterator[Cut]:

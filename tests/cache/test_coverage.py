@@ -4,6 +4,7 @@ import re
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import kerasft
 from kerasft.cache.cut_plan import CutPlan
@@ -89,6 +90,23 @@ def test_augmentation_is_named_without_advice():
     kerasft.freeze(model, "head", dropout="inference")
     reason = kerasft.inspect_prefix(model).reason
     assert "'flip' draws random numbers" in reason and "dropout=" not in reason
+
+
+class Draws(layers.Layer):
+    """Draws with no generator of Keras, so that tracing alone finds it."""
+
+    def call(self, x, training=None):
+        return x + tf.random.uniform(tf.shape(x)) if training else x
+
+
+def test_what_tracing_finds_is_named_as_well(caplog):
+    model = chain(drop=Draws(name="first_drop"))
+    kerasft.freeze(model, "head")
+    cache, reason = fitted(model)
+    assert reason == cache.reason == kerasft.inspect_prefix(model).reason == ADVICE
+    assert caplog.text.count(ADVICE) == 1
+    kerasft.freeze(model, "head", dropout="inference")
+    assert fitted(model)[1] is None
 
 
 def test_another_reason_is_named_as_it_is():
