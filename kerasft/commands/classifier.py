@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import keras
 import numpy as np
 import tensorflow as tf
 from rich.progress import Progress
 
 from kerasft.commands.settings import TrainingSettings
-from kerasft.data import ImageData
 from kerasft.hub import load_backbone
 
 _DECAYS = (0.0, 1e-4, 1e-3, 1e-2)
 _STEPS, _MOST, _PATIENCE = 25, 40, 3  # steps between two looks, looks, and looks without a lower loss
+
+
+class Held(Protocol):
+    """Data in three parts, in batches of (inputs, labels)."""
+
+    @property
+    def train(self) -> tf.data.Dataset: ...
+    @property
+    def validation(self) -> tf.data.Dataset: ...
+    @property
+    def test(self) -> tf.data.Dataset: ...
 
 
 def load_for(settings: TrainingSettings) -> keras.Model:
@@ -44,7 +56,7 @@ def build_classifier(
     return keras.Model(inputs, outputs, name="classifier")
 
 
-def train_head_alone(model: keras.Model, data: ImageData, display: Progress) -> float:
+def train_head_alone(model: keras.Model, data: Held, display: Progress) -> float:
     """Return the test accuracy of the frozen backbone with a head trained to convergence, the one to beat.
 
     The backbone runs once over the images. The head trains on all of its features at once, brought to mean 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,21 @@ def quickstart(
     out: options.Out = Path("quickstart"),
     quick: Annotated[bool, typer.Option("--quick", help="A short form: fewer images and epochs.")] = False,
     image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=32)] = 96,
+    text: Annotated[bool, typer.Option("--text", help="Sentiment of movie reviews instead.")] = False,
     overwrite: options.Overwrite = False,
     seed: options.Seed = 0,
 ) -> None:
-    """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file."""
+    """EfficientNet-Lite0 with ImageNet weights, fine-tuned on scikit-learn's digits, as a .tflite file.
+
+    With --text: the sentence encoder all-MiniLM-L6-v2, fine-tuned on snippets of movie reviews.
+    """
     with errors(out):
         load_libraries()
+        if text:
+            from kerasft.commands.text_command import quickstart_text
+
+            quickstart_text(out, quick, overwrite, seed)
+            return
         from kerasft.commands.finetune_job import run
         from kerasft.commands.outcome import show
         from kerasft.commands.settings import FinetuneSettings
@@ -68,11 +77,12 @@ def finetune(
     image_size: options.ImageSize = 224,
     input_range: options.PixelRange = None,
     epochs: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Epochs in each phase, from the head down, separated by commas. With --schedule: in all."
+            help="Epochs in each phase, from the head down, separated by commas: 3,3,4,4, for texts 4,2,1. "
+            "With --schedule: in all."
         ),
-    ] = "3,3,4,4",
+    ] = None,
     schedule: Annotated[
         Path | None,
         typer.Option(
@@ -81,12 +91,19 @@ def finetune(
             dir_okay=False,
         ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Base learning rate of AdamW.")] = 1e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Base learning rate of AdamW: 1e-3; for texts that of the thawed part, 1e-4."),
+    ] = None,
     decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
     batch_size: options.BatchSize = 32,
     batch_norm: options.BatchNorm = "inference",
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    kind: options.Kind = None,
+    vocab: options.Vocabulary = None,
+    preprocessor: options.Preprocessor = None,
+    length: options.Length = 128,
     resize: options.Resize = "antialias",
     background: options.Background = "white",
     layout: options.Layout = None,
@@ -99,57 +116,62 @@ def finetune(
     seed: options.Seed = 0,
     trust: options.Trust = False,
 ) -> None:
-    """Fine-tune a backbone on images, thawing it from the head down, and export it."""
+    """Fine-tune a backbone on images or texts, thawing it from the head down, and export it."""
     with errors(out):
         pixels = None if input_range is None else increasing(input_range, "--input-range")
-        phases = numbers(epochs, int, "--epochs")
-        if min(phases) < 1:
+        phases = None if epochs is None else numbers(epochs, int, "--epochs")
+        if phases is not None and min(phases) < 1:
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
-        check_number("--learning-rate", learning_rate, above=0)
+        if learning_rate is not None:
+            check_number("--learning-rate", learning_rate, above=0)
+        if kind not in (None, "images", "text"):
+            raise ValueError(f"--as is images or text; received {kind!r}.")
         load_libraries()
         from kerasft.commands.finetune_job import run
         from kerasft.commands.outcome import show
-        from kerasft.commands.settings import FinetuneSettings
+        from kerasft.commands.settings import FinetuneSettings, TextSettings
         from kerasft.commands.workspace import check_free
+        from kerasft.data import kind_of
         from kerasft.hub import resolve
         from kerasft.unfreezing import UnfreezingSchedule
 
         check_free(out, overwrite, resume)
         read = None if schedule is None else UnfreezingSchedule.from_file(schedule)
         if read is not None:
-            given = context.get_parameter_source("epochs")
-            is_default = given is not None and given.name == "DEFAULT"
-            phases = [_epochs_in_all(read, None if is_default else phases)]
+            phases = [_epochs_in_all(read, phases)]
+        common: dict[str, Any] = {
+            "batch_norm": batch_norm, "decay": decay, "overwrite": overwrite, "resume": resume,
+            "cache": cache, "seed": seed, "trust": trust, "schedule": read,
+        }  # fmt: skip
+        if phases is not None:
+            common["epochs"] = tuple(phases)
+        if learning_rate is not None:
+            common["learning_rate"] = learning_rate
+        loading: dict[str, Any] = {
+            "batch_size": batch_size, "seed": seed, "limit": limit, "layout": layout,
+            "skip_corrupt": skip_corrupt, "data_dir": data_dir,
+        }  # fmt: skip
+        if (kind or kind_of(data, data_dir)) == "text":
+            from kerasft.commands.text_command import finetune_text
+
+            _refuse(context, "texts", "image_size", "input_range", "resize", "background")
+            given: dict[str, Any] = {"length": length, "vocabulary": vocab, "preprocessor": preprocessor}
+            finetune_text(data, TextSettings(backbone, out, **given, **common), loading)
+            return
+        _refuse(context, "images", "vocab", "preprocessor", "length")
         resolve(backbone)
-        images = load_images(
-            data,
-            image_size=image_size,
-            batch_size=batch_size,
-            seed=seed,
-            limit=limit,
-            resize=resize,
-            background=background,
-            layout=layout,
-            skip_corrupt=skip_corrupt,
-            data_dir=data_dir,
-        )
-        settings = FinetuneSettings(
-            handle=backbone,
-            out=out,
-            image_size=image_size,
-            input_range=pixels,
-            epochs=tuple(phases),
-            schedule=read,
-            learning_rate=learning_rate,
-            decay=decay,
-            batch_norm=batch_norm,  # type: ignore[arg-type]
-            overwrite=overwrite,
-            resume=resume,
-            cache=cache,
-            seed=seed,
-            trust=trust,
-        )
+        images = load_images(data, image_size=image_size, resize=resize, background=background, **loading)
+        settings = FinetuneSettings(backbone, out, image_size=image_size, input_range=pixels, **common)
         show(run(images, settings))
+
+
+def _refuse(context: typer.Context, kind: str, *names: str) -> None:
+    """Raise if an option was given that says nothing about this kind of data."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"The data are {kind}, and {options} says nothing about them: leave it out.")
 
 
 def _epochs_in_all(schedule: UnfreezingSchedule, given: list[int] | None) -> int:

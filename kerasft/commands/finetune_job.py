@@ -7,8 +7,10 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import keras
+import tensorflow as tf
 from rich.progress import Progress
 
 from kerasft.backup import BackupAndRestore
@@ -19,7 +21,7 @@ from kerasft.commands.outcome import Outcome, phase_rows, report_json
 from kerasft.commands.progress import EpochBar, progress_display
 from kerasft.commands.settings import FinetuneSettings
 from kerasft.commands.workspace import Workspace, workspace
-from kerasft.data import ImageData
+from kerasft.data import ImageData, Split
 from kerasft.export import ExportError, Report, to_tflite
 from kerasft.files import write_text
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
@@ -28,8 +30,82 @@ from kerasft.typing import Logs
 from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule, equal_parts
 
 
+class Task(Protocol):
+    """What a job fine-tunes on: images, or the texts of `kerasft.commands.text_task`."""
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    class_names: tuple[str, ...]
+    split: Split
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed job has to have in common with the one before."""
+
+    def classifier(self, work: Workspace, display: Progress) -> keras.Model:
+        """The classifier that is trained."""
+
+    def schedule(self, stages: Stages) -> UnfreezingSchedule:
+        """The phases, where none are given."""
+
+    def export(
+        self, model: keras.Model, folder: Path, advance: Callable[[], None]
+    ) -> tuple[dict[str, Report], dict[str, str]]:
+        """Export each precision to a file; the reports, and why a precision was not written."""
+
+    def save(self, folder: Path) -> None:
+        """Write the rule by which a sample becomes the model's inputs."""
+
+    def usage(self, out: Path, report: Report) -> str:
+        """How to use what was made."""
+
+
+class ImageTask:
+    """Images as the task of a job."""
+
+    def __init__(self, data: ImageData, settings: FinetuneSettings) -> None:
+        self.data, self.settings = data, settings
+        self.train, self.validation, self.test = data.train, data.validation, data.test
+        self.class_names, self.split = data.class_names, data.split
+
+    def identity(self) -> dict[str, Any]:
+        return self.settings.identity(self.data)
+
+    def classifier(self, work: Workspace, display: Progress) -> keras.Model:
+        """The classifier that is trained, with pixels in the range that its backbone takes."""
+        settings, data = self.settings, self.data
+        backbone = load_for(settings)
+        stored = work.state / "input_range.json"
+        pixels = input_range(backbone, data, settings.input_range, stored, display.console.print)
+        return build_classifier(backbone, len(data.class_names), settings.image_size, pixels)
+
+    def schedule(self, stages: Stages) -> UnfreezingSchedule:
+        settings = self.settings
+        return UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
+
+    def export(
+        self, model: keras.Model, folder: Path, advance: Callable[[], None]
+    ) -> tuple[dict[str, Report], dict[str, str]]:
+        return _export(model, self.data, self.settings.precisions, folder, advance)
+
+    def save(self, folder: Path) -> None:
+        self.data.pixels.to_json(folder / "pixels.json")
+
+    def usage(self, out: Path, report: Report) -> str:
+        image = report.inputs[0]
+        return f"""
+In Python:
+    import keras, kerasft.hub
+    model = keras.models.load_model("{out / "model.keras"}")
+
+    from ai_edge_litert.interpreter import Interpreter
+    classify = Interpreter("{out / Path(report.path).name}").get_signature_runner()
+    scores = classify({image.name}=image)  # float32 {tuple(image.shape)}, 0..255
+"""
+
+
 def run(
-    data: ImageData,
+    data: ImageData | Task,
     settings: FinetuneSettings,
     progress: Progress | None = None,
     keep: Sequence[Path] = (),
@@ -37,7 +113,7 @@ def run(
     """Fine-tune a backbone on `data`, export it, and write everything into `settings.out`.
 
     Args:
-        data: Training, validation and test images with labels.
+        data: Training, validation and test images with labels, or a task with such data.
         settings: The backbone, the schedule and where to write.
         progress: A running rich progress display; None makes one.
         keep: Folders that are moved into `settings.out` at the end.
@@ -53,31 +129,32 @@ def run(
     """
     keras.utils.set_random_seed(settings.seed)
     begin = time.perf_counter()
+    task: Task = ImageTask(data, settings) if isinstance(data, ImageData) else data
     with (
-        workspace(settings.out, settings.identity(data), settings.overwrite, settings.resume) as work,
+        workspace(settings.out, task.identity(), settings.overwrite, settings.resume) as work,
         progress_display(progress) as display,
     ):
         folder = work.results
-        model = _classifier(settings, data, work, display)
+        model = task.classifier(work, display)
         stages = find_stages(model)
         schedule = settings.schedule
         if schedule is None:
-            schedule = UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
+            schedule = task.schedule(stages)
         schedule.check(stages, sum(settings.epochs))
-        head_accuracy = _head_accuracy(work, model, data, display)
+        head_accuracy = _head_accuracy(work, model, task, display)
         cache = None
         if settings.cache:
             cache = PrefixCache(work.scratch / "record", keep=True, seed=settings.seed)
-        history = _fit(model, stages, schedule, data, settings, display, work, cache)
-        task = display.add_task("testing and exporting", total=1 + len(settings.precisions))
-        accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
-        display.advance(task)
+        history = _fit(model, stages, schedule, task, settings, display, work, cache)
+        bar = display.add_task("testing and exporting", total=1 + len(settings.precisions))
+        accuracy = float(model.evaluate(task.test, verbose=0, return_dict=True)["accuracy"])
+        display.advance(bar)
         model.save(folder / "model.keras")
-        reports, failures = _export(model, data, settings.precisions, folder, lambda: display.advance(task))
-        (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n", encoding="utf-8")
+        reports, failures = task.export(model, folder, lambda: display.advance(bar))
+        (folder / "labels.txt").write_text("\n".join(task.class_names) + "\n", encoding="utf-8")
         schedule.to_json(folder / "schedule.json")
-        data.split.to_json(folder / "split.json")
-        data.pixels.to_json(folder / "pixels.json")
+        task.split.to_json(folder / "split.json")
+        task.save(folder)
         for path in keep:
             shutil.move(path, folder / path.name)
         outcome = Outcome(
@@ -91,22 +168,13 @@ def run(
             settings.out,
             [*sorted(p.name for p in folder.iterdir()), "report.json"],
             None if cache is None else cache.report,
+            task.usage(settings.out, next(iter(reports.values()))) if reports else "",
         )
         (folder / "report.json").write_text(report_json(outcome, history))
     return outcome
 
 
-def _classifier(
-    settings: FinetuneSettings, data: ImageData, work: Workspace, display: Progress
-) -> keras.Model:
-    """The classifier that is trained, with pixels in the range that its backbone takes."""
-    backbone = load_for(settings)
-    stored = work.state / "input_range.json"
-    pixels = input_range(backbone, data, settings.input_range, stored, display.console.print)
-    return build_classifier(backbone, len(data.class_names), settings.image_size, pixels)
-
-
-def _head_accuracy(work: Workspace, model: keras.Model, data: ImageData, display: Progress) -> float:
+def _head_accuracy(work: Workspace, model: keras.Model, data: Task, display: Progress) -> float:
     """Return what `train_head_alone` does, measured now or before the run was killed."""
     path = work.state / "head_accuracy.json"
     if work.resumed and path.exists():
@@ -147,7 +215,7 @@ def _fit(
     model: keras.Model,
     stages: Stages,
     schedule: UnfreezingSchedule,
-    data: ImageData,
+    data: Task,
     settings: FinetuneSettings,
     display: Progress,
     work: Workspace,

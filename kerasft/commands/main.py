@@ -17,8 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command, short in (
-    (quickstart, "Fine-tune EfficientNet-Lite0 on digits."),
-    (finetune, "Fine-tune a backbone on images."),
+    (quickstart, "Fine-tune on digits, or on reviews: --text."),
+    (finetune, "Fine-tune a backbone on images or texts."),
     (search, "Search how deep to unfreeze a backbone."),
     (export, "Export a model to checked .tflite files."),
     (verify, "Check a golden pack in LiteRT."),

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[str, typer.Argument(help="A folder of class folders, a CSV file, tfds:NAME, or digits.")]
+Data = Annotated[
+    str,
+    typer.Argument(help="A folder of class folders, a CSV file, JSON lines of texts, tfds:NAME, or digits."),
+]
+Kind = Annotated[
+    str | None, typer.Option("--as", help="images or text, where the data hold both (the error says so).")
+]
+Vocabulary = Annotated[
+    str | None, typer.Option("--vocab", help="Texts: the backbone's WordPiece vocabulary, such as vocab.txt.")
+]
+Preprocessor = Annotated[
+    str | None, typer.Option(help="Texts: a SavedModel that makes the backbone's inputs of strings.")
+]
+Length = Annotated[int, typer.Option(help="Texts: tokens of each; what is beyond is cut off.", min=3)]
 Backbone = Annotated[str, typer.Option(help="URL, Kaggle handle, or folder of a TF2 SavedModel.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results; made by the command.")]
 ImageSize = Annotated[int, typer.Option(help="Side of the images in pixels.", min=8)]

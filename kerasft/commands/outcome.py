@@ -35,6 +35,7 @@ class Outcome:
         out: The folder.
         files: Names of the files in it.
         cache: Report of the cache; None if the cache was off.
+        usage: How to use what was made, for the terminal.
     """
 
     phases: list[dict[str, Any]]
@@ -47,6 +48,7 @@ class Outcome:
     out: Path
     files: list[str] = field(default_factory=list)
     cache: CacheReport | None = None
+    usage: str = ""
 
 
 def phase_rows(
@@ -149,17 +151,7 @@ def show(outcome: Outcome) -> None:
         raise typer.Exit(1)
     files = ", ".join(sorted(outcome.files))
     console.print(f"{outcome.seconds:.0f} s. In {outcome.out}: {files}", highlight=False)
-    report = next(iter(outcome.reports.values()))
-    image = report.inputs[0]
-    typer.echo(f"""
-In Python:
-    import keras, kerasft.hub
-    model = keras.models.load_model("{model}")
-
-    from ai_edge_litert.interpreter import Interpreter
-    classify = Interpreter("{outcome.out / Path(report.path).name}").get_signature_runner()
-    scores = classify({image.name}=image)  # float32 {tuple(image.shape)}, 0..255
-""")
+    typer.echo(outcome.usage)
 
 
 def _phases(outcome: Outcome) -> FittingTable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasft.data import ImageData
+from kerasft.data import ImageData, TextData
 from kerasft.freezing import BatchNormPolicy
 from kerasft.unfreezing import Recipe, UnfreezingSchedule
 
@@ -80,6 +80,37 @@ class FinetuneSettings(TrainingSettings):
         whole = super().identity(data)
         given = {} if self.schedule is None else {"schedule": self.schedule.to_dict()}
         return {**{name: value for name, value in whole.items() if name != "schedule"}, **given}
+
+
+@dataclass(frozen=True)
+class TextSettings(FinetuneSettings):
+    """The settings of fine-tuning on texts; the others are those of `FinetuneSettings`.
+
+    Attributes:
+        length: Tokens of a text.
+        vocabulary: A WordPiece vocabulary; None takes the one that lies with the backbone.
+        preprocessor: A SavedModel from strings to the backbone's inputs.
+        epochs, learning_rate: As in `FinetuneSettings`; the rate is that of the thawed part.
+    """
+
+    length: int = 128
+    vocabulary: str | None = None
+    preprocessor: str | None = None
+    epochs: tuple[int, ...] = (4, 2, 1)
+    learning_rate: float = 1e-4
+
+    def identity(self, data: TextData) -> dict[str, Any]:  # type: ignore[override]
+        """The identity of a run on texts: one that is resumed must have the same."""
+        free = ("out", "overwrite", "resume", "image_size", "input_range", "schedule")
+        given = {} if self.schedule is None else {"schedule": self.schedule.to_dict()}
+        return {
+            **{name: value for name, value in dataclasses.asdict(self).items() if name not in free},
+            **given,
+            "data": data.name,
+            "classes": data.class_names,
+            "texts": {"train": data.train_size, "validation": data.validation_size, "test": data.test_size},
+            "batches": len(data.train),
+        }
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +22,8 @@ from kerasft.data.text_table import JSON_SUFFIXES, read_text_table
 from kerasft.data.tfds import read_tfds_texts
 
 logger = logging.getLogger(__name__)
+
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class TextData:
         skipped: Files that are no UTF-8 and were left out.
         left_out: Files that are no texts, and texts without a label.
         notes: What has to be known about the data, a sentence each. They are logged as well.
+        rows: The texts and labels of the three parts.
     """
 
     train: tf.data.Dataset
@@ -51,6 +56,42 @@ class TextData:
     skipped: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    rows: tuple[Rows, ...] = field(default=(), repr=False)
+
+    def mapped(self, function: Callable[[tf.Tensor], Any]) -> tuple[tf.data.Dataset, ...]:
+        """Training, validation and test batches of (what a function makes of the texts, labels).
+
+        The function is called once for each text, before training; the orders are those of the texts.
+
+        Args:
+            function: Takes strings of shape (batch,); gives a tensor or a dict of tensors.
+
+        Example:
+            ```python
+            train, validation, test = data.mapped(TextRule.of("vocab.txt").tokenizer())
+            ```
+        """
+        return tuple(part.batches(function) for part in self.rows)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The texts of a part, their labels, and how they are batched; without a seed, in a fixed order."""
+
+    texts: tf.Tensor
+    labels: np.ndarray
+    batch_size: int
+    seed: int | None = None
+
+    def batches(self, function: Callable[[tf.Tensor], Any] = lambda texts: texts) -> tf.data.Dataset:
+        """Batches of (what a function makes of the texts, labels)."""
+        steps = range(0, max(len(self.labels), 1), _AT_ONCE)
+        found = [function(self.texts[begin : begin + _AT_ONCE]) for begin in steps]
+        made = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *found)
+        data = tf.data.Dataset.from_tensor_slices((made, self.labels))
+        if self.seed is not None:
+            data = data.shuffle(max(len(self.labels), 1), seed=self.seed, reshuffle_each_iteration=True)
+        return data.batch(self.batch_size)
 
 
 def load_texts(
@@ -108,10 +149,15 @@ def load_texts(
         logger.warning("%s: %s", name, note)
     parts = limited(found, division.parts, limit, seed)
     train, validation, test = (np.flatnonzero(parts == part) for part in range(3))
+    rows = (
+        _rows(found, train, batch_size, seed),
+        _rows(found, validation, batch_size),
+        _rows(found, test, batch_size),
+    )
     return TextData(
-        train=_batches(found, train, batch_size, seed),
-        validation=_batches(found, validation, batch_size),
-        test=_batches(found, test, batch_size),
+        train=rows[0].batches(),
+        validation=rows[1].batches(),
+        test=rows[2].batches(),
         class_names=found.class_names,
         name=name,
         train_size=len(train),
@@ -121,6 +167,7 @@ def load_texts(
         skipped=found.skipped,
         left_out=found.left_out,
         notes=notes,
+        rows=rows,
     )
 
 
@@ -135,11 +182,6 @@ def _read(
     return read_text_folder(path, skip_corrupt, layout)
 
 
-def _batches(
-    source: TextSource, rows: np.ndarray, batch_size: int, seed: int | None = None
-) -> tf.data.Dataset:
+def _rows(source: TextSource, rows: np.ndarray, batch_size: int, seed: int | None = None) -> Rows:
     texts = np.array([source.texts[row].encode() for row in rows], object)
-    data = tf.data.Dataset.from_tensor_slices((tf.constant(texts, tf.string), source.labels[rows]))
-    if seed is not None:
-        data = data.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
-    return data.batch(batch_size)
+    return Rows(tf.constant(texts, tf.string, (len(rows),)), source.labels[rows], batch_size, seed)

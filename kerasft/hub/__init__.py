@@ -19,9 +19,13 @@ from kerasft.hub.input_range import (
 from kerasft.hub.load import (
     load_backbone,
 )
+from kerasft.hub.saved_model_check import (
+    check_saved_model,
+)
 
 __all__ = [
     "HubStage",
+    "check_saved_model",
     "load_backbone",
     "range_mismatch",
     "resolve",

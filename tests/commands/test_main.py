@@ -51,10 +51,10 @@ def test_mistakes_are_one_message(words, message, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((), ("quickstart", "Fine-tune a backbone on images.", "or what accelerators refuse.")),
+        ((), ("quickstart", "Fine-tune a backbone on images or texts.", "or what accelerators refuse.")),
         (
             ("finetune",),
-            ("--image-size", "--learning-rate", "--no-cache", "3,3,4,4", "0.001"),
+            ("--image-size", "--learning-rate", "--no-cache", "3,3,4,4", "1e-3"),
         ),
         (("export",), ("--precision", "--input-range", "--skip-corrupt", "--max-bytes")),
     ],
@@ -79,10 +79,11 @@ def test_every_option_keeps_its_name_and_its_default():
     expected = {
         "quickstart": {
             "out": Path("quickstart"), "quick": False, "image_size": 96, "overwrite": False, "seed": 0,
+            "text": False,
         },
         "finetune": {
-            **shared, "epochs": "3,3,4,4", "learning_rate": 1e-3, "decay": 0.8, "cache": True,
-            "schedule": None,
+            **shared, "epochs": None, "learning_rate": None, "decay": 0.8, "cache": True,
+            "schedule": None, "kind": None, "vocab": None, "preprocessor": None, "length": 128,
         },
         "search": {
             **shared, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None, "recipes": None,
@@ -105,7 +106,9 @@ def test_every_option_keeps_its_name_and_its_default():
         found = {p.name: None if p.required else p.default for p in command.params}
         assert found == expected[name], name
         for parameter in command.params:
-            option = {"as_json": "--json"}.get(parameter.name, f"--{parameter.name.replace('_', '-')}")
+            option = {"as_json": "--json", "kind": "--as"}.get(
+                parameter.name, f"--{parameter.name.replace('_', '-')}"
+            )
             assert parameter.param_type_name == "argument" or option in parameter.opts
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import tensorflow as tf
 
 from kerasft.data import Split, load_texts
 
@@ -170,3 +171,19 @@ def test_too_little(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\na b,x\nc d,x\n")
     with pytest.raises(ValueError, match="one class only"):
         load_texts(tmp_path / "a.csv")
+
+
+def test_mapped_once_in_the_same_orders(tmp_path):
+    data = load_texts(table(tmp_path / "a.csv"), batch_size=4, seed=3)
+    calls = []
+
+    def length(texts):
+        calls.append(len(texts))
+        return {"length": tf.strings.length(texts)}
+
+    train, validation, test = data.mapped(length)
+    for _ in range(2):
+        for part, other in ((data.train, train), (data.validation, validation), (data.test, test)):
+            found = [(len(t), y) for texts, ys in part for t, y in zip(texts.numpy(), ys.numpy())]
+            assert [(n, y) for x, ys in other for n, y in zip(x["length"].numpy(), ys.numpy())] == found
+    assert sum(calls) == 24

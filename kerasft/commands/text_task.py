@@ -1,0 +1,145 @@
+"""Texts as the task of a fine-tuning job: token ids to train on, and what is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.progress import Progress
+
+from kerasft.commands.settings import TextSettings
+from kerasft.commands.text_classifier import build_text_classifier, load_encoder
+from kerasft.commands.text_tokens import Tokens, counted
+from kerasft.commands.workspace import Workspace
+from kerasft.data import TextData
+from kerasft.export import ExportError, Report, to_tflite
+from kerasft.stages import Stages
+from kerasft.unfreezing import Phase, UnfreezingSchedule, equal_parts
+
+STRINGS = "from_strings"
+"""The folder of the SavedModel that takes strings."""
+
+_HEAD_RATE = 1e-3
+_NEAR = 1e-3  # scores of the SavedModel from strings and of the model on token ids
+
+
+class TextTask:
+    """A job's texts and its encoder, as `kerasft.commands.finetune_job.run` takes them.
+
+    Attributes:
+        train, validation, test: Batches of (token ids by input name, labels).
+        class_names: Name of each label.
+        split: The part of each text.
+        notes: How many texts are cut, and how many tokens are unknown.
+    """
+
+    def __init__(self, data: TextData, settings: TextSettings) -> None:
+        self.data, self.settings = data, settings
+        self._encoder, self.tokens = load_encoder(settings)
+        self.class_names, self.split = data.class_names, data.split
+        self.notes = counted(data, self.tokens)
+        self.train, self.validation, self.test = data.mapped(self.tokens)
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed job has to have in common with the one before."""
+        return self.settings.identity(self.data)
+
+    def classifier(self, work: Workspace, display: Progress) -> keras.Model:
+        """The classifier that is trained."""
+        for note in self.notes:
+            display.console.print(note, highlight=False)
+        return build_text_classifier(self._encoder, self.tokens, len(self.class_names))
+
+    def schedule(self, stages: Stages) -> UnfreezingSchedule:
+        """The head at its own rate, then parts of the encoder at the settings' rate, each warmed up."""
+        rate = self.settings.learning_rate
+        first, *rest = equal_parts(stages, self.settings.epochs)
+        warm = max(1, len(self.train) // 5)
+        return UnfreezingSchedule(
+            [
+                dataclasses.replace(first, learning_rate=_HEAD_RATE),
+                *(
+                    _thawed(phase, rate if n < len(rest) else rate / 2, warm)
+                    for n, phase in enumerate(rest, 1)
+                ),
+            ]
+        )
+
+    def export(
+        self, model: keras.Model, folder: Path, advance: Callable[[], None]
+    ) -> tuple[dict[str, Report], dict[str, str]]:
+        """A SavedModel from strings, and a .tflite file from token ids for each precision."""
+        write_from_strings(model, self.tokens, folder / STRINGS, self.data.test)
+        reports, failures = {}, {}
+        for precision in self.settings.precisions:
+            name = "model.tflite" if precision == self.settings.precisions[0] else f"model_{precision}.tflite"
+            try:
+                reports[precision] = to_tflite(
+                    model,
+                    folder / name,
+                    precision=precision,
+                    labels=list(self.class_names),
+                    holdout=self.test,
+                )
+            except ExportError as error:  # the trained model is worth keeping all the same
+                failures[precision] = str(error)
+            advance()
+        return reports, failures
+
+    def save(self, folder: Path) -> None:
+        """Write how texts become token ids."""
+        self.tokens.save(folder)
+
+    def usage(self, out: Path, report: Report) -> str:
+        """How to use what was made."""
+        inputs = ", ".join(f"{spec.name}=…" for spec in report.inputs)
+        return f"""
+In Python:
+    import tensorflow as tf
+    classify = tf.saved_model.load("{out / STRINGS}").signatures["serving_default"]
+    scores = classify(tf.constant(["A text."]))["scores"]  # float32 (1, {len(self.class_names)})
+
+    from ai_edge_litert.interpreter import Interpreter
+    classify = Interpreter("{out / Path(report.path).name}").get_signature_runner()
+    scores = classify({inputs})  # int32 (1, {self.tokens.length}) each, as {out / "text.json"} says
+"""
+
+
+def _thawed(phase: Phase, rate: float, warm: int) -> Phase:
+    return dataclasses.replace(phase, learning_rate=rate, warmup_steps=warm)
+
+
+def write_from_strings(model: keras.Model, tokens: Tokens, folder: Path, texts: tf.data.Dataset) -> None:
+    """Write a SavedModel that takes strings, and compare it with the model on token ids.
+
+    Args:
+        model: The classifier of token ids.
+        tokens: Makes them of strings.
+        folder: The folder to be made.
+        texts: Batches of (strings, labels); the first is compared.
+
+    Raises:
+        ExportError: It gives other scores.
+    """
+    module = tf.Module()
+    module.kept = [variable.value for variable in model.variables]
+    tracked = tokens.tracked()
+    if tracked is not None:
+        module.preprocessor = tracked
+
+    @tf.autograph.experimental.do_not_convert
+    def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": model(tokens(text), training=False)}
+
+    signature = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    tf.saved_model.save(module, str(folder), signatures=signature)
+    batch = next(iter(texts))[0]
+    found = tf.saved_model.load(str(folder)).signatures["serving_default"](batch)["scores"].numpy()
+    far = float(np.max(np.abs(found - np.asarray(model.predict_on_batch(tokens(batch))))))
+    if not far < _NEAR:
+        raise ExportError(f"The SavedModel from strings differs from the model on token ids by {far:.1e}.")
