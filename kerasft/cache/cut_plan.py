@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import keras
 
-from kerasft.cache.coverage import LEAST_SHARE, explained_cut, saved_share, shortfall, too_little
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, shortfall, too_little
 from kerasft.cache.cuts import Cut, NoCutError, Prefix, find_cut
 from kerasft.cache.inspection import divisible_program
 from kerasft.cache.other_callbacks import depth_schedule
@@ -81,12 +81,12 @@ class FitCuts:
         """
         least = self._plan.least_share
         cut = explained_cut(self._program, nondeterministic)
-        if saved_share(cut) < least:
+        if cut.share < least:
             raise NoCutError(too_little(self._program, cut, least, nondeterministic))
         cuts = {cut.position: cut}
         for stages, policies, depth in self._coming_depths():
             coming = self._cut_at(stages, depth, policies, nondeterministic)
-            if coming is not None and saved_share(coming) >= least:
+            if coming is not None and coming.share >= least:
                 cuts.setdefault(coming.position, coming)
         return list(cuts.values())
 
