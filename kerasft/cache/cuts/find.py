@@ -7,7 +7,6 @@ model's inputs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
@@ -55,12 +54,10 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     calls = [(o.reads, o.writes) if i in needed else ((), ()) for i, o in enumerate(operations)]
     tensors = {n: t for o in operations for n, t in zip(o.writes, o.outputs, strict=True)}
     tensors |= dict(zip(program.inputs, keras.tree.flatten(program.signature), strict=True))
-    entered = {
-        n for o in operations if o.layer is None for n in o.writes
-    }  # what is read for them is the same
+    entered = {n for o in operations if o.layer is None for n in o.writes}
 
     def size(number: int) -> float:
-        return math.inf if number in entered else sample_bytes(tensors[number])
+        return sample_bytes(tensors[number]) + 0.5 * (number in entered)  # rather what is read for it
 
     values = cheapest_frontier(calls, spared, needed & moving, program.outputs, size) if spared else []
     recorded = [number for number in values if number in producer]
