@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import functools
+import operator
+from collections.abc import Collection, Iterator, Sequence
 
 import keras
 
@@ -25,8 +27,9 @@ def frozen_part(model: keras.Model, frozen: Collection[keras.Layer]) -> list[ker
     A layer without weights, such as Dropout, belongs to it
 
     - if it lies in a layer or a nested model all of whose weights are frozen: it belongs to what holds it;
-    - otherwise if nothing that trains comes before it, and a frozen layer comes after it. What stands between
-      the last frozen layer and the first that trains regularizes the latter, and does not belong.
+    - otherwise if nothing that trains comes before it, and a frozen layer comes after it, or a skip ends that
+      leads around it (stochastic depth in a residual unit). What else stands between the last frozen layer
+      and the first that trains regularizes the latter, and does not belong.
 
     Random layers that come before all weights that could train transform the data: they are augmentation, and
     do not belong, unless they are Keras's own dropout and noise. A layer that is called at several places
@@ -108,6 +111,8 @@ class _Parts:
             if clean[i] and (followed[i] or id(graph.operations[i].layer) in self._frozen):
                 for p in above[i]:
                     followed[p] = True
+        for i in self._inside_skips(graph, above):
+            followed[i] = True
         for i, operation in enumerate(graph.operations):
             layer = operation.layer
             if isinstance(layer, keras.Layer) and id(layer) not in self._frozen:
@@ -115,6 +120,22 @@ class _Parts:
                 yield layer, clean[i] and followed[i], is_ahead
             elif isinstance(layer, keras.Layer):
                 yield layer, False, False
+
+    def _inside_skips(self, graph: _keras.Program, above: Sequence[Sequence[int]]) -> set[int]:
+        """Calls without weights at the end of what a skip leads around."""
+        needed: list[int] = []  # as bits
+        for parents in above:
+            needed.append(functools.reduce(operator.or_, (needed[p] | 1 << p for p in parents), 0))
+        found: set[int] = set()
+        for parents in above:
+            for begin in parents:  # where the skip begins
+                ends = [p for p in parents if needed[p] >> begin & 1]
+                while ends:
+                    i = ends.pop()
+                    if needed[i] >> begin & 1 and id(graph.operations[i].layer) not in self._frozen:
+                        found.add(i)
+                        ends += above[i]
+        return found
 
 
 def _outermost_graphs(layer: keras.Layer) -> Iterator[_keras.Program]:

@@ -123,3 +123,14 @@ def test_a_subclassed_model_tells_only_of_what_its_layers_hold():
     model(keras.ops.ones((1, 3)))
     assert names(model, "one_dense", "two_dense") == {"one_drop", "two_drop"}
     assert names(model, "one_dense", "two_dense", "head") == {"one_drop", "two_drop", "own_drop"}
+
+
+def test_stochastic_depth_belongs_to_its_residual_unit():
+    inputs = x = keras.Input((4,))
+    x = layers.Dense(4, name="stem")(x)
+    y = layers.Dropout(0.2, noise_shape=(None, 1), name="unit_drop")(layers.Dense(4, name="a")(x))
+    x = layers.Dropout(0.2, name="head_drop")(layers.Add()([y, x]))
+    x = layers.Multiply()([x, layers.Activation("sigmoid")(x)])  # a skip that begins at the dropout
+    model = keras.Model(inputs, layers.Dense(1, name="head")(x))
+    assert names(model, "stem", "a") == {"unit_drop"}
+    assert names(model, "stem") == set() == names(model, "a")
