@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .precision_ladder import ladder
     from .report import Quality, Report, Speed, TensorInfo, check_labels
     from .saved_model import to_saved_model
+    from .text import Text
     from .tflite import to_tflite
     from .tflite_file import Readiness, Refusal, readiness
 
@@ -34,6 +35,7 @@ _HOMES = {
     "ScoreCalibration": "clients",
     "Speed": "report",
     "TensorInfo": "report",
+    "Text": "text",
     "Verification": "clients",
     "add_metadata": "clients",
     "check_labels": "report",
@@ -60,6 +62,7 @@ __all__ = [
     "ScoreCalibration",
     "Speed",
     "TensorInfo",
+    "Text",
     "Verification",
     "add_metadata",
     "check_labels",

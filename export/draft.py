@@ -211,6 +211,7 @@ class Draft:
             speed=self.speed,
             versions={n.replace("-", "_"): known.get(n) or importlib.metadata.version(n) for n in names},
             not_measured="" if self.quality is not None else self.not_measured,
+            text=subject.text,
         )
 
 

@@ -20,6 +20,7 @@ from .ladder_choice import VARIANTS, Ladder, check_preference, choose, reason_of
 from .ladder_figure import draw
 from .model import Subject
 from .report import check_pixels
+from .text import Text, check_text
 from .tflite_file import losses
 
 _MAX_DROP = 0.01
@@ -40,6 +41,7 @@ def ladder(
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     pixels: Mapping[str, str] | None = None,
+    text: Text | None = None,
     metadata: bool = False,
     batch: int | None = 1,
     overwrite: bool = False,
@@ -66,7 +68,7 @@ def ladder(
         max_bytes: Largest file, in bytes.
         max_ms: Longest time of a sample on this machine, on one thread, in milliseconds.
         prefer: "size", "latency" or "accuracy".
-        labels, input_range, normalization, pixels, batch: As for `to_tflite`.
+        labels, input_range, normalization, pixels, text, batch: As for `to_tflite`.
         metadata: As for `to_tflite`; variants that MediaPipe can't take are written without, and
             `without_metadata` tells why.
         overwrite: Replace existing files.
@@ -94,7 +96,7 @@ def ladder(
     converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
-        holdout=holdout, representative_data=representative_data,
+        holdout=holdout, representative_data=representative_data, text=check_text(text),
     )  # fmt: skip
     if prefer == "accuracy" and subject.not_measured:
         raise ValueError(f'prefer="accuracy" needs measured accuracies, but {subject.not_measured}.')

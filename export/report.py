@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from .errors import ExportError
 from .files import parse_json, taking_apart
 from .parity import Parity
+from .text import Text
 
 Channels = float | tuple[float, ...]  # one number, or one for each channel
 
@@ -141,6 +142,7 @@ class Report:
         not_measured: Why `quality` is None; "" where it is not.
         pixels: How a file of a picture becomes pixels of 0 to 255, as in training (for instance
             `kerasft.data.PixelRule().to_dict()`); None where the model was trained on numbers as given.
+        text: How a text becomes the token ids that the file takes, with the vocabulary; None for other files.
     """
 
     path: str
@@ -164,6 +166,7 @@ class Report:
     versions: dict[str, str]
     not_measured: str = ""
     pixels: dict[str, str] | None = None
+    text: Text | None = None
 
     @property
     def accuracy_file(self) -> float | None:
@@ -191,7 +194,8 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON text."""
-        return json.dumps(asdict(self), indent=2)
+        text = None if self.text is None else self.text.to_dict()
+        return json.dumps({**asdict(replace(self, text=None)), "text": text}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -211,6 +215,8 @@ class Report:
                 quality = content["quality"]
                 pairs = {key: tuple(quality.get(key, ())) for key in ("interval", "label_drops")}
                 content["quality"] = Quality(**{**quality, **pairs})
+            if content.get("text") is not None:
+                content["text"] = Text(**content["text"])
             return cls(**content)
 
 

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from .files import replacing
-from .model import check_model, input_specs, layers_of, serving, tables_of, told
+from .model import check_model, input_specs, layers_of, prepared, serving, tables_of, told
 
 
 def to_saved_model(
@@ -38,7 +38,9 @@ def to_saved_model(
         TypeError: `model` is not a Keras model.
         ValueError: It is unbuilt, or its inputs are not known.
         FileNotFoundError, FileExistsError, OSError: The folder can't be made.
-        ExportError: A layer can't be traced, or changes its state in inference; the message names it.
+        ExportError: `predict` does something to data outside of the call that can't be written, as resizing
+            and rescaling by a preprocessor is; a layer can't be traced, or changes its state in inference.
+            The message names it.
 
     Example:
         ```python
@@ -50,6 +52,14 @@ def to_saved_model(
         https://www.tensorflow.org/hub/reusable_saved_models
     """
     check_model(model)
+    ready = prepared(model, tflite=False)
+    if reusable and ready.inference_only:
+        raise ValueError(
+            f"{model.name!r} has a predict_step of its own, which computes in inference alone: written with "
+            "it, the model could not be trained further. Write what it serves by reusable=False, or what its "
+            "call computes: keras.Model(model.input, model.output)."
+        )
+    model = ready.model
     remedy = "Correct or replace the layer; build one that keeps a state with stateful=False."
     with replacing(path, overwrite=overwrite) as folder, told(model, "can't be saved", remedy):
         if reusable:

@@ -18,6 +18,7 @@ from .errors import ExportError
 from .files import check_target, replacing
 from .model import Subject
 from .report import Report, check_pixels
+from .text import Text, check_text
 
 
 def to_tflite(
@@ -33,6 +34,7 @@ def to_tflite(
     input_range: tuple[float, float] | None = None,
     normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     pixels: Mapping[str, str] | None = None,
+    text: Text | None = None,
     metadata: bool = False,
     score_calibration: ScoreCalibration | None = None,
     batch: int | None = 1,
@@ -73,6 +75,10 @@ def to_tflite(
             its input itself, as it would be applied twice.
         pixels: How files of pictures became pixels in training, for the report and the web page, such as
             `load_dataset(…).pixels.to_dict()`.
+        text: How a text becomes the token ids that the model takes: `Text(vocabulary, sequence_length, …)`.
+            The file then takes int32 ids of that length, `holdout` and `representative_data` may be strings,
+            and the report, golden packs and web pages hold the vocabulary. KerasHub's models with WordPiece
+            need none.
         metadata: Add what MediaPipe Tasks reads to an image classifier's file: `labels` and the normalization
             (needs `kerasft[metadata]`).
         score_calibration: How MediaPipe calibrates each label's score, for the metadata.
@@ -112,7 +118,7 @@ def to_tflite(
     converter_process()  # it begins while the model is looked at
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
-        holdout=holdout, representative_data=representative_data,
+        holdout=holdout, representative_data=representative_data, text=check_text(text),
     )  # fmt: skip
     if max_drop is not None and subject.not_measured:
         check_drop(None, max_drop, subject.not_measured)

@@ -16,5 +16,8 @@ Batch: TypeAlias = Any
 Columns: TypeAlias = Sequence[Any]
 """Arrays or tensors with one row for each sample, in an order that both sides know."""
 
+Crossing: TypeAlias = Sequence[tuple[Any, Any]]
+"""What crosses from a model's frozen part to the rest for a batch: values, each with its mask or None."""
+
 Rows: TypeAlias = np.ndarray
 """Numbers of recorded samples, int64 of shape (samples,)."""

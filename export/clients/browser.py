@@ -1,4 +1,4 @@
-"""A folder with one page that runs an exported image classifier in the browser, by LiteRT.js."""
+"""A folder with one page that runs an exported classifier of images or texts in the browser, by LiteRT.js."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,19 @@ import numpy as np
 
 from ..errors import ExportError
 from ..files import check_target, replacing
-from ..report import Report, check_labels
+from ..report import Report, TensorInfo, check_labels
 from ..scratch import scratch
 from ..tflite_file import read_operations
 from .pixels import DTYPES, pixel_normalization
 
 _WEB = Path(__file__).parent / "web"
-_PAGE = ("index.html", "style.css", "app.js", "pixels.js")
+# The files of a page, with what they are made of.
+_IMAGES = {name: name for name in ("index.html", "style.css", "page.js", "app.js", "pixels.js")}
+_TEXTS = {
+    "index.html": "text.html", "style.css": "style.css", "page.js": "page.js", "app.js": "text.js",
+    "wordpiece.js": "wordpiece.js",
+}  # fmt: skip
+_MADE = ("index.html", "style.css", "app.js", "model.json")  # of every page that to_web has made
 _LOCK = ("package.json", "package-lock.json")
 # What the page needs of node_modules/@litertjs. The runtime comes twice: for browsers with relaxed SIMD and
 # for those without. Its other builds need headers from the server (threads) or WebAssembly's newest (JSPI).
@@ -36,12 +43,14 @@ _SECONDS = 600
 
 
 def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a page that runs an exported image classifier in the browser, by LiteRT.js.
+    """Write a page that runs an exported classifier of images or texts in the browser, by LiteRT.js.
 
     The folder holds the page, the model, `model.json` that says what the model takes and gives, and the
     runtime's files: all that the page needs, so that it works offline, from any static web server. Whoever
     opens it drops an image on it and sees the classes with the highest scores and the time that it took; the
-    image stays in the browser.
+    image stays in the browser. A file whose report has a rule for texts (`text`) gets a page with a box for a
+    text instead, which splits it into the same token ids as `report.text.encode`, and says what the
+    vocabulary lacks and what was cut off.
 
     An image is turned as EXIF says and stretched to the model's height and width, nothing is cut off. How,
     the report's `pixels` say: `background` is the colour under transparent parts (white without it), and
@@ -54,8 +63,9 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     that only the first call needs the network.
 
     Args:
-        report: What `to_tflite` returned, for a model with one input (1, height, width, 1 or 3) and one
-            output (1, classes), both float32 or uint8 (io="float" or io="uint8").
+        report: What `to_tflite` returned, for a model with one input (1, height, width, 1 or 3) or with
+            token ids, and one output (1, classes); images and scores float32 or uint8 (io="float" or
+            io="uint8").
         folder: The folder to be made, 19 MB without the model.
         overwrite: Replace a folder that `to_web` has made before, once the new one is whole.
 
@@ -81,8 +91,9 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     target = Path(folder).absolute()
     if not isinstance(report, Report):
         raise TypeError(f"to_web takes the Report that to_tflite returned; received {type(report).__name__}.")
-    _check_tensors(report)
-    about = _model_json(report)
+    page = _IMAGES if report.text is None else _TEXTS
+    _check_output(report)
+    about = _of_images(report) if report.text is None else _of_texts(report)
     _check_folder(target, overwrite=overwrite)
     content = report.read_file()
     about["probabilities"] = _gives_probabilities(content)
@@ -90,8 +101,8 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
         installed = _install(temporary)
         with replacing(target, overwrite=overwrite) as partial:
             partial.joinpath("litert", "wasm").mkdir(parents=True)
-            for name in _PAGE:
-                shutil.copyfile(_WEB / name, partial / name)
+            for name, made_of in page.items():
+                shutil.copyfile(_WEB / made_of, partial / name)
             for source, name in _RUNTIME.items():
                 shutil.copyfile(installed / source, partial / "litert" / name)
             (partial / about["model"]).write_bytes(content)
@@ -100,17 +111,21 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     return Path(folder)
 
 
-def _check_tensors(report: Report) -> None:
-    if len(report.inputs) != 1 or len(report.outputs) != 1:
-        raise ValueError(
-            f"The page runs models with one input and one output; {report.path} has {len(report.inputs)} and "
-            f"{len(report.outputs)}."
-        )
+def _check_image(report: Report) -> None:
     shape = report.inputs[0].shape
     if len(shape) != 4 or shape[0] != 1 or min(shape) < 1 or shape[3] not in (1, 3):
         raise ValueError(
             "The page feeds the model one image, of shape (1, height, width, 1 or 3); the input "
             f"{report.inputs[0].name!r} of {report.path} has the shape {shape}."
+        )
+    _check_dtypes(report, (*report.inputs, *report.outputs))
+
+
+def _check_output(report: Report) -> None:
+    if len(report.outputs) != 1 or (report.text is None and len(report.inputs) != 1):
+        raise ValueError(
+            f"The page runs models with one input and one output, or with token ids; {report.path} has "
+            f"{len(report.inputs)} and {len(report.outputs)}."
         )
     if len(report.outputs[0].shape) != 2 or report.outputs[0].shape[0] != 1:
         raise ValueError(
@@ -119,7 +134,10 @@ def _check_tensors(report: Report) -> None:
         )
     if report.labels is not None:
         check_labels(report.labels, report.outputs[0].shape[1])
-    for tensor in (*report.inputs, *report.outputs):
+
+
+def _check_dtypes(report: Report, tensors: Iterable[TensorInfo]) -> None:
+    for tensor in tensors:
         if tensor.dtype not in DTYPES:
             raise ValueError(
                 f"LiteRT.js takes {' and '.join(DTYPES)}, but {tensor.name!r} of {report.path} is "
@@ -129,9 +147,7 @@ def _check_tensors(report: Report) -> None:
 
 
 def _model_json(report: Report) -> dict[str, Any]:
-    """The content of model.json, but for what is read from the file."""
-    mean, std = _normalization(report)
-    pixels = report.pixels or {}
+    """What model.json has of every model, but for what is read from the file."""
     version = json.loads((_WEB / "package.json").read_text())["dependencies"]["@litertjs/core"]
     return {
         "model": "model.tflite",
@@ -139,13 +155,40 @@ def _model_json(report: Report) -> dict[str, Any]:
         "precision": report.precision,
         "bytes": report.size_bytes,
         "labels": report.labels,
-        "input": asdict(report.inputs[0]),
         "output": asdict(report.outputs[0]),
+        "runtime": f"LiteRT.js {version}",
+    }
+
+
+def _of_texts(report: Report) -> dict[str, Any]:
+    """The content of model.json for a model of token ids."""
+    text = report.text
+    assert text is not None
+    _check_dtypes(report, report.outputs)
+    what = {text.ids: "ids", text.mask: "mask", text.types: "types"}
+    for tensor in report.inputs:
+        if tensor.shape != (1, text.sequence_length) or tensor.dtype != "int32" or tensor.name not in what:
+            raise ValueError(
+                f"The page feeds the model int32 ids of the shape (1, {text.sequence_length}); the input "
+                f"{tensor.name!r} of {report.path} is {tensor.dtype} of the shape {tensor.shape}. Export it "
+                "with text=… and batch=1."
+            )
+    inputs = [{"name": t.name, "what": what[t.name], "shape": t.shape} for t in report.inputs]
+    return {**_model_json(report), "inputs": inputs, "text": text.to_dict()}
+
+
+def _of_images(report: Report) -> dict[str, Any]:
+    """The content of model.json for a model of images."""
+    _check_image(report)
+    mean, std = _normalization(report)
+    pixels = report.pixels or {}
+    return {
+        **_model_json(report),
+        "input": asdict(report.inputs[0]),
         "background": pixels.get("background", "white"),
         "resize": pixels.get("resize", "antialias"),
         "mean": mean,
         "std": std,
-        "runtime": f"LiteRT.js {version}",
     }
 
 
@@ -173,7 +216,7 @@ def _normalization(report: Report) -> tuple[list[float], list[float]]:
 
 def _check_folder(target: Path, *, overwrite: bool) -> None:
     check_target(target, overwrite=overwrite)
-    made = all((target / name).is_file() for name in (*_PAGE, "model.json"))
+    made = all((target / name).is_file() for name in _MADE)
     empty = target.is_dir() and not any(target.iterdir())
     if target.exists() and not made and not empty:
         raise FileExistsError(f"{target} was not made by to_web, so it stays. Choose another path.")

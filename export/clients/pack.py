@@ -5,6 +5,7 @@ files, resize inputs with an open axis to the case's shape, invoke, and hold eac
 file: |computed - golden| <= tolerance, as stored. `python verify.py` in the unpacked pack does the same.
 
     model.tflite  labels.txt (UTF-8, one a line, in the output's order)  verify.py  manifest.json
+    vocabulary.txt (of a model of token ids: UTF-8, one a line, in the order of the ids)
     golden/000/inputs_0.bin …  golden/000/outputs_0.bin …  golden/001/…
 
 The .bin files hold bare values, little-endian, row-major (the last axis runs fastest), a bool in one byte.
@@ -22,7 +23,11 @@ manifest.json, with "|" for alternatives:
       "outputs": [{"name": "scores", "shape": …, "dtype": …, "scale": …, "zero_point": …,
                    "tolerance": 2,                             as stored: in steps for integers, else absolute
                    "kernel_spread": 1} …],                     see tolerance.py; in the same unit
-      "cases": [{"inputs": {"image": {"file": "golden/000/inputs_0.bin",
+      "text": {"vocabulary": "vocabulary.txt", "sequence_length": 64, "lower_case": true,
+               "strip_accents": true, "ids": "ids", "mask": "mask" | null, "types": …, "padding": "[PAD]",
+               "unknown": "[UNK]", "start": "[CLS]", "end": "[SEP]"} | null,    WordPiece, see wordpiece.py
+      "cases": [{"text": "A text" | null,                      whose ids the inputs are
+                 "inputs": {"image": {"file": "golden/000/inputs_0.bin",
                                       "dtype": "int8", "shape": [1, 8, 8, 3]}},
                  "outputs": {"scores": {"file": …, "dtype": …, "shape": …}}} …],
       "parity": {"max_abs": …, "max_relative": …, …},          the file against the Keras model, at its export
@@ -79,7 +84,8 @@ def to_pack(
         report: What `to_tflite` returned; its file must still be there, unchanged.
         path: The pack, ending in `.zip`.
         golden: One array with a batch axis, or named ones, of 1 to 64 samples in the units of the graph;
-            inputs that are quantized get clip(round(x / scale + zero_point)).
+            inputs that are quantized get clip(round(x / scale + zero_point)). Of a model of token ids it may
+            be a list of texts, which the pack holds as well.
         license: Licence of the backbone, an SPDX identifier or the text; recorded.
         overwrite: Replace an existing file, once the new one is verified.
 
@@ -106,7 +112,10 @@ def to_pack(
     content = report.read_file()
     run = verify.load(content, _SIGNATURE)
     inputs, outputs = _numbers(run.get_input_details()), _numbers(run.get_output_details())
-    samples = golden_inputs(golden, inputs)
+    texts = _texts(report, golden)
+    samples = golden_inputs(
+        golden if texts is None or report.text is None else report.text.encode(texts), inputs
+    )
     plain = verify.load(content, _SIGNATURE, kernels="BUILTIN_WITHOUT_DEFAULT_DELEGATES")
     results = _results(run, plain, samples)
     described = [
@@ -120,10 +129,13 @@ def to_pack(
             pack.add("verify.py", Path(verify.__file__).read_bytes())
             if labels:
                 pack.add("labels.txt", labels.encode())
+            if report.text is not None:
+                pack.add("vocabulary.txt", "".join(f"{token}\n" for token in report.text.tokens).encode())
             cases = []
             for number, (sample, (got, _)) in enumerate(zip(samples, results, strict=True)):
                 sides = {"inputs": sample, "outputs": {tensor.name: got[tensor.name] for tensor in outputs}}
-                cases.append({side: pack.arrays(f"golden/{number:03}/{side}", sides[side]) for side in sides})
+                stored = {side: pack.arrays(f"golden/{number:03}/{side}", sides[side]) for side in sides}
+                cases.append({"text": None if texts is None else texts[number], **stored})
             tensors = {"inputs": [asdict(tensor) for tensor in inputs], "outputs": described, "cases": cases}
             manifest = _manifest(report, tensors, license, pack.files)
             pack.add("manifest.json", json.dumps(manifest, indent=1, default=np.ndarray.tolist).encode())
@@ -166,6 +178,21 @@ def _check_arguments(report: Report, target: Path, license: str | None) -> None:
         raise ValueError("license is empty. Give the licence's identifier or text, or leave it out.")
 
 
+def _texts(report: Report, golden: Any) -> list[str] | None:
+    """Golden inputs that are texts, or None."""
+    if isinstance(golden, str) or not isinstance(golden, list | tuple | np.ndarray):
+        return None
+    texts = golden.tolist() if isinstance(golden, np.ndarray) and golden.dtype.kind in "UO" else golden
+    if isinstance(texts, np.ndarray) or not any(isinstance(text, str) for text in texts):
+        return None
+    if report.text is None:
+        raise ValueError(
+            f"golden holds texts, and the report on {report.path} does not say how a text becomes what the "
+            "file takes. Export it with text=kerasft.export.Text(…), or give token ids."
+        )
+    return list(texts)
+
+
 def _manifest(
     report: Report, tensors: dict[str, Any], license: str | None, files: dict[str, Any]
 ) -> dict[str, Any]:
@@ -177,6 +204,7 @@ def _manifest(
         "signature": _SIGNATURE,
         "labels": "labels.txt" if report.labels else None,
         **{key: value for key, value in asdict(report).items() if key in _FROM_REPORT},
+        "text": None if report.text is None else {**report.text.to_dict(), "vocabulary": "vocabulary.txt"},
         **tensors,
         "license": license,
         "runtime": verify.RUNTIME,

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from ..errors import ExportError
-from ..model import Calibration, input_names, located, plain
+from ..model import Calibration, input_names, located, plain, serving_of
 from ..parity import Sample
 from ..tflite_file import LiteRTModel, custom, in_float, quiet, read_operations
 from .flatbuffer import inlined, sized_as, unsigned_edges
@@ -23,6 +23,10 @@ from .unrolled import unrolled
 PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
 IO = ("float", "int8", "uint8")
 CONVERTER, QUANTIZER = "converter", "ai-edge-quantizer"
+# What errors of the quantizer mean, by a part of them.
+_IN_WORDS = {
+    "Ranks of scales": "It can't quantize a weight that is joined with computed values, such as a class token"
+}
 
 
 class Variants:
@@ -50,13 +54,41 @@ class Variants:
         self._float: bytes | None = None
         self._ranges: Any = None
         self._unrolls: str | None = None
+        self._refused: str | None = None
 
     @property
     def float32(self) -> bytes:
-        """The float file."""
+        """The float file.
+
+        Raises:
+            ExportError: It can't be made; the error is the same each time.
+        """
+        if self._refused is not None:
+            raise ExportError(self._refused)
         if self._float is None:
-            self._float = self._converted("float32", "float")
+            try:
+                self._float = self._converted("float32", "float")
+            except ExportError as error:
+                self._refused = f"{error}{self._fixing()}"
+                raise ExportError(self._refused) from error
         return self._float
+
+    def _fixing(self) -> str:
+        """What fixing the sizes of open axes, as the sample has them, would help, found by trying."""
+        model, sizes = self._model, {k: v.shape[1:] for k, v in self._sample.items()}
+        open_axes = model is not None and any(None in tuple(t.shape)[1:] for t in model.inputs)
+        if model is None or not open_axes or set(sizes) != set(input_names(model)):
+            return ""
+        try:
+            with saved(model, 1, serving_of(model, 1, sizes)) as folder:
+                Variants(folder, None, self._sample, model=None).make("float32")
+        except ExportError:
+            return ""
+        shapes = ", ".join(f"{name!r}: {list(size)}" for name, size in sizes.items())
+        return (
+            f" With the sizes of the data it can be converted: fix those of the inputs to {shapes}, by "
+            "inputs = keras.Input(…) and keras.Model(inputs, model(inputs))."
+        )
 
     def make(self, precision: str, io: str = "float") -> tuple[bytes, str]:
         """Make the file of a precision.
@@ -91,9 +123,7 @@ class Variants:
         content = b""
         try:
             content = self._quantized(precision, io)
-            if precision != "int8":
-                return content, QUANTIZER
-            if not in_float(read_operations(content)):
+            if precision != "int8" or not in_float(read_operations(content)):
                 self._run(content)
                 return content, QUANTIZER
         except (MemoryError, OSError):
@@ -104,17 +134,31 @@ class Variants:
                 raise self._refusal(precision, error, content) from error
         # the converter has integer kernels for some operations that the quantizer leaves alone
         try:
-            return self._converted(precision, io), CONVERTER
-        except ExportError:
+            made = self._converted(precision, io)
             if failed is not None:
-                raise self._refusal(precision, failed, content) from failed
+                self._run(made)
+                if precision == "dynamic" and not any(
+                    t.dtype == "int8" for o in read_operations(made) for t in o.inputs
+                ):
+                    raise ExportError("It leaves all weights in float, as it does with small ones.")
+            return made, CONVERTER
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:
+            if failed is not None:
+                raise self._refusal(precision, failed, content, error) from failed
         return content, QUANTIZER
 
-    def _refusal(self, precision: str, error: Exception, content: bytes) -> ExportError:
+    def _refusal(
+        self, precision: str, error: Exception, content: bytes, other: Exception | None = None
+    ) -> ExportError:
         where = located(self._model, str(error), content or self.float32)
+        known = next((f"{words}. " for sign, words in _IN_WORDS.items() if sign in str(error)), "")
+        what = "can't make" if not content else "makes, but LiteRT can't run,"
+        more = f"TFLite's converter was tried, too: {plain(str(other), 200)} " if other is not None else ""
         return ExportError(
-            f"{QUANTIZER} can't make {precision} of the model{where}. {type(error).__name__}: "
-            f"{plain(str(error))} {self._advice(precision)}"
+            f"{QUANTIZER} {what} {precision} of the model{where}. {known}{type(error).__name__}: "
+            f"{plain(str(error), 200 if known else 400)} {more}{self._advice(precision)}"
         )
 
     def _check_operations(self, content: bytes, precision: str) -> None:

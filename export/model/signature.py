@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -99,8 +99,19 @@ def pack_inputs(model: keras.Model, named: Mapping[str, Any]) -> Any:
     return values if isinstance(structure, list | tuple) else values[0]
 
 
-def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None = None) -> Any:
+def serving(
+    model: keras.Model,
+    infer: Callable[[Any], Any],
+    batch: int | None = None,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+) -> Any:
     """A concrete function from named inputs to named outputs.
+
+    Args:
+        model: The model.
+        infer: What computes its outputs.
+        batch: The size of the batch; None for the model's own.
+        sizes: The other axes of each input by name; by default the model's own.
 
     Raises:
         ExportError: A layer writes a variable in inference, which a file of a function can't.
@@ -112,7 +123,9 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
         return {name: tf.identity(value, name=name) for name, value in outputs.items()}
 
     named = {
-        name: tf.TensorSpec([batch or tensor.shape[0], *tensor.shape[1:]], tensor.dtype, name=name)
+        name: tf.TensorSpec(
+            [batch or tensor.shape[0], *(sizes[name] if sizes else tensor.shape[1:])], tensor.dtype, name=name
+        )
         for name, tensor in zip(input_names(model), model.inputs, strict=True)
     }
     traced = serve.get_concrete_function(**named)
@@ -128,7 +141,9 @@ def serving(model: keras.Model, infer: Callable[[Any], Any], batch: int | None =
     return traced
 
 
-def serving_of(model: keras.Model, batch: int | None = None) -> Any:
+def serving_of(
+    model: keras.Model, batch: int | None = None, sizes: Mapping[str, Sequence[int]] | None = None
+) -> Any:
     """A model's inference as a concrete function; see `serving`.
 
     Raises:
@@ -140,7 +155,7 @@ def serving_of(model: keras.Model, batch: int | None = None) -> Any:
         "keras.Model(inputs, model(inputs)), with your own size."
     )
     with quiet(), told(model, "can't be traced as a graph, which a file is made of", remedy):
-        return serving(model, lambda inputs: model(inputs, training=False), batch=batch)
+        return serving(model, lambda inputs: model(inputs, training=False), batch, sizes)
 
 
 def signature_inputs(signature: Any) -> list[str]:

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from ..errors import ExportError
 from ..parity import Sample
 from ..report import Channels, check_labels
+from ..text import Text
 from .calibration import Calibration, calibration
 from .finite import check_finite
-from .float32 import in_float32
 from .holdout import Golden, looked_at
 from .measured import Measured, Run, measured
+from .pipeline import Prepared, prepared
 from .preprocessing import Preprocessing, Range, channel_values
 from .ranges import held_against_data
 from .samples import endless, expected_of, outputs_of, random_samples
@@ -48,6 +49,7 @@ class Subject:
         calibration: Samples for int8, or None.
         places: Where in the holdout the golden inputs are.
         reading: What the holdout's targets are; None without a holdout.
+        text: How strings become the model's inputs, where that is WordPiece; else None.
     """
 
     model: keras.Model
@@ -64,6 +66,7 @@ class Subject:
     calibration: Calibration | None
     places: tuple[int, ...]
     reading: Reading | None
+    text: Text | None = None
 
     @classmethod
     def of(
@@ -76,6 +79,7 @@ class Subject:
         normalization: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         holdout: Any = None,
         representative_data: Any = None,
+        text: Text | None = None,
     ) -> Subject:
         """Check a model and all that comes with it; see `to_tflite`.
 
@@ -92,17 +96,20 @@ class Subject:
                 raise ValueError(f"input_range is (lowest, highest); received {input_range}.")
         if normalization is not None:
             normalization = channel_values(normalization[0]), channel_values(normalization[1])
-        _check_inputs(model, sized=holdout is not None or representative_data is not None)
+        _check_no_strings(model)
         if endless(holdout):
             raise ValueError(
                 "The holdout never ends, and all of it is measured. Give a finite part of it, "
                 "such as dataset.take(100)."
             )
-        names = None if labels is None else _labels(model, labels)
-        floats = in_float32(model)
+        ready = prepared(model, holdout, representative_data, text=text)
+        floats, holdout = ready.model, ready.data(holdout)
+        representative_data = ready.data(representative_data)
+        _check_sizes(floats, known=holdout is not None or representative_data is not None)
+        names = None if labels is None else _labels(floats, labels)
         signature = serving_of(floats, batch)
         preprocessing = Preprocessing.of(floats, signature)
-        described = preprocessing.describe(normalization)
+        described = _joined(ready, preprocessing.describe(normalization))
         chosen = None
         if representative_data is not None:
             chosen = calibration(floats, representative_data, labels=names, holdout=holdout)
@@ -115,6 +122,7 @@ class Subject:
         return cls(
             floats, batch, names, signature, _shared(ranges), question, normalization, described,
             tuple(golden.samples), tuple(expected), holdout, chosen, tuple(golden.places), reading,
+            ready.text,
         )  # fmt: skip
 
     def larger(self) -> list[tuple[Sample, Sample]]:
@@ -182,16 +190,28 @@ def _shrunk(value: np.ndarray, axes: list[int]) -> np.ndarray:
     return value[tuple(kept)]
 
 
-def _check_inputs(model: keras.Model, *, sized: bool) -> None:
-    """Raise unless TFLite can take the inputs; `sized` is whether data show the sizes of open axes."""
+def _joined(ready: Prepared, described: str) -> str:
+    """Where preprocessing happens: what `predict` does beside the call, and what the graph does."""
+    if not ready.words or described == "none":
+        return ready.words or described
+    place, _, what = described.partition(": ")
+    return f"{ready.words}, {what}" if ready.words.startswith(place) else f"{ready.words}; {described}"
+
+
+def _check_no_strings(model: keras.Model) -> None:
+    """Raise unless TFLite can take the inputs."""
     if strings := [t.name for t in model.inputs if t.dtype == "string"]:
         raise ValueError(
             f"The inputs {strings} are strings, which TFLite's built-in operations can't split. Export two "
             "files: to_saved_model of the whole model, and to_tflite of the part that begins with token ids, "
             "with vocabulary and split rules beside it: layer.get_vocabulary(), layer.get_config()."
         )
+
+
+def _check_sizes(model: keras.Model, *, known: bool) -> None:
+    """Raise if the sizes of open axes are not known; `known` is whether data show them."""
     open_axes = [t.name for t in model.inputs if None in tuple(t.shape)[1:]]
-    if open_axes and not sized:
+    if open_axes and not known:
         raise ValueError(
             f"The inputs {open_axes} have open axes, and their size on the device is not known. Give a "
             "holdout of the size to check, or fix it: inputs = keras.Input((224, 224, 3)); "

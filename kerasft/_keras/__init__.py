@@ -15,7 +15,6 @@ if keras.backend.backend() != "tensorflow":
 
 from kerasft._keras.call_graph import (
     Call,
-    NotDivisibleError,
     Operation,
     Program,
     calls,
@@ -36,6 +35,11 @@ from kerasft._keras.fit_loop import (
     running_fit,
     start_at,
     validation_iterator,
+)
+from kerasft._keras.inner_calls import (
+    InnerCalls,
+    NotDivisibleError,
+    is_made_of_layers,
 )
 from kerasft._keras.layers import (
     children,
@@ -83,6 +87,10 @@ from kerasft._keras.tracing import (
     is_stateless,
     release_traced_steps,
 )
+from kerasft._keras.training_mode import (
+    set_training_mode,
+    training_mode,
+)
 from kerasft._keras.training_step import (
     apply_trainable_flags,
     is_distributed,
@@ -95,6 +103,7 @@ __all__ = [
     "children",
     "Call",
     "RunningFit",
+    "InnerCalls",
     "NotDivisibleError",
     "Operation",
     "Program",
@@ -113,6 +122,7 @@ __all__ = [
     "in_safe_mode",
     "inner_optimizer",
     "is_distributed",
+    "is_made_of_layers",
     "is_stateless",
     "keeps_order",
     "learning_rate_is_settable",
@@ -141,6 +151,7 @@ __all__ = [
     "set_lora_values",
     "set_optimizer_state",
     "set_random_state",
+    "set_training_mode",
     "settable_rate",
     "settings",
     "start_at",
@@ -150,6 +161,7 @@ __all__ = [
     "sublayers",
     "takes_training",
     "trained_weights",
+    "training_mode",
     "unbuilt",
     "validation_iterator",
     "with_mask",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from kerasft._keras.layers import mask_of
+from kerasft._keras.inner_calls import InnerCalls, NotDivisibleError, inner_calls
+from kerasft._keras.layers import mask_of, own_variables
 
 if TYPE_CHECKING:
     from keras.src.models.functional import Functional
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of an operation in a Functional model: tensors are Keras's symbolic ones."""
+    """One call of an operation in a Functional model: tensors are Keras's symbolic ones.
+
+    `inner` finds the calls inside it, if it is a layer that has blocks in series.
+    """
 
     operation: keras.Operation
     inputs: tuple[keras.KerasTensor, ...]
     outputs: tuple[keras.KerasTensor, ...]
+    inner: Callable[[], InnerCalls | None] = lambda: None
 
 
 def calls(model: keras.Model) -> list[Call] | None:
@@ -35,7 +40,12 @@ def calls(model: keras.Model) -> list[Call] | None:
     if by_depth is None:
         return None
     return [
-        Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
+        Call(
+            node.operation,
+            tuple(node.input_tensors),
+            tuple(node.outputs),
+            functools.partial(_inner_calls, node),
+        )
         for depth in sorted(by_depth, reverse=True)
         for node in by_depth[depth]
     ]
@@ -47,10 +57,13 @@ class Operation:
 
     Attributes:
         layer: The operation that is called; None where the inputs of a nested model are converted for it.
+            For a part of a layer that has blocks in series: the layer inside that is called, or the layer
+            itself for what it does after the last one.
         reads: Numbers of the values that it takes.
         writes: Numbers of the values that it gives.
         outputs: Keras's symbolic tensors of the latter.
         run: Takes the values read and whether the model trains; returns the values written.
+        part_of: The layer that it is a part of, if that has blocks in series.
     """
 
     layer: keras.Operation | None
@@ -58,6 +71,22 @@ class Operation:
     writes: tuple[int, ...]
     outputs: tuple[keras.KerasTensor, ...]
     run: Callable[[Sequence[tf.Tensor], bool], list[tf.Tensor]]
+    part_of: keras.Layer | None = None
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """All weights that it may read."""
+        held = [] if self.part_of is None else own_variables(self.part_of)
+        if self.part_of is not self.layer:
+            held = [*held, *getattr(self.layer, "weights", ())]
+        return held
+
+    @property
+    def name(self) -> str:
+        """The name of its layer, after that of the layer that it is a part of."""
+        name = "the input" if self.layer is None else str(self.layer.name)
+        inside = self.part_of is not None and self.part_of is not self.layer
+        return f"{self.part_of.name}/{name}" if inside and self.part_of is not None else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +146,8 @@ def program(model: keras.Model) -> Program | None:
                     run = functools.partial(_enter, node)
                     operations.append(Operation(None, reads, entered, tuple(inner.inputs), run))
                     results = visit(inner, entered)
+                elif (opened := _inner_calls(node)) is not None:
+                    results = parts(opened, node, reads)
                 else:
                     results = [next(numbers) for _ in node.outputs]
                     run = functools.partial(_call, node)
@@ -124,6 +155,22 @@ def program(model: keras.Model) -> Program | None:
                     operations.append(Operation(node.operation, reads, tuple(results), outputs, run))
                 slots.update({(scope, id(t)): n for t, n in zip(node.outputs, results, strict=True)})
         return [slots[scope, id(t)] for t in graph.outputs]
+
+    def parts(opened: InnerCalls, node: Node, given: tuple[int, ...]) -> list[int]:
+        written: list[list[int]] = []
+        everything = frozenset(range(-len(given), 0))
+        calls = [(call.layer, call.needs, call.outputs) for call in opened.calls]
+        if None in opened.passed_on:
+            calls.append((node.operation, opened.needs, tuple(node.outputs)))
+        for i, (layer, needs, outputs) in enumerate(calls):
+            needs = needs or everything
+            places = [k for k in range(len(given)) if -1 - k in needs]
+            before = sorted(need for need in needs if need >= 0)
+            reads = (*(given[k] for k in places), *(n for need in before for n in written[need]))
+            run = functools.partial(_run_part, opened, i, len(given), places, before)
+            written.append([next(numbers) for _ in outputs])
+            operations.append(Operation(layer, reads, tuple(written[-1]), outputs, run, node.operation))
+        return [written[-1][k] if i is None else written[i][0] for k, i in enumerate(opened.passed_on)]
 
     inputs = tuple(next(numbers) for _ in top.inputs)
     outputs = tuple(visit(top, inputs))
@@ -171,6 +218,28 @@ def _call(node: Node, values: Sequence[tf.Tensor], training: bool) -> list[tf.Te
     return list(keras.tree.flatten(node.operation(*args, **kwargs)))
 
 
+def _inner_calls(node: Node) -> InnerCalls | None:
+    is_layer = isinstance(node.operation, keras.Layer) and not isinstance(node.operation, keras.Model)
+    return inner_calls(node) if is_layer and not node.is_input else None
+
+
+def _run_part(
+    opened: InnerCalls,
+    index: int,
+    count: int,
+    places: Sequence[int],
+    before: Sequence[int],
+    values: Sequence[tf.Tensor],
+    training: bool,
+) -> list[tf.Tensor]:
+    given: list[Any] = [None] * count
+    for place, value in zip(places, values, strict=False):
+        given[place] = value
+    left = iter(values[len(places) :])
+    results = {need: [next(left) for _ in opened.calls[need].outputs] for need in before}
+    return opened.run(index, given, results, training)
+
+
 def _standardized(model: keras.Model, x: Any) -> list[tf.Tensor]:
     """Convert the inputs of a model as the model itself would."""
     if model._convert_input_args:
@@ -189,7 +258,3 @@ def _one_call_of(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         model._maybe_reset_call_context()
-
-
-class NotDivisibleError(Exception):
-    """A model can't be run in parts; the message says why, as the end of a sentence."""

@@ -40,6 +40,7 @@ class CachedFit:
 
     Attributes:
         reason: Why nothing is cached now; None if it is.
+        shortfall: Why not all that is frozen is covered while something is cached; None if it is.
 
     Raises:
         NoCutError: The model can't be divided, whatever is frozen.
@@ -67,6 +68,7 @@ class CachedFit:
         self._given: dict[int, int] = {}  # batches that the source gave in epochs that came from the record
         self._is_broken = False  # for the rest of the fit
         self.reason: str | None = None
+        self.shortfall: str | None = None
 
     # --- hooks
 
@@ -207,7 +209,7 @@ class CachedFit:
         if reason != self.reason:
             level = logging.INFO if self._quiet or reached_by_schedule else logging.WARNING
             logger.log(level, "PrefixCache is off: %s", reason)
-        self.reason, self._tests = reason, False
+        self.reason, self.shortfall, self._tests = reason, None, False
         self._take_out()
         if for_good:
             self._is_broken = True
@@ -232,6 +234,17 @@ class CachedFit:
             self.stop(str(error), for_good=False)
             return
         self.reason = None
+        self._note_shortfall()
+
+    def _note_shortfall(self) -> None:
+        """Find out what is frozen and not covered, and say so once."""
+        before, self.shortfall = self.shortfall, self._cuts.shortfall()
+        if self.shortfall not in (None, before):
+            logger.log(
+                logging.INFO if self._quiet else logging.WARNING,
+                "PrefixCache does not cover all that is frozen. %s",
+                self.shortfall,
+            )
 
     def _has_known_function(self) -> bool:
         """Whether nobody has had the training step traced again since the model was divided."""

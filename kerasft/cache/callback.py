@@ -41,7 +41,10 @@ class PrefixCache(keras.callbacks.Callback):
     finds augmentation in the input pipeline. The cache also finds,
     before or while it trains, whatever else makes recording wrong: layers in the prefix that draw random
     numbers or update themselves, a model's own `train_step`, a distribution strategy, a model without a cut.
-    Then the cache is off, `reason` says why, and training continues as if it were not there.
+    Then the cache is off, `reason` says why, and training continues as if it were not there. It is off as
+    well where a record would save less than 5 % of the model's work. Dropout and stochastic depth in frozen
+    layers stop it, too, unless they are frozen with `dropout="inference"`; then `reason` names them, and so
+    it does where the cache records only what comes before them.
 
     A run that `kerasft.BackupAndRestore` resumes reads the data of past epochs again, without training, and
     ends at the weights of the run that was not interrupted, to the bit. Keras's own `BackupAndRestore` brings
@@ -112,8 +115,8 @@ class PrefixCache(keras.callbacks.Callback):
 
     @property
     def reason(self) -> str | None:
-        """Why nothing is cached now; None if it is."""
-        return self._reason if self._cached is None else self._cached.reason
+        """Why nothing is cached now, or why not all that is frozen; None if all of it is."""
+        return self._reason if self._cached is None else self._cached.reason or self._cached.shortfall
 
     # --- Keras's hooks
 
@@ -170,7 +173,7 @@ class PrefixCache(keras.callbacks.Callback):
         """End what a `fit` began. After one that was interrupted, this frees the record."""
         if self._cached is not None:
             self._cached.close()
-            self._reason, self._cached = self._cached.reason, None
+            self._reason, self._cached = self.reason, None
         self._fit = None
 
     # --- backups

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, saved_share, shortfall, too_little
 from kerasft.cache.cuts import Cut, NoCutError, Prefix, find_cut
 from kerasft.cache.inspection import divisible_program
 from kerasft.cache.other_callbacks import depth_schedule
-from kerasft.freezing import BatchNormPolicy, Flags, freeze_depth, set_depth
+from kerasft.freezing import (
+    BatchNormPolicy,
+    DropoutPolicy,
+    Flags,
+    dropout_policy,
+    freeze_depth,
+    set_depth,
+)
 from kerasft.stages import Stages, find_stages
+
+Policies: TypeAlias = tuple[BatchNormPolicy | None, DropoutPolicy | None]
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class CutPlan:
     """Which cuts are worth recording, and how a search uses what was recorded.
 
     Attributes:
-        least_share: The least part of the model's work before a cut for which the cut is recorded.
+        least_share: The least part of the model's work that a cut must save to be recorded.
         stages: The stages that `depths` count.
         depths: Freeze depths that are recorded in the same pass as the cut in force, in place of those that
             a schedule reaches; the last ones are left out first if there is no room. None asks the schedule.
@@ -28,7 +39,7 @@ class CutPlan:
         quiet: Whether the user is told elsewhere that the cache is off, so that no warning is needed.
     """
 
-    least_share: float = 0.0
+    least_share: float = LEAST_SHARE
     stages: Stages | None = None
     depths: Sequence[int] | None = None
     known_data: tuple[str | None, str | None] = (None, None)
@@ -69,15 +80,24 @@ class FitCuts:
             NoCutError: There is no cut, or too little work lies before it.
         """
         least = self._plan.least_share
-        cut = find_cut(self._program, nondeterministic)
-        if cut.share < least:
-            raise NoCutError(f"What lies before {cut.name!r} is {cut.share:.1%} of the model's work.")
+        cut = explained_cut(self._program, nondeterministic)
+        if saved_share(cut) < least:
+            raise NoCutError(too_little(self._program, cut, least, nondeterministic))
         cuts = {cut.position: cut}
-        for stages, batch_norm, depth in self._coming_depths():
-            coming = self._cut_at(stages, depth, batch_norm, nondeterministic)
-            if coming is not None and coming.share >= least:
+        for stages, policies, depth in self._coming_depths():
+            coming = self._cut_at(stages, depth, policies, nondeterministic)
+            if coming is not None and saved_share(coming) >= least:
                 cuts.setdefault(coming.position, coming)
         return list(cuts.values())
+
+    def shortfall(self) -> str | None:
+        """Why the cut in force does not cover all that is frozen; None if it does.
+
+        Raises:
+            NoCutError: There is no cut.
+        """
+        cut = find_cut(self._program, self.nondeterministic)
+        return shortfall(self._program, cut, self.nondeterministic)
 
     def earlier(self) -> Iterator[Cut]:
         """Find the cuts at lower depths than the one in force, the last one first."""
@@ -87,32 +107,35 @@ class FitCuts:
         except ValueError:  # it has no stages, though it has a cut
             return
         seen = {self.find(self.nondeterministic)[0].position}
+        policies = None, dropout_policy(stages)
         for depth in range(freeze_depth(stages) - 1, 0, -1):
-            cut = self._cut_at(stages, depth, None, self.nondeterministic)
+            cut = self._cut_at(stages, depth, policies, self.nondeterministic)
             if cut is not None and cut.position not in seen:
                 seen.add(cut.position)
                 yield cut
 
-    def _coming_depths(self) -> list[tuple[Stages, BatchNormPolicy | None, int]]:
+    def _coming_depths(self) -> list[tuple[Stages, Policies, int]]:
         """List the depths that later epochs reach while all layers below them have stayed frozen."""
         if self._plan.stages is not None and self._plan.depths is not None:
-            return [(self._plan.stages, None, depth) for depth in self._plan.depths]
+            given = None, dropout_policy(self._plan.stages)
+            return [(self._plan.stages, given, depth) for depth in self._plan.depths]
         schedule = depth_schedule(self._callbacks)
         if schedule is None or schedule.stages is None:
             return []
-        depths, stages, batch_norm = schedule.coming_depths, schedule.stages, schedule.batch_norm
-        return [(stages, batch_norm, d) for i, d in enumerate(depths) if i and d < min(depths[:i])]
+        depths, stages = schedule.coming_depths, schedule.stages
+        policies = schedule.batch_norm, getattr(schedule, "dropout", None)
+        return [(stages, policies, d) for i, d in enumerate(depths) if i and d < min(depths[:i])]
 
     def _cut_at(
         self,
         stages: Stages,
         depth: int,
-        batch_norm: BatchNormPolicy | None,
+        policies: Policies,
         nondeterministic: Collection[int],
     ) -> Cut | None:
         """Find the cut at another depth, if there is one."""
         flags = Flags(self._model)
-        set_depth(stages, depth, batch_norm)
+        set_depth(stages, depth, *policies)
         try:
             return find_cut(self._program, nondeterministic)
         except NoCutError:

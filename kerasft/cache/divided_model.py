@@ -15,7 +15,7 @@ from kerasft.cache.cut_plan import FitCuts
 from kerasft.cache.cuts import Cut, Prefix, Suffix, leaves, trace_prefix, without_optionals
 from kerasft.cache.records import StorageError
 from kerasft.cache.samples import are_close, check_spec, sample_fingerprints
-from kerasft.typing import Batch, Columns
+from kerasft.typing import Batch, Columns, Crossing
 
 
 class DividedModel:
@@ -88,11 +88,11 @@ class DividedModel:
         found: np.ndarray = self._fingerprints(*leaves(without_optionals(batch))).numpy()
         return found
 
-    def run_prefix(self, batch: Batch) -> tuple[list[tuple[Any, Any]], dict[int, Any]]:
+    def run_prefix(self, batch: Batch) -> tuple[list[Crossing], dict[int, Any]]:
         """Run the frozen layers on a batch; tracing them may show that `cuts` have to be others.
 
         Returns:
-            For each of `cuts` the value and its mask or None; and the extra inputs by their numbers.
+            For each of `cuts` its values, each with its mask or None; and the extra inputs by their numbers.
 
         Raises:
             NoCutError: Tracing shows that there is no cut.
@@ -103,17 +103,20 @@ class DividedModel:
         begin = time.perf_counter()
         values, masks, inputs = prefix(x)
         seconds = time.perf_counter() - begin
-        cost = int(values[0].shape[0]) * max(cut.cost for cut in prefix.cuts)
+        cost = int(values[0][0].shape[0]) * max(cut.cost for cut in prefix.cuts)
         self._seconds_per_cost = min(self._seconds_per_cost, seconds / cost)
         if not self._is_checked:
             self._is_checked = True
             _check_independence(prefix, x, values)
-        return list(zip(values, masks, strict=True)), dict(zip(prefix.extra_inputs, inputs, strict=True))
+        crossings: list[Crossing] = [list(zip(v, m, strict=True)) for v, m in zip(values, masks, strict=True)]
+        return crossings, dict(zip(prefix.extra_inputs, inputs, strict=True))
 
-    def suffix(self, columns: Columns, extra_inputs: Sequence[int]) -> Suffix:
-        """Return the traced suffix, for columns like these; `extra_inputs` are the inputs among them."""
+    def suffix(self, columns: Columns, masked: Sequence[bool], extra_inputs: Sequence[int]) -> Suffix:
+        """Return the traced suffix, for columns like these; `Suffix` says what they are."""
         if self._suffix is None:
-            self._suffix = Suffix(self._model, self.cut, self._spec, extra_inputs, columns, self._training)
+            self._suffix = Suffix(
+                self._model, self.cut, self._spec, masked, extra_inputs, columns, self._training
+            )
         return self._suffix
 
     def _traced_prefix(self) -> Prefix:
@@ -136,9 +139,10 @@ def _check_independence(prefix: Prefix, x: Any, values: Sequence[Any]) -> None:
     Raises:
         StorageError: Every second sample gives something else when the batch has no others.
     """
-    rows = int(values[0].shape[0])
+    flat = [value for each in values for value in each]
+    rows = int(flat[0].shape[0])
     second = np.arange(0, rows, 2)
     others = prefix(keras.tree.map_structure(lambda t: tf.gather(t, np.tile(second, 2)[:rows]), x))[0]
-    for value, other in zip(values, others, strict=True):
+    for value, other in zip(flat, [other for each in others for other in each], strict=True):
         if not are_close(tf.gather(value, second), other[: len(second)]):
             raise StorageError("What the frozen layers give for a sample depends on the others in its batch.")

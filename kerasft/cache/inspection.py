@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.cuts import NoCutError, find_cut, trace_prefix
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, saved_share, shortfall, too_little
+from kerasft.cache.cuts import NoCutError, trace_prefix
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,14 @@ class PrefixReport:
     """What `PrefixCache` would do with a model as it is frozen now; `print` writes it as a sentence.
 
     Attributes:
-        cut: The layer whose output would be recorded; None if nothing would be.
-        shape: Shape of that output, batch first.
+        cut: The layer whose output would be recorded, or those whose outputs would, joined by " + "; None if
+            nothing would be.
+        shape: Shape of that output, batch first; None if there are several.
         bytes_per_sample: Of what is recorded for a sample, its targets left out.
-        share: The part of the forward pass, by floating-point operations, that lies before the cut.
-        reason: Why nothing would be recorded; else None.
+        share: The part of the forward pass, by floating-point operations, that is saved: all that lies before
+            the cut, but for what has to be computed again after it. Roughly, by the sizes of weights and
+            outputs, where the shape of the inputs is not known.
+        reason: Why nothing would be recorded, or why not all that is frozen; else None.
     """
 
     cut: str | None = None
@@ -31,13 +35,12 @@ class PrefixReport:
     reason: str | None = None
 
     def __str__(self) -> str:
-        if self.reason is not None:
+        if self.cut is None:
             return f"Nothing can be cached. {self.reason}"
         size = "of varying size" if self.bytes_per_sample is None else f"{self.bytes_per_sample:,} bytes"
-        return (
-            f"Cached up to {self.cut!r}: {self.share:.1%} of the forward pass, {size} a sample, "
-            f"shape {self.shape}."
-        )
+        shape = "" if self.shape is None else f", shape {self.shape}"
+        cached = f"Cached up to {self.cut!r}: {self.share:.1%} of the forward pass, {size} a sample{shape}."
+        return cached if self.reason is None else f"{cached} {self.reason}"
 
 
 def inspect_prefix(model: keras.Model) -> PrefixReport:
@@ -64,25 +67,35 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     try:
         program = divisible_program(model)
         signature = program.signature
-        prefix = trace_prefix(lambda known: [find_cut(program, known)], signature, True, nondeterministic)
+        prefix = trace_prefix(
+            lambda known: [explained_cut(program, known)], signature, True, nondeterministic
+        )
     except NoCutError as error:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
-    inputs = zip(program.inputs, keras.tree.flatten(signature), strict=True)
-    sizes = [_bytes(cut.tensor), *(_bytes(t) for n, t in inputs if n in cut.extra_inputs)]
+    if saved_share(cut) < LEAST_SHARE:
+        return PrefixReport(reason=too_little(program, cut, LEAST_SHARE, nondeterministic))
+    inputs = dict(zip(program.inputs, keras.tree.flatten(signature), strict=True))
+    sizes = [*map(_bytes, cut.tensors), *(_bytes(inputs[n]) for n in cut.extra_inputs)]
 
-    def compute_prefix(x: Any) -> Any:
-        values = program.enter(x)
-        program.run(cut.before, values, training=False)
-        return values[cut.value]
+    share = saved_share(cut)
+    if all(None not in spec.shape[1:] for spec in keras.tree.flatten(signature)):  # else much is not counted
+        specs = {n: tf.TensorSpec(t.shape, t.dtype) for n, t in zip(cut.values, cut.tensors, strict=True)}
+        specs |= {n: inputs[n] for n in cut.extra_inputs}
+        whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
 
-    whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)
-    before = _keras.floating_point_operations(compute_prefix, signature)
+        def rest(given: Any) -> Any:
+            known = dict(zip(specs, given, strict=True))
+            return cut.suffix([known.pop(n) for n in cut.values], known, training=False)
+
+        after = _keras.floating_point_operations(rest, list(specs.values()))
+        share = (whole - after) / whole if whole else 0.0
     return PrefixReport(
         cut.name,
-        tuple(cut.tensor.shape),
+        tuple(cut.tensors[0].shape) if len(cut.tensors) == 1 else None,
         None if None in sizes else sum(s for s in sizes if s is not None),
-        before / whole if whole else 0.0,
+        share,
+        shortfall(program, cut, nondeterministic),
     )
 
 

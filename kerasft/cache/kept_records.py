@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from kerasft.cache.cuts import Cut
+from kerasft.cache.cuts import Cut, value_places
 from kerasft.cache.records import SampleIndex, SavedRecord
+from kerasft.typing import Crossing
 
 
 class KeptRecords:
@@ -40,7 +41,7 @@ class KeptRecords:
 
     def look_up(
         self, cuts: Sequence[Cut], fingerprints: np.ndarray
-    ) -> tuple[list[tuple[np.ndarray, np.ndarray | None]], dict[int, np.ndarray]] | None:
+    ) -> tuple[list[Crossing], dict[int, np.ndarray]] | None:
         """Look up the samples of a batch.
 
         Args:
@@ -48,18 +49,19 @@ class KeptRecords:
             fingerprints: The samples' fingerprints.
 
         Returns:
-            As `DividedModel.run_prefix`: for each of `cuts` the value and its mask or None; and the extra
-            inputs by their numbers. None if something of it is in no record.
+            As `DividedModel.run_prefix`: for each of `cuts` its values, each with its mask or None; and the
+            extra inputs by their numbers. None if something of it is in no record.
         """
         records = [self._records.get(cut.position) for cut in cuts]
-        values: list[tuple[np.ndarray, np.ndarray | None]] = []
+        values: list[Crossing] = []
         inputs: dict[int, np.ndarray] = {}
         for record in records:
             rows = np.array([-1]) if record is None else record.index.known(fingerprints)
             if record is None or (rows < 0).any():
                 return None
-            value, *mask = record.values.take(record.positions[rows])
-            values.append((value, mask[0] if mask else None))
+            columns = record.values.take(record.positions[rows])
+            places = zip(value_places(record.masked), record.masked, strict=True)
+            values.append([(columns[i], columns[i + 1] if has_mask else None) for i, has_mask in places])
             inputs.update(zip(record.extra_inputs, record.other_columns.take(rows), strict=False))
         numbers = sorted({number for cut in cuts for number in cut.extra_inputs})
         return (values, {n: inputs[n] for n in numbers}) if inputs.keys() >= set(numbers) else None

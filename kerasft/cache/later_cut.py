@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.cuts import Cut
+from kerasft.cache.cuts import Cut, value_places, with_masks
 from kerasft.cache.records import SavedRecord, Storage
 
 BATCH = 64
@@ -37,10 +37,10 @@ def record_at_later_cut(
     """
     program = upper.program
     produced = {n: o for o in upper.before for n in o.writes}
-    wanted, stack = set(), [upper.value]
+    wanted, stack = set(), [*upper.values]
     while stack:
         number = stack.pop()
-        if number == lower.value or number in record.extra_inputs:
+        if number in lower.values or number in record.extra_inputs:
             continue
         if number not in produced:
             return None
@@ -51,26 +51,31 @@ def record_at_later_cut(
     if not set(upper.extra_inputs) <= set(record.extra_inputs):
         return None
     between = [operation for operation in upper.before if id(operation) in wanted]
-    masked = len(record.values.columns) > 1
 
     @functools.partial(tf.function, autograph=False)
-    def compute(value: Any, mask: Any, extra_inputs: Any) -> Any:
-        value = tf.cast(value, lower.tensor.dtype)
+    def compute(columns: Any, extra_inputs: Any) -> Any:
+        given = list(columns)
+        for place, tensor in zip(value_places(record.masked), lower.tensors, strict=True):
+            given[place] = tf.cast(given[place], tensor.dtype)
         values = {
-            lower.value: _keras.with_mask(value, mask),
+            **dict(zip(lower.values, with_masks(given, record.masked), strict=True)),
             **dict(zip(record.extra_inputs, extra_inputs, strict=True)),
         }
         program.run(between, values, training=False)
-        return values[upper.value], _keras.mask_of(values[upper.value])
+        return [(values[number], _keras.mask_of(values[number])) for number in upper.values]
 
     table = store.table()
+    masked = (False,) * len(upper.values)
     for begin in range(0, len(record.index), BATCH):
         rows = np.arange(begin, min(begin + BATCH, len(record.index)))
         columns = record.values.take(record.positions[rows])
         extra_inputs = record.other_columns.take(rows)[: len(record.extra_inputs)]
-        found = compute(columns[0], columns[1] if masked else None, extra_inputs)
-        arrays = [t.numpy() for t in found if t is not None]
-        if dtype == "float16" and arrays[0].dtype.kind == "f":
-            arrays[0] = arrays[0].astype(np.float16)
+        found = compute(columns, extra_inputs)
+        masked = tuple(mask is not None for _, mask in found)
+        arrays = [t.numpy() for pair in found for t in pair if t is not None]
+        for place in value_places(masked):
+            if dtype == "float16" and arrays[place].dtype.kind == "f":
+                arrays[place] = arrays[place].astype(np.float16)
         store.append(table, arrays)
-    return dataclasses.replace(record, values=table, positions=np.arange(len(record.index)))
+    positions = np.arange(len(record.index))
+    return dataclasses.replace(record, values=table, positions=positions, masked=masked)

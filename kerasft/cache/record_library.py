@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasft.cache.cuts import Cut
+from kerasft.cache.cuts import Cut, value_places
 from kerasft.cache.later_cut import record_at_later_cut
 from kerasft.cache.records import SavedRecord, Storage, read_records, write_record
 from kerasft.cache.samples import are_close
@@ -116,4 +116,8 @@ class RecordLibrary:
         rows = found.index.known(first.fingerprints)
         known = np.flatnonzero(rows >= 0)[:PROBED]
         values = cut.prefix(keras.tree.map_structure(lambda t: tf.gather(t, known), first.x), self._training)
-        return are_close(values, found.values.take(found.positions[rows[known]])[0])
+        saved = found.values.take(found.positions[rows[known]])
+        places = value_places(found.masked)
+        return len(places) == len(values) and all(
+            are_close(value, saved[place]) for value, place in zip(values, places, strict=True)
+        )

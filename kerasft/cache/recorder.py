@@ -253,7 +253,7 @@ class Recorder:
             found = find(cut)
             if found is None:
                 earlier = list(plan.cuts.earlier()) if earlier is None else earlier
-                lower = [other for other in earlier if other.position < cut.position]
+                lower = [other for other in earlier if other.comes_before(cut)]
                 found = self._library.derive(cut, lower, find)
             if found is not None:
                 self.used_saved = True

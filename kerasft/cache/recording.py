@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasft.cache.cuts import Cut
+from kerasft.cache.cuts import Cut, value_places
 from kerasft.cache.frozen_weights import Weights
 from kerasft.cache.records import (
     ReplayOrder,
@@ -20,17 +20,21 @@ from kerasft.cache.records import (
     Table,
 )
 from kerasft.cache.samples import check_rows
-from kerasft.typing import Columns, Rows
+from kerasft.typing import Columns, Crossing, Rows
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class Values:
-    """The values at one cut: row `positions[i]` of the table is that of sample `i`, -1 if it is missing."""
+    """The values at one cut: row `positions[i]` of the table is that of sample `i`, -1 if it is missing.
+
+    The table's columns are the values, each followed by its mask where `masked` says that it has one.
+    """
 
     table: Table
     weights: Weights
+    masked: tuple[bool, ...]
     positions: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     first_epoch: int = 0
 
@@ -132,9 +136,13 @@ class Recording:
         return [cut for cut in cuts if cut is cuts[0] or cut.position not in self._left_out]
 
     def take(self, cut: Cut, rows: Rows) -> list[np.ndarray]:
-        """Return the columns of a step: the value at a cut, its mask if it has one, and the other columns."""
+        """Return the columns of a step: the values at a cut with their masks, and the other columns."""
         values = self._values[cut.position]
         return [*values.table.take(values.positions[rows]), *self._other_columns.take(rows)]
+
+    def masked(self, cut: Cut) -> tuple[bool, ...]:
+        """Which of the values at a cut have a mask."""
+        return self._values[cut.position].masked
 
     def row_bytes(self, cut: Cut) -> int:
         """Bytes of one sample in `take`."""
@@ -147,7 +155,7 @@ class Recording:
         cuts: Sequence[Cut],
         rows: Rows,
         new: np.ndarray,
-        values: Sequence[tuple[Any, Any]],
+        values: Sequence[Crossing],
         extra_inputs: Mapping[int, Any],
         others: Columns,
     ) -> list[Any]:
@@ -157,7 +165,7 @@ class Recording:
             cuts: The cuts, the one in force first; those after it make room for it.
             rows: The row of each sample of the batch, as `index` gives them.
             new: Which of them are new.
-            values: For each cut the value, and its mask or None.
+            values: For each cut what crosses there.
             extra_inputs: Inputs of the model by their numbers.
             others: The leaves of targets and weights.
 
@@ -170,23 +178,23 @@ class Recording:
         if not len(self._other_columns):
             self.extra_inputs = tuple(extra_inputs)
         columns = [*(extra_inputs[n] for n in self.extra_inputs), *others]
-        check_rows([*columns, *(value for value, _ in values)], len(rows))
+        check_rows([*columns, *(value for crossing in values for value, _ in crossing)], len(rows))
         if new.any():
             first = np.flatnonzero(new)
             self._append(self._other_columns, [_array(t)[first] for t in columns], cuts[1:])
-        for cut, (value, mask) in zip(cuts, values, strict=True):
+        for cut, crossing in zip(cuts, values, strict=True):
             if cut is cuts[0] or cut.position not in self._left_out:
                 try:
-                    self._add_values(cuts, cut, rows, value, mask)
+                    self._add_values(cuts, cut, rows, crossing)
                 except StorageError as error:
                     if cut is cuts[0]:
                         raise
                     logger.info("Nothing is recorded for the coming cut at %s. %s", cut.name, error)
                     self._leave_out(cut)
-        value, mask = values[0]
+        first_values = values[0]
         if self._dtype == "float16":  # as later epochs take it from the record
-            value = _as_float16(_array(value), cuts[0])
-        return [value, *([] if mask is None else [mask]), *columns]
+            first_values = [(_as_float16(_array(value), cuts[0]), mask) for value, mask in first_values]
+        return [*_flat(first_values), *columns]
 
     def add_targets(self, new: np.ndarray, others: Columns) -> None:
         """Record targets and weights of what is new of a batch, to which values can be added later.
@@ -198,21 +206,22 @@ class Recording:
         if new.any():
             self._append(self._other_columns, [_array(t)[new] for t in others], ())
 
-    def _missing(self, cut: Cut, rows: Rows) -> tuple[Values, np.ndarray]:
+    def _missing(self, cut: Cut, rows: Rows, masked: tuple[bool, ...]) -> tuple[Values, np.ndarray]:
         """The values at a cut, and where the samples are that they lack, each once."""
         values = self._values.get(cut.position)
         if values is None:
             values = self._values[cut.position] = Values(
-                self._store.table(), Weights(cut.weights), first_epoch=self.epoch
+                self._store.table(), Weights(cut.weights), masked, first_epoch=self.epoch
             )
         at = np.flatnonzero(values.missing(rows))
         return values, at[np.unique(rows[at], return_index=True)[1]]
 
-    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: Rows, value: Any, mask: Any) -> None:
-        values, at = self._missing(cut, rows)
-        arrays = [_array(value)[at], *([] if mask is None else [_array(mask)[at]])]
+    def _add_values(self, cuts: Sequence[Cut], cut: Cut, rows: Rows, crossing: Crossing) -> None:
+        values, at = self._missing(cut, rows, tuple(mask is not None for _, mask in crossing))
+        arrays = [_array(column)[at] for column in _flat(crossing)]
         if self._dtype == "float16":
-            arrays[0] = _as_float16(arrays[0], cut)
+            for place in value_places(values.masked):
+                arrays[place] = _as_float16(arrays[place], cut)
         begin = len(values.table)
         self._append(values.table, arrays, cuts[1:] if cut is cuts[0] else ())
         values.positions[rows[at]] = np.arange(begin, begin + len(at))
@@ -258,7 +267,13 @@ class Recording:
             return None
         values = self._values[cut.position]
         return SavedRecord(
-            self.index, values.table, self._other_columns, values.positions, self.extra_inputs, order
+            self.index,
+            values.table,
+            self._other_columns,
+            values.positions,
+            self.extra_inputs,
+            order,
+            values.masked,
         )
 
     def adopt(self, cut: Cut, found: SavedRecord) -> None:
@@ -269,11 +284,16 @@ class Recording:
                 found.other_columns,
                 found.extra_inputs,
             )
-        self._values[cut.position] = Values(found.values, Weights(cut.weights), found.positions)
+        self._values[cut.position] = Values(found.values, Weights(cut.weights), found.masked, found.positions)
 
     def has_samples_of(self, found: SavedRecord) -> bool:
         """Whether a saved record has the same samples in the same rows."""
         return np.array_equal(found.index.fingerprints(), self.index.fingerprints())
+
+
+def _flat(crossing: Crossing) -> list[Any]:
+    """The values with their masks after them, without those that are None."""
+    return [column for pair in crossing for column in pair if column is not None]
 
 
 def _array(tensor: Any) -> np.ndarray:

@@ -235,4 +235,5 @@ class CachedStepFunction:
         self._logs = self._suffix(columns).steps(columns, [len(batch) for batch in batches])
 
     def _suffix(self, columns: Columns) -> Suffix:
-        return self.records.divided.suffix(columns, self.records.recorder.recording.extra_inputs)
+        recording, divided = self.records.recorder.recording, self.records.divided
+        return divided.suffix(columns, recording.masked(divided.cut), recording.extra_inputs)

@@ -226,7 +226,7 @@ def _fit(
         keras.optimizers.AdamW(settings.learning_rate), layerwise_decay(stages, settings.decay)
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    unfreezing = GradualUnfreezing(schedule)
+    unfreezing = GradualUnfreezing(schedule, dropout="inference")
     rows = _Rows(work.state / "history.json", unfreezing)
     callbacks = [
         unfreezing,

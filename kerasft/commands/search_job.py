@@ -50,6 +50,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             settings.learning_rate,
             budget=settings.budget,
             batch_norm=settings.batch_norm,
+            frozen_dropout="inference",
             prune=settings.prune,
             seed=settings.seed,
         )

@@ -6,6 +6,9 @@ a stage by itself (`kerasft.stages.StageLayer`) gets its flag and its policy her
 flags itself. What the user froze, or names in `keep_frozen`, stays frozen at every depth.
 """
 
+from kerasft.freezing.belonging import (
+    frozen_part,
+)
 from kerasft.freezing.by_depth import (
     freeze,
     freeze_depth,
@@ -15,6 +18,8 @@ from kerasft.freezing.by_depth import (
 from kerasft.freezing.flags import (
     Flags,
     check_batch_norm,
+    check_dropout,
+    dropout_policy,
     set_depth,
 )
 from kerasft.freezing.keep_frozen import (
@@ -25,17 +30,22 @@ from kerasft.freezing.keep_frozen import (
 )
 from kerasft.stages import (
     BatchNormPolicy,
+    DropoutPolicy,
 )
 
 __all__ = [
     "BatchNormPolicy",
+    "DropoutPolicy",
     "Flags",
     "check_batch_norm",
+    "check_dropout",
     "check_keep_frozen",
     "declare_kept",
+    "dropout_policy",
     "freeze",
     "freeze_depth",
     "frozen",
+    "frozen_part",
     "kept_frozen",
     "log_kept",
     "set_depth",

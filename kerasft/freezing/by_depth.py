@@ -8,9 +8,16 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from kerasft import _keras
-from kerasft.freezing.flags import Flags, changes_in_training, check_batch_norm, depth_set_last, set_depth
+from kerasft.freezing.flags import (
+    Flags,
+    changes_in_training,
+    check_batch_norm,
+    check_dropout,
+    depth_set_last,
+    set_depth,
+)
 from kerasft.freezing.keep_frozen import declare_kept, log_kept
-from kerasft.stages import BatchNormPolicy, Stages, find_stages
+from kerasft.stages import BatchNormPolicy, DropoutPolicy, Stages, find_stages
 
 
 def freeze(
@@ -18,6 +25,7 @@ def freeze(
     depth: int | str,
     batch_norm: BatchNormPolicy | None = None,
     *,
+    dropout: DropoutPolicy | None = None,
     keep_frozen: Sequence[str] = (),
     everything: bool = False,
 ) -> Stages:
@@ -54,6 +62,24 @@ def freeze(
             - None: "train" for Keras layers; for Hub stages the policy given to `load_backbone`.
 
             In a Hub stage "inference" turns dropout off as well.
+        dropout: What layers that draw random numbers (dropout, noise, stochastic depth) do in frozen stages
+            while the model trains; in stages that train they always draw.
+
+            - None: as Keras has it: they draw, whatever the call of a nested model says (Keras ignores
+              `backbone(x, training=False)` while an outer model trains). Frozen Hub stages draw nothing, or
+              do as `load_backbone(dropout=...)` said.
+            - "inference": nothing is drawn: each frozen layer computes as with `training=False`, so a frozen
+              feature extractor gives the same for a sample each time, and `PrefixCache` can record it.
+            - "train": they draw while the outermost model trains, also where a call inside it says
+              `training=False`. A Hub stage runs its training graph; one whose training graph normalizes by
+              the batch is refused.
+
+            A layer without weights is in the frozen part if it lies in a layer or nested model that is frozen
+            as a whole, or between layers that are: nothing that trains comes before it, and a frozen layer
+            comes after it. So a Dropout between the last frozen layer and the head is the head's, and stays
+            active. So does data augmentation: layers without weights before the first weight, but Keras's
+            own dropout and noise. Where Keras does not know the order of calls (a subclassed model), only
+            what lies in frozen layers counts. The policy is no part of a saved file: give it again.
         keep_frozen: Layers that stay frozen whatever their flags were and whatever the depth is: names, paths
             (`student/body`) or patterns (`*_bn`) of layers, also of those that hold layers; or stages' names.
             It counts for this call.
@@ -65,9 +91,9 @@ def freeze(
 
     Raises:
         TypeError, ValueError: `depth` is not a depth of this model, the model can't be divided, a Hub
-            stage can't follow `batch_norm`, a name in `keep_frozen` means no layer, one without weights or
-            several, or a layer can't be frozen: SpectralNormalization rewrites its kernel whatever its flags
-            say.
+            stage can't follow `batch_norm` or `dropout`, a name in `keep_frozen` means no layer, one without
+            weights or several, or a layer can't be frozen: SpectralNormalization rewrites its kernel
+            whatever its flags say.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="body"),
@@ -82,8 +108,9 @@ def freeze(
     stages = find_stages(model)
     depth = stages.depth(depth)
     check_batch_norm(batch_norm, stages[depth:])
+    check_dropout(dropout, stages[:depth])
     log_kept(stages, declare_kept(stages, keep_frozen, everything), depth)
-    set_depth(stages, depth, batch_norm)
+    set_depth(stages, depth, batch_norm, dropout)
     _keras.apply_trainable_flags(stages.model)
     return stages
 
@@ -92,6 +119,7 @@ def unfreeze(
     model: keras.Model | Stages,
     batch_norm: BatchNormPolicy | None = None,
     *,
+    dropout: DropoutPolicy | None = None,
     keep_frozen: Sequence[str] = (),
     everything: bool = False,
 ) -> Stages:
@@ -100,6 +128,7 @@ def unfreeze(
     Args:
         model: A built model, or its `Stages`.
         batch_norm: As in `freeze`.
+        dropout: As in `freeze`, for stages that stay frozen at every depth.
         keep_frozen: As in `freeze`.
         everything: As in `freeze`: let even those layers and weights train that you have frozen yourself.
 
@@ -120,7 +149,7 @@ def unfreeze(
         >>> len(net.trainable_variables)
         6
     """
-    return freeze(model, 0, batch_norm, keep_frozen=keep_frozen, everything=everything)
+    return freeze(model, 0, batch_norm, dropout=dropout, keep_frozen=keep_frozen, everything=everything)
 
 
 def freeze_depth(model: keras.Model | Stages) -> int:
@@ -147,15 +176,17 @@ def frozen(
     depth: int | str,
     batch_norm: BatchNormPolicy | None = None,
     *,
+    dropout: DropoutPolicy | None = None,
     keep_frozen: Sequence[str] = (),
     everything: bool = False,
 ) -> Iterator[Stages]:
-    """Freeze up to `depth` inside a `with` block; afterwards every flag is what it was before.
+    """Freeze up to `depth` inside a `with` block; afterwards every flag and policy is what it was before.
 
     Args:
         model: A built model, or its `Stages`.
         depth: As in `freeze`.
         batch_norm: As in `freeze`.
+        dropout: As in `freeze`.
         keep_frozen: As in `freeze`.
         everything: As in `freeze`, but forgotten after the block.
 
@@ -165,7 +196,9 @@ def frozen(
     stages = find_stages(model)
     flags = Flags(stages.model)
     try:
-        yield freeze(stages, depth, batch_norm, keep_frozen=keep_frozen, everything=everything)
+        yield freeze(
+            stages, depth, batch_norm, dropout=dropout, keep_frozen=keep_frozen, everything=everything
+        )
     finally:
         flags.restore()
         _keras.apply_trainable_flags(stages.model)

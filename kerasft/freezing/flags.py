@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
 from kerasft import _keras
+from kerasft.freezing.belonging import frozen_part
 from kerasft.freezing.keep_frozen import kept_frozen
 from kerasft.stages import (
     BatchNormPolicy,
+    DropoutPolicy,
     KeptFrozen,
     SeenFlags,
     Stage,
     StageLayer,
     Stages,
     UserFlags,
+    check_dropout_policy,
     check_policy,
     record,
     recorded,
@@ -31,13 +34,15 @@ _depths: weakref.WeakKeyDictionary[keras.Model, tuple[int, Signature]] = weakref
 class Flags:
     """The `trainable` flags of all layers and weights of a model, to be put back as they were.
 
-    The policies of stage layers (those of a Hub backbone) for batch normalization belong to them, and so does
-    what was recorded of the user's own flags.
+    The policies for batch normalization and for dropout belong to them, and so does what was recorded of the
+    user's own flags.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._layers = [(layer, layer.trainable) for layer in _keras.sublayers(model)]
-        self._policies = [(s, s.batch_norm) for s, _ in self._layers if isinstance(s, StageLayer)]
+        stage_layers = [s for s, _ in self._layers if isinstance(s, StageLayer)]
+        self._policies = [(s, s.batch_norm, s.dropout) for s in stage_layers]
+        self._modes = [(layer, _keras.training_mode(layer)) for layer, _ in self._layers]
         self._variables = [(v, v.trainable) for v in model.variables]
         self._recorded = [(layer, recorded(layer)) for layer, _ in self._layers]
         self._depth = model, _depths.get(model)
@@ -46,8 +51,10 @@ class Flags:
         """Put every flag back. Parents come first: setting theirs overwrites their children's."""
         for layer, flag in self._layers:
             layer.trainable = flag
-        for stage, policy in self._policies:
-            stage.batch_norm = policy
+        for stage, batch_norm, dropout in self._policies:
+            stage.batch_norm, stage.dropout = batch_norm, dropout
+        for layer, mode in self._modes:
+            _keras.set_training_mode(layer, mode)
         for variable, flag in self._variables:
             variable.trainable = flag
         for layer, user in self._recorded:
@@ -61,7 +68,8 @@ class Flags:
     def changed(self) -> list[str]:
         """List what has changed since: `"layer 'name'"` for a layer, the path for a weight."""
         differ = [layer for layer, flag in self._layers if layer.trainable != flag]
-        differ += [stage for stage, policy in self._policies if stage.batch_norm != policy]
+        differ += [s for s, *policies in self._policies if policies != [s.batch_norm, s.dropout]]
+        differ += [layer for layer, mode in self._modes if _keras.training_mode(layer) != mode]
         names = list(dict.fromkeys(f"layer {layer.name!r}" for layer in differ))
         return names + [v.path for v, flag in self._variables if v.trainable != flag]
 
@@ -85,7 +93,34 @@ def check_batch_norm(policy: BatchNormPolicy | None, stages: Iterable[Stage] = (
                 layer.check_batch_norm(policy)
 
 
-def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = None) -> None:
+def check_dropout(policy: DropoutPolicy | None, stages: Iterable[Stage] = ()) -> None:
+    """Check a policy for the random numbers of frozen layers before it is used.
+
+    Args:
+        policy: As in `freeze`.
+        stages: The stages that will be frozen with it.
+
+    Raises:
+        ValueError: `policy` is none, or a Hub stage among `stages` can't follow it.
+    """
+    check_dropout_policy(policy)
+    for layer in (layer for stage in stages for layer in stage.layers):
+        if isinstance(layer, StageLayer):
+            layer.check_dropout(policy)
+
+
+def dropout_policy(stages: Stages) -> DropoutPolicy | None:
+    """The policy for the random numbers of frozen layers in force; None if nothing is frozen by one."""
+    modes = (_keras.training_mode(layer) for stage in stages for layer in stage.layers)
+    return next((mode for mode in modes if mode is not None), None)
+
+
+def set_depth(
+    stages: Stages,
+    depth: int,
+    batch_norm: BatchNormPolicy | None = None,
+    dropout: DropoutPolicy | None = None,
+) -> None:
     """Set the flags as `freeze` does, but leave the training function of a compiled model as it is.
 
     What the user froze, or named in `declare_kept`, stays frozen.
@@ -94,12 +129,15 @@ def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = N
         stages: The stages of the model.
         depth: How many of them to freeze.
         batch_norm: As in `freeze`.
+        dropout: As in `freeze`.
 
     Raises:
         ValueError: As in `freeze`; then no flag has changed.
     """
     check_batch_norm(batch_norm, stages[depth:])
     kept = kept_frozen(stages)
+    frozen = [i < depth or not kept.trains(i) for i in range(len(stages))]
+    check_dropout(dropout, [stage for stage, is_frozen in zip(stages, frozen, strict=True) if is_frozen])
     _check_freezable(stages, depth, kept)
     place = {id(layer): index for index, stage in enumerate(stages) for layer in stage.layers}
     layers = list(_keras.sublayers(stages.model))
@@ -123,6 +161,7 @@ def set_depth(stages: Stages, depth: int, batch_norm: BatchNormPolicy | None = N
         variable.trainable = False  # also where a layer that trains holds it as well
     for layer, user in zip(layers, known, strict=True):
         record(layer, replace(user, seen=SeenFlags.of(layer)))
+    _set_dropout(stages, frozen, dropout)
     _depths[stages.model] = depth, _signature(stages)
 
 
@@ -163,6 +202,21 @@ def _set_policy(layer: keras.Layer, trains: bool, policy: BatchNormPolicy | None
         for variable in (layer.gamma, layer.beta):
             if variable is not None:
                 variable.trainable = False
+
+
+def _set_dropout(stages: Stages, frozen: Sequence[bool], policy: DropoutPolicy | None) -> None:
+    inside = [x for stage, is_frozen in zip(stages, frozen, strict=True) if is_frozen for x in stage.layers]
+    for layer in _keras.sublayers(stages.model):
+        _keras.set_training_mode(layer, None)
+    for stage in stages:
+        for layer in stage.layers:
+            if isinstance(layer, StageLayer):
+                layer.dropout = None
+    for layer in [] if policy is None else frozen_part(stages.model, inside):
+        _keras.set_training_mode(layer, policy)
+    for layer in inside:
+        if isinstance(layer, StageLayer):
+            layer.dropout = policy
 
 
 def changes_in_training(stage: Stage) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasft.hub.arguments import Arguments, Bound, Function, choose
+from kerasft.hub.batch import check_batch
 from kerasft.hub.divide import Part, divide
 from kerasft.hub.flat_graph import FlatGraph
 from kerasft.hub.flatten import flatten
@@ -17,14 +19,7 @@ from kerasft.hub.graph_check import damaged
 from kerasft.hub.graph_function import GraphFunction
 from kerasft.hub.memory import folder_fingerprint
 from kerasft.hub.saved_model_check import check_saved_model
-from kerasft.hub.signature import (
-    Function,
-    InputShape,
-    Keys,
-    inputs_of,
-    is_flag,
-    outputs_of,
-)
+from kerasft.hub.signature import InputShape, Output, inputs_of, outputs_of
 from kerasft.hub.stage_names import layer_paths
 from kerasft.stages import BatchNormPolicy
 
@@ -54,8 +49,8 @@ class Blueprint:
         parts: The stages in order.
         weights: The parts' weights, by the index that the parts have for them.
         inputs: Name, shape with the batch, and dtype of each input.
-        structure: How callers pass the inputs: by these keys in a dict, or as so many arguments.
-        names: Names of the outputs; None for a single one without a name.
+        structure: How callers pass the inputs: a structure of their positions in `inputs`.
+        returned: What the model returns: a structure of positions among the outputs that the parts make.
         regularizers: Regularization losses: functions of the weights of these indices.
         notes: Messages for the log of each load: level, and text after the handle.
     """
@@ -63,8 +58,8 @@ class Blueprint:
     parts: Sequence[Part]
     weights: Mapping[int, Weight]
     inputs: Sequence[tf.TensorSpec]
-    structure: Keys
-    names: Sequence[str] | None
+    structure: Any
+    returned: Any
     regularizers: Sequence[tuple[GraphFunction, Sequence[int]]]
     notes: Sequence[tuple[int, str]]
 
@@ -79,10 +74,13 @@ class Blueprint:
 def read(
     path: str,
     input_shape: InputShape,
-    output: str | None,
+    output: Output,
     stages: int | None,
     batch_norm: BatchNormPolicy,
     trust: bool,
+    arguments: Arguments = None,
+    signature: str | None = None,
+    map_batch: bool = False,
 ) -> Blueprint:
     """Open the SavedModel in a folder and divide it.
 
@@ -93,23 +91,33 @@ def read(
         stages: As in `load_backbone`.
         batch_norm: As in `load_backbone`. Policies other than "inference" need the graph for training.
         trust: As in `load_backbone`.
+        arguments: As in `load_backbone`.
+        signature: As in `load_backbone`.
+        map_batch: As in `load_backbone`.
 
     Raises:
         TypeError, ValueError: As in `load_backbone`.
     """
     loaded = _load(path, trust)
-    variables = _variables(loaded)
-    functions = _concrete_functions(loaded.__call__)
-    inputs, structure = inputs_of(functions[0], input_shape)
-    names, selected = outputs_of(functions[0], output)
     notes = []
+    what, call = entry(loaded, path, signature)
+    functions = [bound for bound in choose(call, arguments, what) if bound is not None]
+    if what != "__call__":
+        text = f"is loaded from its signature {what!r}, for inference: "
+        text += "thawed stages train, but with no dropout, and statistics stay as they are."
+        notes.append((logging.INFO, text if len(functions) == 1 else f"is loaded from {what!r}."))
+    variables = _variables(loaded, call)
+    inputs, structure = inputs_of(functions[0], input_shape, map_batch)
+    if map_batch:
+        functions = functions[:1]
+    returned, selected = outputs_of(functions[0].function, output)
 
-    def divided(*functions: Function) -> tuple[FlatGraph, list[Part], str | None]:
+    def divided(*functions: Bound) -> tuple[FlatGraph, list[Part], str | None]:
         graphs = []
-        for function, training in zip(functions, (False, True), strict=False):
-            tensors = [t for t, _ in inputs_of(function, input_shape)[0]]
-            outputs = [function.outputs[i] for i in selected]
-            graphs.append(flatten(function, tensors, outputs, variables, training))
+        for bound in functions:
+            outputs = [bound.function.outputs[i] for i in selected]
+            graphs.append(flatten(bound.function, bound.placeholders, outputs, variables, bound.constants))
+            graphs[-1].set_input_shapes(spec.shape for _, spec in inputs)
         parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
         for graph in (g for part in parts for g in (part.inference, part.training)):
             if graph is not None and not trust:
@@ -137,7 +145,11 @@ def read(
         notes.append((logging.WARNING, text))
     weights = _weights(loaded, variables, inference, [i for part in parts for i in part.variables])
     specs = [spec for _, spec in inputs]
-    return Blueprint(parts, weights, specs, structure, names, regularizers, notes)
+    if map_batch:
+        specs = [tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name) for spec in specs]
+    else:
+        check_batch(inference, specs, variables)
+    return Blueprint(parts, weights, specs, structure, returned, regularizers, notes)
 
 
 def _weights(
@@ -181,20 +193,42 @@ def _load(path: str, trust: bool) -> Any:
         raise damaged(f"TensorFlow can't open {path} ({error!r})") from error
     if folder_fingerprint(path) != before:
         raise ValueError(f"{path} was written anew while it was read. Load it again once it is whole.")
-    if not callable(loaded):
-        signatures = sorted(getattr(loaded, "signatures", {}))
-        raise ValueError(
-            f"The SavedModel in {path} has no `__call__`, only the signatures {signatures}: it was exported "
-            "for serving and can't be fine-tuned. Export it as a reusable SavedModel "
-            "(kerasft.export.to_saved_model(model, path, reusable=True))."
-        )
     return loaded
 
 
-def _variables(loaded: Any) -> list[tf.Variable]:
+def entry(loaded: Any, path: str, signature: str | None) -> tuple[str, Any]:
+    """The function of a loaded SavedModel that makes the backbone, and its name.
+
+    Raises:
+        ValueError: There is none of that name, or several, of which none is meant more than others.
+    """
+    call = loaded.__call__ if callable(loaded) else None
+    signatures = dict(getattr(loaded, "signatures", {}))
+    names = sorted(signatures.keys() - {"serving_default"}) or sorted(signatures)
+    if signature is None and call is not None and (_restored(call) or not names):
+        return "__call__", call
+    if signature is None and len(names) != 1:
+        raise ValueError(
+            f"The SavedModel in {path} has no `__call__` that was traced, and the signatures "
+            f"{names}: say which one is the backbone by signature=."
+            if names
+            else f"The SavedModel in {path} has neither a `__call__` nor a signature: it holds no network. "
+            "Save the module with a `__call__` (kerasft.export.to_saved_model(model, path, reusable=True))."
+        )
+    name = names[0] if signature is None else signature
+    if name == "__call__" and call is not None:
+        return name, call
+    if name not in signatures:
+        exist = [*(["__call__"] if call is not None else []), *sorted(signatures)]
+        raise ValueError(f"The SavedModel in {path} has no signature {name!r}. It has {exist}.")
+    own = getattr(loaded, name, None)  # the function itself, with inputs and outputs as its author has them
+    return name, own if getattr(own, "concrete_functions", None) else signatures[name]
+
+
+def _variables(loaded: Any, call: Any) -> list[tf.Variable]:
     """All variables of a loaded object, each once."""
     listed = [*getattr(loaded, "variables", [])]
-    for function in _restored(loaded.__call__):
+    for function in _restored(call):
         listed += function.variables
     return list({id(v.handle): v for v in listed}.values())
 
@@ -204,23 +238,6 @@ def _restored(call: Any) -> list[Function]:
     return list(getattr(call, "concrete_functions", [call]))
 
 
-def _concrete_functions(call: Any) -> list[Function]:
-    """The function for inference and, if there is one, that for training."""
-    found: dict[bool, Function] = {}
-    for function in _restored(call):
-        leaves = tf.nest.flatten(function.structured_input_signature)
-        flags = [leaf for leaf in leaves if isinstance(leaf, bool)]
-        found.setdefault(any(flags), function)
-        if not flags and any(is_flag(leaf) for leaf in leaves):
-            found.setdefault(True, function)
-    if not found:
-        raise ValueError(
-            "The SavedModel's `__call__` was never traced, so it holds no graph. Call it once, or give it "
-            "an input_signature, before saving."
-        )
-    return [found.get(False, found.get(True)), *([found[True]] if True in found else [])]
-
-
 def _regularizers(loaded: Any, variables: Sequence[tf.Variable]) -> list[tuple[GraphFunction, list[int]]]:
     """The regularization losses: functions of the variables of these indices."""
     found = []
@@ -228,7 +245,7 @@ def _regularizers(loaded: Any, variables: Sequence[tf.Variable]) -> list[tuple[G
         function = _restored(loss)[0] if callable(loss) else None
         if function is None:
             continue
-        graph = flatten(function, [], function.outputs, variables, training=True)
+        graph = flatten(function, [], function.outputs, variables)
         order = sorted(graph.variables(graph.outputs))
         found.append((graph.extract([], graph.outputs, order), order))
     return found

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from kerasft.hub.cuts import Cuts, Frontier, Key, alike
 from kerasft.hub.flat_graph import FlatGraph
 from kerasft.hub.graph_def import node_of
 from kerasft.hub.graph_function import GraphFunction
 from kerasft.hub.normalization import scales_and_offsets
-from kerasft.hub.stage_names import blocks_of, layer_name
-from kerasft.stages import cut_points, unique_names
+from kerasft.hub.stage_names import blocks_of, layer_name, layer_paths
+from kerasft.stages import unique_names
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class Part:
     Attributes:
         name: Readable and unique.
         variables: Indices of the variables that it owns.
-        sources: Where its inputs come from: -1 for the stage before, else the index of a model input.
-        emits: Indices of the model's outputs that it makes; if it is not the last, its first result is
-            the tensor that the next stage takes.
+        sources: Where its inputs come from: a tensor that a stage before gives, by name, or the index of a
+            model input.
+        dtypes: The dtypes of its inputs.
+        gives: Names of its first results, which stages after it take.
+        emits: Indices of the model's outputs that are its other results.
         inference: The stage as a function of its inputs and its variables' values.
         training: The same in training mode, followed by the values of the updates; or None.
         updates: Assignments in training mode: (position in `variables`, method of tf.Variable).
@@ -34,7 +37,9 @@ class Part:
 
     name: str
     variables: tuple[int, ...]
-    sources: tuple[int, ...]
+    sources: tuple[str | int, ...]
+    dtypes: tuple[str, ...]
+    gives: tuple[str, ...]
     emits: tuple[int, ...]
     inference: GraphFunction
     training: GraphFunction | None
@@ -67,105 +72,125 @@ def divide(
     graphs = [inference] if training is None else [inference, training]
     common = set.intersection(*(g.variables(g.outputs) for g in graphs))
     if not common:
-        raise ValueError("The outputs of the SavedModel depend on no variable: nothing could be trained.")
+        frozen = sum(inference.tensor(f"{n}:0").shape.num_elements() or 0 for n in inference.constants())
+        why = f" Its graph is frozen: it holds {frozen} numbers as constants." if frozen > 1 else ""
+        raise ValueError(
+            f"The outputs of the SavedModel depend on no variable: nothing could be trained.{why}"
+        )
+    assigned = [i for i, _, _ in training.updates if variables[i].dtype.is_floating] if training else []
+    if twice := sorted({variables[i].name for i in assigned if assigned.count(i) > 1}):
+        raise ValueError(
+            f"In training mode the SavedModel assigns {twice} more than once, as where a layer with moving "
+            'statistics is used twice, which a stage can\'t repeat. Load it with batch_norm="inference".'
+        )
     main = _main_output(inference)
-    chains = [_cuts(graph, main, common) for graph in graphs]
-    keys = [k for k in chains[0] if all(k in c and _alike(graphs, chains, k) for c in chains)]
+    cuts = [Cuts(graph, main, common) for graph in graphs]
+    found = [dict(c.single) for c in cuts]
+    keys = [k for k in found[0] if alike(cuts, [f.get(k) for f in found])]
 
-    def pieces_at(keys: list[frozenset[int]]) -> list[set[int]]:
+    def chains(keys: Sequence[Key]) -> list[list[Frontier]]:
+        return [[f[key] for key in keys] for f in found]
+
+    def pieces_at(keys: Sequence[Key]) -> list[set[int]]:
         owned: list[set[int]] = [set() for _ in range(len(keys) + 1)]
-        for graph, chain in zip(graphs, chains, strict=True):  # seeds are read in training mode only
+        for graph, chain in zip(graphs, chains(keys), strict=True):  # seeds are read in training mode only
             for i, group in enumerate(owned):
-                group |= _owned(graph, main, [chain[key] for key in keys], i)
+                group |= _owned(graph, main, chain, i)
         for index, _, _ in training.updates if training is not None else ():
             if not any(index in group for group in owned):
                 owned[-1].add(index)
         return owned
 
-    owned = pieces_at(keys)
-    shared = _shared_ranges(owned)
-    keys = [k for i, k in enumerate(keys) if not any(a <= i < b for a, b in shared)]
+    def apart(keys: Sequence[Key]) -> list[Key]:
+        """Those keys on both sides of which no weight is used."""
+        shared = _shared_ranges(pieces_at(keys))
+        return [k for i, k in enumerate(keys) if not any(a <= i < b for a, b in shared)]
+
+    layers = layer_paths(inference, variables)
+    single = apart(keys)
+    opened: list[Key] = []
+    for i, last in enumerate([*single, frozenset(common)]):
+        segments = [_segment(g, main, chain, i) for g, chain in zip(graphs, chains(single), strict=True)]
+        for inner in cuts[0].keys_in(segments[0][0], segments[0][2], layers):
+            key = inner | (single[i - 1] if i else frozenset())
+            frontiers = [c.frontier(*s, key) for c, s in zip(cuts, segments, strict=True)]
+            if key < last and key not in found[0] and alike(cuts, frontiers):
+                opened.append(key)
+                for f, frontier in zip(found, frontiers, strict=True):
+                    f[key] = frontier or ()
+        opened += [last] if i < len(single) else []
+    before = keys
+    keys = apart(opened)
     owned = pieces_at(keys)
     reason = None
     if not keys:
         reason = (
             "Not cut: a weight is used in distant parts of the network."
-            if shared
+            if before
             else "Not cut: no single tensor lies on every path from an input to the output."
         )
     spans = blocks_of(owned, inference, variables, stages)
     keep = [span[-1] for _, span in spans[:-1]]
-    cuts = [[chain[keys[i]] for i in keep] for chain in chains]
+    kept = chains([keys[i] for i in keep])
     names = unique_names([layer_name(name) for name, _ in spans])
     statistics = {i for i, _, _ in (training.updates if training else ()) if variables[i].dtype.is_floating}
     scales, unclear = scales_and_offsets(inference, variables, statistics)
     parts = []
     for i, (name, (_, span)) in enumerate(zip(names, spans, strict=True)):
         mine = sorted(set().union(*(owned[j] for j in span)))
-        parts.append(_part(name, i, mine, graphs, main, cuts, scales, unclear))
+        parts.append(_part(name, i, mine, graphs, main, kept, scales, unclear))
     return parts, reason
 
 
 def _main_output(graph: FlatGraph) -> int:
     """The output that depends on most of the network."""
-    weighted = set(graph.weighted())
+    weighted = set(graph.weighted)
     return max(
         range(len(graph.outputs)),
         key=lambda i: (len(graph.ancestors([graph.outputs[i]]) & weighted), -i),
     )
 
 
-def _cuts(graph: FlatGraph, main: int, common: set[int]) -> dict[frozenset[int], str]:
-    """The legal cuts by the weights that lie before them; of those with the same, the last."""
-    weighted = graph.weighted()
-    output = graph.outputs[main]
-    if node_of(output) not in weighted:
-        return {}
-    before = weighted.subgraph(graph.ancestors([output]))
-    total = graph.variables([output]) & common
-    cuts: dict[frozenset[int], str] = {}
-    for node in cut_points(before, [node_of(output)]):
-        used = graph.used_outputs(node)
-        if len(used) != 1 or used == {output}:
-            continue
-        (tensor,) = used
-        key = frozenset(graph.variables([tensor]) & common)
-        if key and key != total and graph.tensor(tensor).dtype.is_floating:
-            cuts[key] = tensor
-    return cuts
-
-
-def _alike(
-    graphs: Sequence[FlatGraph], chains: Sequence[dict[frozenset[int], str]], key: frozenset[int]
-) -> bool:
-    tensors = [g.tensor(c[key]) for g, c in zip(graphs, chains, strict=True) if key in c]
-    first = tensors[0]
-    return all(t.dtype == first.dtype and t.shape.is_compatible_with(first.shape) for t in tensors)
-
-
-def _emitted(graph: FlatGraph, main: int, cuts: Sequence[str], i: int) -> list[int]:
+def _emitted(graph: FlatGraph, main: int, cuts: Sequence[Frontier], i: int) -> list[int]:
     """The outputs that stage `i` makes: the main one at the end, others after their last cut."""
-    found = []
-    weighted = set(graph.weighted()) if len(graph.outputs) > 1 else set()
+    return [k for k, place in enumerate(_places(graph, main, tuple(cuts))) if place == i]
+
+
+def _places(graph: FlatGraph, main: int, cuts: tuple[Frontier, ...]) -> list[int]:
+    """For each output the stage that makes it."""
+    if (main, cuts) in graph.memory:
+        return list(graph.memory[main, cuts])
+    places = graph.memory[main, cuts] = []
+    weighted = set(graph.weighted) if len(graph.outputs) > 1 else set()
+    before = [graph.ancestors(cut) for cut in cuts] if len(graph.outputs) > 1 else []
     for index, output in enumerate(graph.outputs):
         place = len(cuts)
+        needs = graph.ancestors([output]) if index != main else set()
         while index != main and place > 0:
             cut = cuts[place - 1]
-            after = graph.ancestors([output], stop=[cut]) & weighted
-            if node_of(cut) in graph.ancestors([output]) and output != cut:
-                if not after & graph.ancestors([cut]):
+            if output not in cut and not needs.isdisjoint(map(node_of, cut)):
+                after = graph.ancestors([output], stop=cut) & weighted
+                if not after & before[place - 1]:
                     break
             place -= 1
-        if place == i:
-            found.append(index)
-    return found
+        places.append(place)
+    return places
 
 
-def _owned(graph: FlatGraph, main: int, cuts: Sequence[str], i: int) -> set[int]:
-    before = [cuts[i - 1]] if i else []
-    after = [cuts[i]] if i < len(cuts) else []
-    ends = [graph.outputs[e] for e in _emitted(graph, main, cuts, i)]
-    return graph.variables([*after, *ends], stop=before)
+def _segment(
+    graph: FlatGraph, main: int, cuts: Sequence[Frontier], i: int
+) -> tuple[set[str], Frontier, list[str]]:
+    """The nodes of stage `i` that carry data, the tensors that it is given, and those that it makes."""
+    given = cuts[i - 1] if i else ()
+    ends = [*(cuts[i] if i < len(cuts) else ())]
+    ends += [graph.outputs[e] for e in _emitted(graph, main, cuts, i)]
+    return graph.ancestors(ends, stop=given) & set(graph.weighted), given, ends
+
+
+def _owned(graph: FlatGraph, main: int, cuts: Sequence[Frontier], i: int) -> set[int]:
+    ends = [*(cuts[i] if i < len(cuts) else ())]
+    ends += [graph.outputs[e] for e in _emitted(graph, main, cuts, i)]
+    return graph.variables(ends, stop=cuts[i - 1] if i else ())
 
 
 def _shared_ranges(owned: Sequence[set[int]]) -> list[tuple[int, int]]:
@@ -184,40 +209,55 @@ def _part(
     owned: list[int],
     graphs: Sequence[FlatGraph],
     main: int,
-    cuts: Sequence[Sequence[str]],
+    cuts: Sequence[Sequence[Frontier]],
     scales: set[int],
     unclear: set[int],
 ) -> Part:
     """Extract stage `i` from each graph, all with the same inputs, variables and results."""
     emits = _emitted(graphs[0], main, cuts[0], i)
-    sources: set[int] = {-1} if i else set()
+    taken: set[int] = set()  # positions in the cut before
+    inputs: set[int] = set()
+    given = [chain[i - 1] if i else () for chain in cuts]
+    after = [chain[i] if i < len(chain) else () for chain in cuts]
+    passed = [[tensor in g for tensor in f] for g, f in zip(given, after, strict=True)]
+    if any(p != passed[0] for p in passed):
+        raise ValueError(f"In training mode other tensors pass by the stage {name!r} than in inference.")
     wanted = []
     updates: list[tuple[int, str, str]] = []
-    for graph, chain in zip(graphs, cuts, strict=True):
-        ends = [chain[i]] if i < len(chain) else []
+    for graph, before, crossing in zip(graphs, given, after, strict=True):
+        ends = [tensor for tensor in crossing if tensor not in before]
         ends += [graph.outputs[e] for e in emits]
         if graph is not graphs[0]:
             updates = [u for u in graph.updates if u[0] in owned]
             ends += [tensor for _, _, tensor in updates]
-        before = [chain[i - 1]] if i else []
-        needed = graph.ancestors(ends, stop=before)
-        sources |= {k for k, t in enumerate(graph.inputs) if node_of(t) in needed}
         foreign = graph.variables(ends, stop=before) - set(owned)
         if foreign:
             raise ValueError(
                 f"In training mode the stage {name!r} depends on weights of other stages, so its moving "
                 'statistics can\'t be updated by itself. Load the backbone with batch_norm="inference".'
             )
-        wanted.append((graph, chain, ends))
-    order = sorted(sources)
+        used = graph.used(ends, before)
+        own = [t for t in graph.inputs if node_of(t) in graph.ancestors(ends, stop=before)]
+        lacking = graph.lacking([*before, *own], ends, owned)[1].values()
+        sizes = graph.size_sources([*used, *own, *before], lacking)
+        used |= {tensor for tensor, _, _ in sizes.values()}
+        taken |= {k for k, t in enumerate(before) if t in used}
+        inputs |= {k for k, t in enumerate(graph.inputs) if t in {*own, *used}}
+        wanted.append((graph, before, ends))
     functions = [
-        graph.extract([chain[i - 1] if s < 0 else graph.inputs[s] for s in order], ends, owned)
-        for graph, chain, ends in wanted
+        graph.extract(
+            [before[k] for k in sorted(taken)] + [graph.inputs[k] for k in sorted(inputs)], ends, owned
+        )
+        for graph, before, ends in wanted
     ]
+    names = [given[0][k] for k in sorted(taken)]
+    tensors = names + [graphs[0].inputs[k] for k in sorted(inputs)]
     return Part(
         name,
         tuple(owned),
-        tuple(order),
+        (*names, *sorted(inputs)),
+        tuple(graphs[0].tensor(t).dtype.name for t in tensors),
+        tuple(t for t in after[0] if t not in given[0]),
         tuple(emits),
         functions[0],
         functions[1] if len(functions) > 1 else None,

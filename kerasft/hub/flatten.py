@@ -7,7 +7,7 @@ are the only ones that use private names of TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def flatten(
     inputs: Sequence[tf.Tensor],
     outputs: Sequence[tf.Tensor],
     variables: Sequence[tf.Variable],
-    training: bool,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> FlatGraph:
     """Flatten a concrete function of a loaded SavedModel.
 
@@ -63,7 +63,7 @@ def flatten(
         inputs: The placeholders in its graph that become inputs.
         outputs: The tensors in its graph that become outputs.
         variables: The variables of the SavedModel; indices in the result refer to this list.
-        training: Value for a boolean input that is not among `inputs`.
+        constants: Values, by name, for placeholders that are not among `inputs`.
 
     Raises:
         ValueError: The graph holds a resource that is no variable (a lookup table).
@@ -76,7 +76,7 @@ def flatten(
 
     handles = {id(v.handle): i for i, v in enumerate(variables)}
     owner: dict[str, int] = {}
-    flags: set[str] = set()
+    constants = constants or {}
     given = {t.op.name for t in inputs}
     captures = {p.op.name: value for value, p in function.graph.captures}
     for placeholder, value in zip(function.graph.internal_captures, function.captured_inputs, strict=True):
@@ -95,9 +95,8 @@ def flatten(
             owner[f"{name}:0"] = handles[id(captures[name])]
         elif name in captures:
             nodes[name] = constant_node(name, captures[name].numpy())
-        elif placeholder.dtype == tf.bool and placeholder.shape.rank == 0:
-            nodes[name] = constant_node(name, np.array(training))
-            flags.add(name)
+        elif name in constants:
+            nodes[name] = constant_node(name, constants[name])
 
     def resolve(tensor: str) -> str:
         while tensor in alias:
@@ -107,15 +106,17 @@ def flatten(
             return resolve(tensor_name(node.input[0]))
         return tensor
 
-    def depends_on_flag(tensor: str) -> bool:
+    def flag(tensor: str) -> str | None:
+        """The constant that a tensor is, passed on by Identity."""
         name = node_of(resolve(tensor_name(tensor)))
         passed_on = name in nodes and nodes[name].op == "Identity"
-        return name in flags or (passed_on and depends_on_flag(nodes[name].input[0]))
+        return name if name in constants else flag(nodes[name].input[0]) if passed_on else None
 
     # The flag is known, so the branch that it chooses takes the place of the condition.
-    while branches := [n for n in nodes.values() if n.op in IF and depends_on_flag(n.input[0])]:
+    while branches := [n for n in nodes.values() if n.op in IF and flag(n.input[0]) is not None]:
         for node in branches:
-            called = node.attr["then_branch" if training else "else_branch"].func.name
+            chosen = bool(constants[flag(node.input[0]) or ""])
+            called = node.attr["then_branch" if chosen else "else_branch"].func.name
             call = NodeDef(name=node.name, op="PartitionedCall", input=node.input[1:])
             call.attr["f"].func.name = called
             del nodes[node.name]

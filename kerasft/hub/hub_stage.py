@@ -14,10 +14,33 @@ from kerasft.hub.flatten import gradients_are_recorded
 from kerasft.hub.graph_check import check_memory, damaged
 from kerasft.hub.graph_def import ASSIGNS
 from kerasft.hub.graph_function import ConcreteFunction, GraphFunction
-from kerasft.stages import BatchNormPolicy, StageLayer
+from kerasft.hub.stage_inputs import as_given, check_inputs
+from kerasft.stages import BatchNormPolicy, DropoutPolicy, StageLayer
 
 Regularizer: TypeAlias = tuple[GraphFunction, tuple[int, ...]]
 Mode: TypeAlias = Literal["inference", "training"]
+
+
+def why_no_dropout(name: str, has_training: bool, moved: Sequence[str]) -> str | None:
+    """Why a frozen stage can't draw random numbers and do nothing else that training does; None if it can.
+
+    Args:
+        name: The stage's.
+        has_training: Whether it has a graph for training.
+        moved: The names of the statistics in it, or of what that graph updates.
+    """
+    advice = 'Use "inference", or None, with which a frozen Hub stage draws nothing.'
+    if not has_training:
+        return (
+            f'dropout="train" needs a training graph, which the stage {name!r} lacks: its SavedModel has '
+            f"none, or none that can be divided. {advice}"
+        )
+    if not moved:
+        return None
+    return (
+        f'dropout="train" runs the training graph of the stage {name!r} while it is frozen, and that graph '
+        f"normalizes by the batch or updates {[*moved]}, which must not change. {advice}"
+    )
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -41,6 +64,11 @@ class HubStage(StageLayer):
         loaded_batch_norm: What the stage was loaded with; None takes `batch_norm`.
         scales: Positions of the scales and offsets of batch normalization.
         unclear: Positions of moving statistics whose scale and offset are not known.
+        dropout: Which graph runs while the stage is frozen and called with `training=True`: the training
+            graph with "train", otherwise the inference graph.
+        loaded_dropout: What the stage was loaded with; None takes `dropout`.
+        batch_sizes: For each input the batch size that it must have; None for any.
+        map_batch: Whether the functions are of one sample, and run for each of a batch.
         values: `tf.Variable`s to be used as weights, with their storage; None begins with zeros.
 
     Call arguments:
@@ -60,11 +88,15 @@ class HubStage(StageLayer):
         loaded_batch_norm: BatchNormPolicy | None = None,
         scales: Sequence[int] = (),
         unclear: Sequence[int] = (),
+        dropout: DropoutPolicy | None = None,
+        loaded_dropout: DropoutPolicy | None = None,
+        batch_sizes: Sequence[int | None] = (),
+        map_batch: bool = False,
         values: Sequence[tf.Variable] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs = {**kwargs, "dtype": "float32", "autocast": False}
-        super().__init__(batch_norm, loaded_batch_norm, **kwargs)
+        super().__init__(batch_norm, loaded_batch_norm, dropout, loaded_dropout, **kwargs)
         self.input_dtypes = [tf.as_dtype(dtype).name for dtype in input_dtypes]
         self.weight_specs = [dict(spec) for spec in weights]
         self.updates = [(int(position), str(method)) for position, method in updates]
@@ -72,6 +104,8 @@ class HubStage(StageLayer):
             raise ValueError(f"An update assigns by one of {[*ASSIGNS.values()]}; received {foreign}.")
         self.scales = [int(position) for position in scales]
         self.unclear = [int(position) for position in unclear]
+        self.batch_sizes = list(batch_sizes) if any(batch_sizes) else [None] * len(self.input_dtypes)
+        self.map_batch = bool(map_batch)
         self._graphs: dict[Mode, GraphFunction] = {"inference": inference}
         if training is not None:
             self._graphs["training"] = training
@@ -99,6 +133,7 @@ class HubStage(StageLayer):
         ]
         self.built = True
         self.check_batch_norm(batch_norm)
+        self.check_dropout(dropout)
         self.set_weight_flags()
 
     @property
@@ -125,11 +160,7 @@ class HubStage(StageLayer):
         if policy == "inference":
             return
         names = [spec["name"] for spec in self.weight_specs]
-        fixed = [
-            spec["name"]
-            for spec in self.weight_specs
-            if not spec["trainable"] and tf.as_dtype(spec["dtype"]).is_floating
-        ]
+        fixed = self._statistics
         if "training" not in self._graphs and fixed:
             raise ValueError(
                 f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
@@ -143,12 +174,39 @@ class HubStage(StageLayer):
                 f'statistics {[names[p] for p in self.unclear]}. Use "train" or "inference".'
             )
 
+    def check_dropout(self, policy: DropoutPolicy | None) -> None:
+        """Raise ValueError if the stage can't follow `policy` while it is frozen.
+
+        Args:
+            policy: A value for `dropout`.
+
+        Raises:
+            ValueError: `policy` is "train", and the stage has no training graph, or one that does more than
+                draw random numbers.
+        """
+        super().check_dropout(policy)
+        if policy != "train":
+            return
+        moved = self._statistics or [self.weight_specs[p]["name"] for p, _ in self.updates]
+        if reason := why_no_dropout(self.name, "training" in self._graphs, moved):
+            raise ValueError(reason)
+
+    @property
+    def _statistics(self) -> list[str]:
+        """The names of the weights that are no integers and never train."""
+        fixed = [spec for spec in self.weight_specs if not spec["trainable"]]
+        return [spec["name"] for spec in fixed if tf.as_dtype(spec["dtype"]).is_floating]
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
-        tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
+        tensors = as_given(self.name, inputs, self.input_dtypes, self.batch_sizes)
         values = [tf.convert_to_tensor(v.value) for v in self.stage_weights]
         mode = self._mode(training)
-        results = self._function(mode, tensors)(*tensors, *values)
+        function = self._function(mode, tensors)
+        if self.map_batch:
+            specs = [tf.TensorSpec(t.shape, t.dtype) for t in function.structured_outputs]
+            results = tf.map_fn(lambda one: function(*one, *values), tensors, fn_output_signature=specs)
+        else:
+            results = function(*tensors, *values)
         if mode == "training" and self.updates:
             results, new = results[: -len(self.updates)], results[-len(self.updates) :]
             for (position, method), value in zip(self.updates, new, strict=True):
@@ -161,13 +219,27 @@ class HubStage(StageLayer):
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         """The results of `call` as symbolic tensors, without a trace of it."""
         tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
+        check_inputs(self.name, tensors, self.input_dtypes, self.batch_sizes)
         mode = self._mode(training)
-        function = self._function(mode, [tf.TensorSpec(t.shape, t.dtype) for t in tensors])
+        function = self._function(mode, tensors, [t.shape[0] if t.shape else None for t in tensors])
         results = function.structured_outputs  # `outputs` grows when gradients are asked for
         if mode == "training":
             results = results[: len(results) - len(self.updates)]
-        specs = [keras.KerasTensor(t.shape, t.dtype) for t in results]
+        batch = [None] if self.map_batch else []
+        specs = [keras.KerasTensor([*batch, *t.shape], t.dtype) for t in results]
         return specs[0] if len(specs) == 1 else specs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shapes of the results, with the batch, for those of the inputs.
+
+        Args:
+            input_shape: A shape with the batch, or a list of shapes.
+        """
+        several = any(isinstance(axis, list | tuple) for axis in input_shape)
+        shapes = input_shape if several else [input_shape]
+        given = [keras.KerasTensor(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
+        specs = self.compute_output_spec(given)
+        return [s.shape for s in specs] if isinstance(specs, list) else specs.shape
 
     def updated(self, tensors: Sequence[tf.Tensor], values: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
         """What training would make of weights that it updates by itself; changes nothing.
@@ -191,12 +263,15 @@ class HubStage(StageLayer):
         }
 
     def _mode(self, training: bool | None) -> Mode:
-        train = bool(training) and self.trainable and self.batch_norm != "inference"
-        return "training" if train and "training" in self._graphs else "inference"
+        wanted = self.batch_norm != "inference" if self.trainable else self.dropout == "train"
+        return "training" if training and wanted and "training" in self._graphs else "inference"
 
-    def _function(self, mode: Mode, tensors: Sequence[tf.Tensor | tf.TensorSpec]) -> ConcreteFunction:
-        """The concrete function of a mode for the tensors' shapes, any batch size; made once for each."""
-        shapes = tuple((None, *t.shape[1:]) if t.shape.rank else tuple(t.shape) for t in tensors)
+    def _function(
+        self, mode: Mode, tensors: Sequence[Any], sizes: Sequence[int | None] | None = None
+    ) -> ConcreteFunction:
+        """The concrete function of a mode for the tensors' shapes, made once for each; None: any batch."""
+        batch = [[] if self.map_batch else [size] for size in sizes or self.batch_sizes]
+        shapes = tuple((*b, *t.shape[1:]) if t.shape else () for b, t in zip(batch, tensors, strict=True))
         key = mode, shapes, gradients_are_recorded()
         if key not in self._concrete:
             specs = [tf.TensorSpec(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
@@ -215,6 +290,8 @@ class HubStage(StageLayer):
             "regularizers": [[g.to_config(), list(p)] for g, p in self._regularizers],
             "scales": self.scales,
             "unclear": self.unclear,
+            **({"batch_sizes": self.batch_sizes} if any(self.batch_sizes) else {}),
+            **({"map_batch": True} if self.map_batch else {}),
         }
 
     @classmethod

@@ -15,7 +15,14 @@ from keras_tuner import HyperParameters, Tuner
 from kerasft import _keras
 from kerasft.arguments import check_integer, check_number
 from kerasft.cache import PrefixCache
-from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen, set_depth
+from kerasft.freezing import (
+    BatchNormPolicy,
+    DropoutPolicy,
+    check_batch_norm,
+    check_dropout,
+    check_keep_frozen,
+    set_depth,
+)
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.search.build import built_model, check_build_model, compile_with
 from kerasft.search.failures import note_failure
@@ -73,6 +80,7 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         weight_decay: Weight decay, for optimizers that have one: a range, a list, a number or None.
         dropout: Rate of the dropout layers after the backbone: a range, a list, a number or None.
         batch_norm: As in `kerasft.freeze`.
+        frozen_dropout: What draws random numbers in frozen stages: `dropout` of `kerasft.freeze`.
         keep_frozen: Layers that stay frozen in every trial, as in `kerasft.freeze`.
         loss: For models that are not compiled. None: the one that fits the values of the targets and the
             measured range of the output; the log says which, and it is stored with the search.
@@ -83,8 +91,7 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         keep: How many of the best trials' checkpoints stay, and those of trials that are as good as the last
             of them; as many models `tuner.get_best_models` can give.
         max_bytes: The cap of the records on disk; None: a quarter of what is free.
-        seed: Of weights, order and dropout; each trial has the same. (The tuner has a seed of its own, for
-            which keras-tuner takes 0 as none.)
+        seed: Of weights, order and dropout in each trial. (For the tuner's own seed 0 means none.)
 
     Attributes:
         tuner: The tuner that searched last in this process; else None.
@@ -119,6 +126,7 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         weight_decay: Range = (1e-6, 1e-2),
         dropout: Range = (0.0, 0.5),
         batch_norm: BatchNormPolicy | None = None,
+        frozen_dropout: DropoutPolicy | None = None,
         keep_frozen: Sequence[str] = (),
         loss: Any = None,
         metrics: Sequence[Any] | None = None,
@@ -135,12 +143,14 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         if budget is not None and budget != math.inf:
             check_number("budget", budget, above=0)
         check_batch_norm(batch_norm)
+        check_dropout(frozen_dropout)
         check_keep_frozen(keep_frozen)
         self.build_model = build_model
         self.space = SearchSpace(depths, recipes, learning_rate, layerwise_decay, weight_decay, dropout)
-        self.share, self.budget, self.batch_norm, self.keep_frozen = share, budget, batch_norm, keep_frozen
+        self.share, self.budget, self.keep_frozen = share, budget, keep_frozen
+        self.batch_norm, self.frozen_dropout = batch_norm, frozen_dropout
         self.loss, self.metrics, self.prune, self.keep, self.seed = loss, metrics, prune, keep, int(seed)
-        self._sharing = Sharing(warm_start, max_bytes, self.seed)
+        self._sharing = Sharing(warm_start, max_bytes, self.seed, frozen_dropout)
         self._preflight = Preflight(self._model_and_stages, self.space, self.seed)
         self._process = ProcessState()
         self._guess: Guess | None = None
@@ -178,7 +188,7 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         apply(choice, model, stages)
         self._process.note_built(model, hp.values)
         last = self._schedule(choice, stages, 2).phases[-1]
-        set_depth(stages, stages.depth(last.depth), self.batch_norm)
+        set_depth(stages, stages.depth(last.depth), self.batch_norm, self.frozen_dropout)
         if choice.decay is not None:
             with_lr_multipliers(model.optimizer, layerwise_decay(stages, choice.decay), model=model)
         if last.learning_rate is not None:
@@ -279,9 +289,8 @@ class FreezeDepthSearch(TunedModels, keras_tuner.HyperModel):
         stages, choice = self._prepare(hp, model, given, context)
         cache = self._share(stages, given, context)
         seed = self.seed + 1 + self._process.begin_execution(context, model)
-        policies = self.batch_norm, self.keep_frozen
-        training = TrialTraining(context, stages, choice, before, cache, *policies, self.prune, seed)
-        return training.train(given)
+        policies = self.batch_norm, self.frozen_dropout, self.keep_frozen
+        return TrialTraining(context, stages, choice, before, cache, *policies, self.prune, seed).train(given)
 
     def _end(self, context: TrialContext, record: TrialRecord) -> None:
         """Write down a trial that has ended; end the search if its budget is used up."""

@@ -31,7 +31,7 @@ from kerasft.cache import (
     why_never,
 )
 from kerasft.files import lock, replacing, write_text
-from kerasft.freezing import Flags, set_depth
+from kerasft.freezing import DropoutPolicy, Flags, set_depth
 from kerasft.search.results import is_better
 from kerasft.search.trial import TrialContext
 from kerasft.stages import Stage, Stages
@@ -96,10 +96,13 @@ class Sharing:
         warm_start: Whether trials begin with the trained head.
         max_bytes: The cap of all records, in bytes; None: a quarter of the disk that is free.
         seed: For the head's training.
+        dropout: What draws random numbers in frozen stages, as in `kerasft.freeze`.
     """
 
-    def __init__(self, warm_start: bool, max_bytes: int | None, seed: int) -> None:
-        self.warm_start, self.max_bytes, self.seed = warm_start, max_bytes, seed
+    def __init__(
+        self, warm_start: bool, max_bytes: int | None, seed: int, dropout: DropoutPolicy | None = None
+    ) -> None:
+        self.warm_start, self.max_bytes, self.seed, self.dropout = warm_start, max_bytes, seed, dropout
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._data: list[Any] = []
         self._warned: set[str] = set()
@@ -127,7 +130,7 @@ class Sharing:
         Returns:
             What is there now.
         """
-        reason, key = _key(stages)
+        reason, key = _key(stages, self.dropout)
         if reason is not None:
             return Prepared(None, None, reason)
         if self._are_other_data(arguments):
@@ -207,7 +210,7 @@ class Sharing:
             rate = keras.optimizers.LossScaleOptimizer(rate)
         try:
             model.optimizer = rate
-            set_depth(stages, len(stages) - 1)
+            set_depth(stages, len(stages) - 1, None, self.dropout)
             callbacks = [cache, *([watch] if self.warm_start and not done else [])]
             model.fit(**given, epochs=epochs, verbose=0, callbacks=callbacks)
         finally:
@@ -255,7 +258,7 @@ def _is_same(a: Any, b: Any) -> bool:
     return a is b
 
 
-def _key(stages: Stages) -> tuple[str | None, str]:
+def _key(stages: Stages, dropout: DropoutPolicy | None) -> tuple[str | None, str]:
     """Return why nothing can be shared, or a name for the backbone and kind of head of a trained head."""
     model = stages.model
     reason, program = why_never(model), _keras.program(model)
@@ -263,7 +266,7 @@ def _key(stages: Stages) -> tuple[str | None, str]:
         return reason, ""
     flags = Flags(model)
     try:
-        set_depth(stages, len(stages) - 1)
+        set_depth(stages, len(stages) - 1, None, dropout)
         cut = find_cut(program)
     except NoCutError as error:
         return str(error), ""

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras_tuner import HyperParameters, Oracle, Tuner
 
-from kerasft.freezing import BatchNormPolicy
+from kerasft.freezing import BatchNormPolicy, DropoutPolicy
 from kerasft.search.find_tuner import tuner_of
 from kerasft.search.loss import Guess, read_guess
 from kerasft.search.preflight import Preflight
@@ -38,6 +38,7 @@ class TunedModels:
     tuner: Tuner | None = None
     space: SearchSpace
     batch_norm: BatchNormPolicy | None
+    frozen_dropout: DropoutPolicy | None
     keep_frozen: Sequence[str]
     _guess: Guess | None
     _preflight: Preflight
@@ -186,7 +187,8 @@ class TunedModels:
             rates = [choice.learning_rate if p.learning_rate is None else p.learning_rate for p in schedule]
             phases = [replace(p, learning_rate=rate) for p, rate in zip(schedule, rates, strict=True)]
             schedule = UnfreezingSchedule(phases)
-        return [GradualUnfreezing(schedule, self.batch_norm, keep_frozen=self.keep_frozen)]
+        kept, dropout = self.keep_frozen, self.frozen_dropout
+        return [GradualUnfreezing(schedule, self.batch_norm, keep_frozen=kept, dropout=dropout)]
 
     @staticmethod
     def _schedule(choice: Choice, stages: Stages, epochs: int) -> UnfreezingSchedule:

@@ -23,8 +23,14 @@ from kerasft.stages.dominators import (
 from kerasft.stages.find import (
     find_stages,
 )
+from kerasft.stages.frontier import (
+    cheapest_frontier,
+)
 from kerasft.stages.kept_frozen import (
     KeptFrozen,
+)
+from kerasft.stages.series import (
+    Series,
 )
 from kerasft.stages.stage import (
     Stage,
@@ -32,7 +38,9 @@ from kerasft.stages.stage import (
 )
 from kerasft.stages.stage_layer import (
     BatchNormPolicy,
+    DropoutPolicy,
     StageLayer,
+    check_dropout_policy,
     check_policy,
 )
 from kerasft.stages.user_flags import (
@@ -44,12 +52,16 @@ from kerasft.stages.user_flags import (
 
 __all__ = [
     "BatchNormPolicy",
+    "DropoutPolicy",
     "KeptFrozen",
     "SeenFlags",
+    "Series",
     "Stage",
     "StageLayer",
     "Stages",
     "UserFlags",
+    "cheapest_frontier",
+    "check_dropout_policy",
     "check_policy",
     "check_stage_name",
     "cut_points",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import networkx
 
 from kerasft import _keras
-from kerasft.stages.dominators import cut_points, segments
+from kerasft.stages.blocks import block_depth, holds_two_blocks
+from kerasft.stages.dominators import all_before
+from kerasft.stages.series import Series
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +21,14 @@ class Segment:
 
     Attributes:
         nodes: Its nodes, in order.
+        inner: For each of its operations the calls inside, if that has blocks in series; else None.
         operations: The operations in it that hold weights, each once, in order.
         last: The operation that gives what leaves it.
         shape: The shape of the tensor that leaves it; None if several do.
     """
 
     nodes: tuple[int, ...]
+    inner: tuple[_keras.InnerCalls | None, ...]
     operations: tuple[keras.Layer, ...]
     last: keras.Operation
     shape: tuple[int | None, ...] | None
@@ -91,7 +96,7 @@ class CallOrder:
 
     def before(self, nodes: Iterable[int]) -> set[int]:
         """All nodes that come before any of `nodes`."""
-        return set().union(*(networkx.ancestors(self.graph, node) for node in nodes))
+        return all_before(self.graph, nodes)
 
     def in_series(self, nodes: Collection[int]) -> list[list[int]]:
         """Divide nodes into groups, so that all of a group come before all of the next one."""
@@ -104,27 +109,70 @@ class CallOrder:
             groups[-1].append(node)
         return groups
 
-    def divide(self, nodes: Collection[int], sinks: Iterable[int]) -> Iterator[Segment]:
-        """Cut a part of the graph at each tensor that all paths to its `sinks` pass through.
+    def divide(
+        self,
+        nodes: Collection[int],
+        sinks: Iterable[int],
+        stays_whole: Callable[[Collection[int]], bool] = lambda nodes: False,
+    ) -> Iterator[Segment]:
+        """Divide a part of the graph into pieces in series; see `Series`.
 
         Paths begin at the model's inputs and where the part takes a result from outside.
+
+        Args:
+            nodes: The part.
+            sinks: Nodes that give the model's results.
+            stays_whole: Whether nodes without a node on every path are one piece, however many they are.
         """
-        part = self.graph.subgraph(nodes).copy()
-        outside = -1
-        part.add_edges_from((outside, b) for a, b in self.graph.in_edges(nodes) if a not in nodes)
+        part = self.graph.subgraph(nodes)
+        ordered = networkx.DiGraph()
+        ordered.add_nodes_from(node for node in self.graph if node in part)
+        ordered.add_edges_from(part.edges)
         ends = [node for node in sinks if node in part]
-        cuts = [node for node in cut_points(part, ends) if node != outside and self._gives_one_tensor(node)]
-        where = segments(part, cuts)
-        members: list[list[int]] = [[] for _ in range(len(cuts) + 1)]
-        for node in self.graph:
-            if node in where:
-                members[where[node]].append(node)
-        for index, group in enumerate(members):
-            exits = cuts[index : index + 1] or [node for node in ends if node in group]
-            if exits:  # else taps alone, which hold no weights
-                call = self._calls[exits[0]]
-                shape = tuple(call.outputs[0].shape) if len(exits) == len(call.outputs) == 1 else None
-                yield Segment(tuple(group), tuple(self.operations(group)), call.operation, shape)
+        fed = {b for a, b in self.graph.in_edges(nodes) if a not in part}
+        ordered = _without_taps(ordered, ends, self._holds_weights)
+        series = Series(
+            ordered,
+            ends,
+            fed & {*ordered},
+            self._holds_weights,
+            self._gives_one_tensor,
+            lambda some: False if stays_whole(some) else self._holds_blocks(some),
+            lambda node: self._listed.get(id(self._calls[node].operation), -1),
+        )
+        for group in series.pieces():
+            exits = series.exits(group) or group[-1:]
+            call = self._calls[exits[0]]
+            shape = tuple(call.outputs[0].shape) if len(exits) == len(call.outputs) == 1 else None
+            operations = tuple(self.operations(group))
+            inner = tuple(next(c for c in self._calls if c.operation is op).inner() for op in operations)
+            yield Segment(tuple(group), inner, operations, call.operation, shape)
+
+    def _holds_weights(self, node: int) -> bool:
+        return bool(self.operations([node]))
+
+    def _holds_blocks(self, nodes: Collection[int]) -> bool | None:
+        """Whether some nodes hold more than one layer that is made of others, or the layers of two blocks."""
+        kernels = [op.name for op in self.operations(nodes) if any(len(v.shape) > 1 for v in op.weights)]
+        return holds_two_blocks(kernels, self._block_depth) or self._holds_made_layers(nodes)
+
+    def _holds_made_layers(self, nodes: Collection[int]) -> bool | None:
+        made = [op for op in self.operations(nodes) if _keras.is_made_of_layers(op)]
+        return True if len(made) > 1 else None
+
+    @functools.cached_property
+    def _block_depth(self) -> int | None:
+        """How deep numbers nest in the names of blocks, by the pieces without names; see `block_depth`."""
+        series = Series(
+            self.graph,
+            self.sinks,
+            (),
+            self._holds_weights,
+            self._gives_one_tensor,
+            self._holds_made_layers,
+        )
+        units = [[op.name for op in self.operations(group)] for group in series.pieces()]
+        return block_depth([names for names in units if len(names) > 1])
 
     def shape_of(self, node: int) -> tuple[int | None, ...] | None:
         """The shape of a node's result; None if it gives several."""
@@ -138,3 +186,13 @@ def call_order(model: keras.Model) -> CallOrder | None:
     """The order of a model's operations; None for a model whose calls Keras does not know."""
     calls = _keras.calls(model)
     return None if calls is None else CallOrder(model, calls)
+
+
+def _without_taps(
+    graph: networkx.DiGraph, ends: Sequence[int], is_weighted: Callable[[int], bool]
+) -> networkx.DiGraph:
+    """Leave out what no result of a part needs, as far as it holds no weights."""
+    last = {*ends, *filter(is_weighted, graph)}
+    needed = last | all_before(graph, last)
+    graph.remove_nodes_from(set(graph) - needed)
+    return graph

@@ -44,3 +44,15 @@ def segments(graph: networkx.DiGraph, cuts: Sequence[Node]) -> dict[Node, int]:
                 index[node] = position
                 stack.extend(graph.predecessors(node))
     return {node: index.get(node, len(cuts)) for node in graph}
+
+
+def all_before(graph: networkx.DiGraph, nodes: Iterable[Node]) -> set[Node]:
+    """All nodes from which a path of at least one edge leads to any of `nodes`."""
+    found: set[Node] = set()
+    stack = list(nodes)
+    while stack:
+        for node in graph.predecessors(stack.pop()):
+            if node not in found:
+                found.add(node)
+                stack.append(node)
+    return found

@@ -1,8 +1,8 @@
 """find_stages: divide a model into its stages, from the input to the head.
 
-A Functional model is cut where a model nested in it, its backbone, begins and ends, and at the tensors that
-every path from input to output passes through. The pieces between two cuts are put together into blocks by
-the names of their layers.
+A Functional model is cut where a model nested in it, its backbone, begins and ends, at the tensors that every
+path from input to output passes through, and, in a part without such tensors, where the fewest tensors cross.
+The pieces between two cuts are put together into blocks by the names of their layers.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     """Divide a model into its stages, from the input to the head.
 
     Functional and Sequential models, nested ones included, are cut at the tensors that every path from
-    input to output passes through; neighbours are put together into blocks by their layers' names. A block
-    is named after what its layers' names have in common, or after its first layer; a number tells it from
-    another stage, or from a layer elsewhere, of that name.
+    input to output passes through. A part in which there is none, but which is more than one block, is cut
+    where the fewest tensors cross: U-Nets, feature pyramids, decoders that read an encoder, and branches side
+    by side, which come one after the other. Neighbours are put together into blocks by their layers' names,
+    or, in transformers without such names, as attention and feed-forward repeat. A block is named after what
+    its layers' names have in common, or after its first layer; a number tells it from another stage, or from
+    a layer elsewhere, of that name.
 
     A Functional model in the model is a backbone, whether it is called once or several times, has one output
     or several, or is wrapped (TimeDistributed). First come the layers that it is computed from and its own
     stages; all that it is not computed from is one stage, `head`. A Sequential model in the model is only a
-    list of layers. Where layers or backbones stand side by side, neither comes before the other: they are
-    one stage, and `Stages.reason` says how to divide it.
+    list of layers. Where backbones stand side by side, neither comes before the other: they are one stage,
+    and `Stages.reason` says how to divide it.
 
     Args:
         model: A built model. Its flags and weights are read, never changed. A `Stages` comes back as it is.
@@ -78,7 +81,7 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     head = next((i for i in range(len(pieces) - 1, -1, -1) if pieces[i].nested), -1) + 1
     backbone = merge_blocks(pieces[:head] if head else pieces)
     stages = [*backbone]
-    titles = [name for name, _ in backbone]
+    titles = _short([_path(name, block) for name, block in backbone])
     foreign, outside = _names_elsewhere(model, [block for _, block in backbone])
     names = unique_names(titles, foreign, outside)
     if head and head < len(pieces):  # the name `head` is the head's, whatever the backbone calls its own
@@ -92,6 +95,18 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
         ],
         _reason(dict(zip(names, (block for _, block in stages[: len(backbone)]), strict=False))),
     )
+
+
+def _path(name: str, block: Sequence[Piece]) -> str:
+    """The path of a block inside a layer whose own name tells nothing but the layer's; else its name."""
+    inside = next((n for piece in block for n in piece.names if "/" in n), name)
+    return inside if inside.startswith(f"{name}/") else name
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """The last parts of the paths of blocks inside layers, where they tell the blocks apart."""
+    ends = [path.rsplit("/", 1)[-1] for path in paths]
+    return [end if ends.count(end) == 1 else path for path, end in zip(paths, ends, strict=True)]
 
 
 def _names_elsewhere(
@@ -116,12 +131,12 @@ def _reason(stages: Mapping[str, Sequence[Piece]]) -> str | None:
         return " ".join(reasons)
     count = sum(len(piece.names) for piece in pieces)
     if len(pieces) == 1 < count:
-        return f"Not cut: no single tensor lies on every path from input to output. {_WAY_OUT}"
+        return f"Not cut: all of it hangs together. {_WAY_OUT}"
     for name, block in stages.items():
         largest = max(len(piece.names) for piece in block)
         if 2 * largest > count and largest >= _LARGER_THAN_A_UNIT:
             return (
-                f"The stage {name!r} could not be cut: inside it, no single tensor lies on every path. It "
+                f"The stage {name!r} could not be cut: all of it hangs together. It "
                 f"holds {largest} of {count} layers. {_WAY_OUT}"
             )
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -24,6 +24,7 @@ class Piece:
         output_shape: Shape of its result, batch first; None if it has several.
         nested: Whether it is a part of a backbone: of a model within the model, or a stage by itself.
         unit: Whether it holds several operations, or one that is made of other layers.
+        kind: What tells the structure of a unit of several operations; else None.
         name: The name of its stage, if it is a stage by itself; else None.
         reason: Why it was not divided, where a model within it could be; else None.
     """
@@ -33,6 +34,7 @@ class Piece:
     output_shape: tuple[int | None, ...] | None
     nested: bool = False
     unit: bool = False
+    kind: Hashable = None
     name: str | None = None
     reason: str | None = None
 
@@ -104,6 +106,25 @@ def _owners(operations: Iterable[keras.Layer]) -> tuple[keras.Layer, ...]:
     return tuple({id(layer): layer for layer in layers}.values())
 
 
+def _inside(inner: _keras.InnerCalls) -> Iterator[Piece]:
+    """Divide a layer that has blocks in series at its calls; what it holds itself comes first."""
+    held = [inner.layer] if _keras.own_variables(inner.layer) else []
+    for index, call in enumerate(inner.calls):
+        layers = [*held, *_owners([call.layer])]
+        if index == len(inner.calls) - 1:  # what is never called has no place; earlier pieces keep theirs
+            layers += _owners([inner.layer])
+        if layers:
+            held = []
+            shape = tuple(call.outputs[0].shape) if len(call.outputs) == 1 else None
+            names = (f"{inner.layer.name}/{call.layer.name}",)
+            owners = tuple({id(layer): layer for layer in layers}.values())
+            yield Piece(names, owners, shape, unit=_keras.is_made_of_layers(call.layer))
+
+
+def _structure(layers: Iterable[keras.Layer]) -> Hashable:
+    return tuple((type(x).__name__, tuple(tuple(v.shape) for v in _keras.own_variables(x))) for x in layers)
+
+
 def _backbones(
     operations: Sequence[keras.Layer], shape: tuple[int | None, ...] | None, later: Sequence[keras.Layer]
 ) -> Iterator[Piece]:
@@ -131,7 +152,16 @@ def _backbones(
 
 def _cut(order: CallOrder, nodes: set[int], sinks: Iterable[int]) -> Iterator[Piece]:
     """Divide a part without backbones; a piece without layers is an activation or a pooling."""
-    for index, segment in enumerate(order.divide(nodes, sinks)):
+
+    def towers_in(some: Collection[int]) -> list[int]:
+        """The models that stand side by side at the beginning of the whole graph."""
+        towers = [n for n in some if any(opened(op) is not None for op in order.operations([n]))]
+        if len(towers) < 2 or len(nodes) < len(order.graph) or not order.before(some) <= {*some}:
+            return []
+        widest = max(order.in_series(towers), key=len, default=[])
+        return widest if len(widest) > 1 else []
+
+    for segment in order.divide(nodes, sinks, lambda some: bool(towers_in(some))):
         operations = segment.operations
         models = [model for op in operations if (model := opened(op)) is not None]
         inner = pieces_of(models[0]) if len(operations) == len(models) == 1 else None
@@ -139,15 +169,21 @@ def _cut(order: CallOrder, nodes: set[int], sinks: Iterable[int]) -> Iterator[Pi
             yield from (replace(piece, nested=False) for piece in inner)
             yield Piece((), (), segment.shape)
             continue
+        if any(segment.inner):
+            for operation, calls in zip(operations, segment.inner, strict=True):
+                if calls is None:
+                    yield Piece((operation.name,), _owners([operation]), None)
+                else:
+                    yield from _inside(calls)
+            yield Piece((), (), segment.shape)
+            continue
         owners = _owners(operations)
         unit = len(operations) > 1 or (segment.last in operations and segment.last not in owners)
-        piece = Piece(_names(operations), owners, segment.shape, unit=unit)
-        if len(models) > 1 and index == 0 and len(nodes) == len(order.graph):
-            towers = [n for n in segment.nodes if any(opened(op) is not None for op in order.operations([n]))]
-            widest = max(order.in_series(towers), key=len)
-            if len(widest) > 1:
-                later = [op for op in order.operations(nodes) if op not in operations]
-                piece = _side_by_side(piece, order.as_listed(order.operations(widest)), later)
+        kind = _structure(owners) if len(operations) > 1 else None
+        piece = Piece(_names(operations), owners, segment.shape, unit=unit, kind=kind)
+        if towers := towers_in(segment.nodes):
+            later = [op for op in order.operations(nodes) if op not in operations]
+            piece = _side_by_side(piece, order.as_listed(order.operations(towers)), later)
         yield piece
 
 
@@ -205,6 +241,7 @@ def merge_blocks(pieces: Sequence[Piece]) -> list[tuple[str, list[Piece]]]:
         kernels = [
             sum(len(v.shape) > 1 for layer in p.layers for v in _keras.own_variables(layer)) for p in members
         ]
-        found = group_blocks([p.names for p in members], kernels, [p.unit for p in members])
+        kinds = [p.kind for p in members]
+        found = group_blocks([p.names for p in members], kernels, [p.unit for p in members], kinds)
         blocks += [(name, [members[i] for i in span]) for name, span in found]
     return blocks

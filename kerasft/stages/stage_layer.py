@@ -1,4 +1,4 @@
-"""StageLayer: a Keras layer that is a stage by itself, and its policy for batch normalization."""
+"""StageLayer: a Keras layer that is a stage by itself, and its policies for what training changes in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import keras
 from kerasft import _keras
 
 BatchNormPolicy = Literal["train", "inference", "statistics"]
+DropoutPolicy = Literal["inference", "train"]
 
 
 def check_policy(policy: object) -> None:
@@ -18,19 +19,28 @@ def check_policy(policy: object) -> None:
         raise ValueError(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
 
 
+def check_dropout_policy(policy: object) -> None:
+    """Raise ValueError if `policy` is no policy for the random numbers of frozen layers; None is one."""
+    if policy is not None and policy not in get_args(DropoutPolicy):
+        raise ValueError(f'dropout is "inference", "train" or None, not {policy!r}.')
+
+
 class StageLayer(keras.Layer):
     """A layer that is a stage by itself: `find_stages` neither divides it nor merges it with its neighbours.
 
     `kerasft.freeze` sets its `trainable` and its `batch_norm`; from these the layer sets its weights' flags.
     A subclass holds its weights itself, not in layers inside it, and ends `__init__` (or `build`, where it
     makes the weights there) with `set_weight_flags()`. While it is frozen it computes the same whether the
-    model trains or not, and changes nothing.
+    model trains or not (unless `dropout` is "train"), and changes nothing.
 
     Args:
         batch_norm: What batch normalization does while the stage is thawed and the model trains, as in
             `kerasft.freeze`.
         loaded_batch_norm: What the stage goes back to when `batch_norm` is set to None; None takes
             `batch_norm`.
+        dropout: What dropout does while the stage is frozen and the model trains, as in `kerasft.freeze`:
+            "train" draws; "inference" and None do not.
+        loaded_dropout: What the stage goes back to when `dropout` is set to None; None takes `dropout`.
         **kwargs: As in `keras.Layer`.
     """
 
@@ -38,12 +48,18 @@ class StageLayer(keras.Layer):
         self,
         batch_norm: BatchNormPolicy = "inference",
         loaded_batch_norm: BatchNormPolicy | None = None,
+        dropout: DropoutPolicy | None = None,
+        loaded_dropout: DropoutPolicy | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_policy(batch_norm)
         self._batch_norm: BatchNormPolicy = batch_norm
         self.loaded_batch_norm = batch_norm if loaded_batch_norm is None else loaded_batch_norm
+        check_dropout_policy(dropout)
+        check_dropout_policy(loaded_dropout)
+        self._dropout: DropoutPolicy | None = dropout
+        self.loaded_dropout: DropoutPolicy | None = dropout if loaded_dropout is None else loaded_dropout
 
     @property
     def trainable(self) -> bool:
@@ -66,6 +82,17 @@ class StageLayer(keras.Layer):
         self.check_batch_norm(policy)
         self._batch_norm = policy
         self._set_scales()
+
+    @property
+    def dropout(self) -> DropoutPolicy | None:
+        """The policy for dropout while the stage is frozen; setting it counts from the next trace."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, policy: DropoutPolicy | None) -> None:
+        policy = self.loaded_dropout if policy is None else policy
+        self.check_dropout(policy)
+        self._dropout = policy
 
     @property
     def trainable_when_thawed(self) -> Sequence[keras.Variable]:
@@ -95,6 +122,14 @@ class StageLayer(keras.Layer):
         """
         check_policy(policy)
 
+    def check_dropout(self, policy: DropoutPolicy | None) -> None:
+        """Raise ValueError if the stage can't follow `policy` while it is frozen.
+
+        Args:
+            policy: A value for `dropout`.
+        """
+        check_dropout_policy(policy)
+
     def set_weight_flags(self) -> None:
         """Set the weights' flags as `trainable` and `batch_norm` have them, once the weights are there."""
         for weight in self.trainable_when_thawed:  # Keras notes a configuration's flag, but tells no weight
@@ -103,7 +138,9 @@ class StageLayer(keras.Layer):
 
     def get_config(self) -> dict[str, Any]:
         policies = {"batch_norm": self.batch_norm, "loaded_batch_norm": self.loaded_batch_norm}
-        return {**super().get_config(), **policies}
+        dropout = {"dropout": self.dropout, "loaded_dropout": self.loaded_dropout}
+        given = {name: policy for name, policy in dropout.items() if policy is not None}
+        return {**super().get_config(), **policies, **given}
 
     def _set_scales(self) -> None:
         for weight in self.scales_and_offsets:

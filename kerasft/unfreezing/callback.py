@@ -9,7 +9,13 @@ from typing import Any, Literal
 import keras
 
 from kerasft import _keras
-from kerasft.freezing import BatchNormPolicy, check_batch_norm, check_keep_frozen
+from kerasft.freezing import (
+    BatchNormPolicy,
+    DropoutPolicy,
+    check_batch_norm,
+    check_dropout,
+    check_keep_frozen,
+)
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
 from kerasft.unfreezing import checks
@@ -73,11 +79,14 @@ class GradualUnfreezing(keras.callbacks.Callback):
         monitor: With restore_best="all", the name of a logged number that tells the best epoch; None: the
             one that the phases watch.
         mode: "min" or "max": its better value; "auto" as in `Phase`.
+        dropout: Policy for what draws random numbers in frozen stages, as in `kerasft.freeze`; what a phase
+            thaws draws from then on.
 
     Attributes:
         schedule: The schedule; None before `fit` begins, if none was given.
         stages: The stages of the model that trains; None before `fit` begins, unless they were given.
         batch_norm: The policy for BatchNormalization.
+        dropout: The policy for random numbers in frozen stages.
         acts_at_window_boundaries: Whether, between two steps of an epoch, the callback acts only at the
             boundary of a window of accumulated gradients: without accumulation it acts between epochs alone.
 
@@ -110,12 +119,15 @@ class GradualUnfreezing(keras.callbacks.Callback):
         restore_best: Literal["phase", "all"] = "phase",
         monitor: str | None = None,
         mode: Literal["auto", "min", "max"] = "auto",
+        dropout: DropoutPolicy | None = None,
     ) -> None:
         super().__init__()
         check_batch_norm(batch_norm)
+        check_dropout(dropout)
         check_keep_frozen(keep_frozen)
         self.schedule = None if schedule is None else as_schedule(schedule)
         self.batch_norm: BatchNormPolicy | None = batch_norm
+        self.dropout: DropoutPolicy | None = dropout
         self.stages = None if stages is None else find_stages(stages)
         self.auto_rates = auto_rates
         self.verify = verify
@@ -151,6 +163,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
             epochs,
             fit,
             batch_norm=self.batch_norm,
+            dropout=self.dropout,
             auto_rates=self.auto_rates,
             verify=self.verify,
             keep_frozen=self.keep_frozen,

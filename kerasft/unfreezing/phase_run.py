@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasft import _keras
-from kerasft.freezing import BatchNormPolicy, Flags, set_depth
+from kerasft.freezing import BatchNormPolicy, DropoutPolicy, Flags, set_depth
 from kerasft.stages import Stages
 from kerasft.unfreezing import checks
 from kerasft.unfreezing.best_epoch import BestEpoch
@@ -36,7 +36,7 @@ class PhaseRun:
         schedule: The schedule.
         epochs: How many epochs `fit` runs; None if that is not known.
         fit: The `fit`; None if it was not found.
-        batch_norm: The policy for BatchNormalization.
+        policies: Those for BatchNormalization and for random numbers in frozen stages.
         auto_rates: Whether learning-rate factors are measured over each epoch.
         verify: Whether frozen weights are compared, and phases reported on.
         keep_frozen: As in `kerasft.freeze`.
@@ -69,6 +69,7 @@ class PhaseRun:
         fit: _keras.RunningFit | None,
         *,
         batch_norm: BatchNormPolicy | None,
+        dropout: DropoutPolicy | None,
         auto_rates: bool,
         verify: bool,
         keep_frozen: Sequence[str],
@@ -77,7 +78,7 @@ class PhaseRun:
         best_of_all: Phase | None,
     ) -> None:
         self.model, self.stages, self.schedule, self.fit = model, stages, schedule, fit
-        self.batch_norm: BatchNormPolicy | None = batch_norm
+        self.policies: tuple[BatchNormPolicy | None, DropoutPolicy | None] = batch_norm, dropout
         self.verify = verify
         self.depths = schedule.check(stages, epochs)
         self.clock = PhaseClock(schedule)
@@ -98,15 +99,16 @@ class PhaseRun:
 
     def _prepare(self, kept: Any) -> None:
         """Give the optimizer slots for all that will train."""
-        stages, batch_norm = self.stages, self.batch_norm
-        set_depth(stages, min(self.depths), batch_norm)
+        stages = self.stages
+        set_depth(stages, min(self.depths), *self.policies)
         _keras.add_step_counts(self.model.optimizer)
+        batch_norm, dropout = self.policies
         arguments = self.schedule, batch_norm, stages, kept, self._optimizer, self.rates.multipliers
-        self._identity = run_identity(*arguments)
+        self._identity = run_identity(*arguments, dropout)
         self._found_before = RunState.from_arrays(self._optimizer.loaded())
         _keras.apply_trainable_flags(self.model, list(self.model.trainable_variables))
         # where a run that is resumed after its last epoch stands
-        set_depth(stages, self.depths[-1], batch_norm)
+        set_depth(stages, self.depths[-1], *self.policies)
         self._optimizer.attach(self._state)
         self.rates.begin()
 
@@ -228,7 +230,7 @@ class PhaseRun:
         depth = self.depths[index]
         same_depth = self.begun is not None and depth == self.freeze_depth
         if not same_depth:
-            set_depth(self.stages, depth, self.batch_norm)
+            set_depth(self.stages, depth, *self.policies)
             self._optimizer.settle_frozen_averages()
         self._flags = Flags(self.model)
         retrace = self.rates.begin_phase(index, fresh)

@@ -95,6 +95,7 @@ def run_identity(
     kept: KeptFrozen,
     optimizer: keras.optimizers.Optimizer,
     multipliers: Sequence[Mapping[str, float] | None],
+    dropout: str | None = None,
 ) -> dict[str, Any]:
     """The identity of a run: a run that goes on with its state must have the same.
 
@@ -108,6 +109,7 @@ def run_identity(
         kept: What stays frozen at every depth.
         optimizer: Its optimizer.
         multipliers: For each phase the factor of each weight, in the model's order, if it has any.
+        dropout: The policy for random numbers in frozen stages.
     """
     phases = [
         {
@@ -120,6 +122,7 @@ def run_identity(
     return {
         "schedule": {"phases": phases},
         "batch_norm": batch_norm,
+        "dropout": dropout,
         "kept_frozen": kept.places(),
         "division into stages": [stage.parameters for stage in stages],
         "optimizer": _keras.description(optimizer),

@@ -58,7 +58,7 @@ def test_cuts_that_save_little_are_left_out(stages):
     # the layers are alike, so a quarter of the work lies before each
     plan = CutPlan(least_share=0.5, stages=stages, depths=[2, 1])
     assert names(FitCuts(plan, stages.model, []).find(())) == ["c", "b"]
-    with pytest.raises(NoCutError, match=r"What lies before 'c' is 75.0% of the model's work"):
+    with pytest.raises(NoCutError, match=r"A record at 'c' would save 75.0% of the model's work"):
         FitCuts(CutPlan(least_share=0.8), stages.model, []).find(())
 
 

@@ -41,7 +41,7 @@ def test_values_at_each_cut():
     assert divided.is_prepared and [cut.name for cut in divided.cuts] == ["high", "low"]
     assert divided.seconds_per_cost == 0 and divided.traced_prefixes == 0
     x, y = batch()
-    ((high, _), (low, _)), extra_inputs = divided.run_prefix((x, y))
+    (((high, _),), ((low, _),)), extra_inputs = divided.run_prefix((x, y))
     np.testing.assert_allclose(low, layers[0](x), atol=1e-6)
     np.testing.assert_allclose(high, layers[1](layers[0](x)), atol=1e-6)
     assert extra_inputs == {}
@@ -56,8 +56,8 @@ def test_the_suffix_takes_a_step():
     model = model_of(keras.layers.Dense(5, name="low"))
     divided = prepared(model)
     x, y = batch()
-    ((value, _),), _ = divided.run_prefix((x, y))
-    logs = divided.suffix([value, y], ()).step([value, y])
+    (((value, _),),), _ = divided.run_prefix((x, y))
+    logs = divided.suffix([value, y], (False,), ()).step([value, y])
     expected = np.mean(np.square(model.layers[-1](value).numpy()))
     assert model.optimizer.iterations == 1 and float(logs["loss"]) > expected  # it was that before the step
 

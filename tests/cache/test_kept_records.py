@@ -20,7 +20,7 @@ def record(names, extra_inputs=(), masked=False, settled=True):
     values.append([2.0 * names[::-1], *mask])
     others.append([*(10.0 * names * n for n in extra_inputs), names])
     order = infer_order([np.arange(len(names))] * 2, 1, index.fingerprints(), 0, 2) if settled else None
-    return SavedRecord(index, values, others, np.arange(len(names))[::-1], extra_inputs, order)
+    return SavedRecord(index, values, others, np.arange(len(names))[::-1], extra_inputs, order, (masked,))
 
 
 def cut(position, *extra_inputs):
@@ -37,8 +37,9 @@ def test_all_of_a_batch_or_nothing():
     assert kept.look_up([deep, low], fingerprints(4)) is None  # there is none for the other cut
     kept.put(low, record([8, 4, 6]))
     values, inputs = kept.look_up([deep, low], fingerprints(8, 4, 8))
-    assert [v.tolist() for v, _ in values] == [[16, 8, 16]] * 2
-    assert values[0][1].tolist() == [True, False, True] and values[1][1] is None
+    ((first, mask),), ((second, none),) = values
+    assert first.tolist() == second.tolist() == [16, 8, 16]
+    assert mask.tolist() == [True, False, True] and none is None
     assert {n: i.tolist() for n, i in inputs.items()} == {1: [80, 40, 80]}
     assert kept.look_up([deep, low], fingerprints(8, 5)) is None  # a sample that it does not have
     assert kept.look_up([cut(5, 2)], fingerprints(8)) is None  # an input that it does not have

@@ -29,13 +29,13 @@ def record_at(cut, inputs, store, dtype=np.float32, extra_inputs=None):
     extra_inputs = cut.extra_inputs if extra_inputs is None else extra_inputs
     values, others, index = store.table(), store.table(), SampleIndex()
     positions = np.random.default_rng(0).permutation(COUNT)
-    value = cut.prefix(inputs if len(inputs) > 1 else inputs[0], training=False)
+    (value,) = cut.prefix(inputs if len(inputs) > 1 else inputs[0], training=False)
     mask = _keras.mask_of(value)
     columns = [np.asarray(value).astype(dtype), *([] if mask is None else [np.asarray(mask)])]
     values.append([column[np.argsort(positions)] for column in columns])
     others.append([*(inputs[side] for side in extra_inputs), np.arange(COUNT)])
     index.find(np.arange(1, COUNT + 1, dtype=np.uint64))
-    return SavedRecord(index, values, others, positions, tuple(extra_inputs), None)
+    return SavedRecord(index, values, others, positions, tuple(extra_inputs), None, (mask is not None,))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_it_gives_what_the_whole_prefix_gives(model, tmp_path, folder):
     lower, upper = cuts_of(model, 1, 3)
     x = data(4)
     made = record_at_later_cut(lower, upper, record_at(lower, [x], store), store, "float32")
-    expected = upper.prefix(x, training=False).numpy()
+    expected = upper.prefix(x, training=False)[0].numpy()
     rows = np.arange(COUNT)
     np.testing.assert_allclose(made.values.take(made.positions[rows])[0], expected, atol=1e-6)
     np.testing.assert_array_equal(made.other_columns.take(rows)[0], rows)
@@ -75,7 +75,7 @@ def test_halved_floats_stay_halved(model):
     made = record_at_later_cut(lower, upper, record_at(lower, [data(4)], store, np.float16), store, "float16")
     values = made.values.take(made.positions)[0]
     assert values.dtype == np.float16
-    np.testing.assert_allclose(values, upper.prefix(data(4), training=False), atol=1e-2)
+    np.testing.assert_allclose(values, upper.prefix(data(4), training=False)[0], atol=1e-2)
 
 
 def test_a_mask_goes_along():
@@ -85,7 +85,7 @@ def test_a_mask_goes_along():
     lower, upper = cuts_of(model, 1, 3)
     x = np.random.default_rng(0).integers(0, 4, (COUNT, 5))
     made = record_at_later_cut(lower, upper, record_at(lower, [x], store), store, "float32")
-    expected = upper.prefix(x, training=False).numpy()
+    expected = upper.prefix(x, training=False)[0].numpy()
     np.testing.assert_allclose(made.values.take(made.positions)[0], expected, atol=1e-6)
     unmasked = keras.Sequential(model.layers[1:3])(model.layers[0].call(x)).numpy()
     assert np.abs(unmasked - expected).max() > 1e-3  # the mask counts
@@ -104,7 +104,7 @@ def test_an_input_that_the_record_lacks_can_not_be_made_up():
     assert lower.extra_inputs == (1,) and upper.extra_inputs == ()
     store, inputs = Storage(None, 10**6, spill=False), [data(4), data(3)]
     made = record_at_later_cut(lower, upper, record_at(lower, inputs, store), store, "float32")
-    expected = upper.prefix(inputs, training=False)
+    expected = upper.prefix(inputs, training=False)[0]
     np.testing.assert_allclose(made.values.take(made.positions)[0], expected, atol=1e-6)
     assert (
         record_at_later_cut(lower, upper, record_at(lower, inputs, store, extra_inputs=()), store, "float32")

@@ -14,7 +14,7 @@ from kerasft.cache.records.table import StorageError
 
 
 def test_what_is_recorded_and_what_is_missing():
-    values = Values(None, None)
+    values = Values(None, None, (False,))
     assert values.missing(np.array([2, 0])).tolist() == [True, True]
     values.positions[[2, 0]] = [0, 1]
     assert values.missing(np.array([0, 1, 2, 3])).tolist() == [False, True, False, True]
@@ -42,7 +42,8 @@ def cuts():
 def batch(rows, cuts):
     """Values at cuts that name the rows, no masks, and a target."""
     names = np.array(rows, "float32")
-    values = [(tf.constant(np.repeat(names[:, None], cut.tensor.shape[-1], 1)), None) for cut in cuts]
+    sizes = [cut.tensors[0].shape[-1] for cut in cuts]
+    values = [[(tf.constant(np.repeat(names[:, None], size, 1)), None)] for size in sizes]
     return {
         "values": values,
         "extra_inputs": {0: tf.constant(names[:, None])},

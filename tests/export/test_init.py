@@ -19,9 +19,9 @@ FLOORS = [
     {"model"},
     {"tflite_file"},
     {"report"},
-    {"parity"},
+    {"parity", "text"},
     {"scratch"},
-    {"plain_table", "errors", "files", "columns"},
+    {"plain_table", "errors", "files", "columns", "wordpiece"},
 ]
 SOURCES = Path(export.__file__).parent
 

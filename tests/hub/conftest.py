@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import tensorflow as tf
+from hub_modules import Simple
 
 
 class Residual(tf.Module):
@@ -183,20 +184,6 @@ class Recurrent(tf.Module):
         return tf.matmul(state, self.top)
 
 
-class Simple(tf.Module):
-    """A module around a function of the input that makes its own use of two square kernels."""
-
-    def __init__(self, function, spec=None, trace=True):
-        rng = np.random.default_rng(4)
-        self.first = tf.Variable(rng.normal(0, 0.5, (4, 4)).astype("float32"), name="first/kernel")
-        self.second = tf.Variable(rng.normal(0, 0.5, (4, 4)).astype("float32"), name="second/kernel")
-        self.third = tf.Variable(rng.normal(0, 0.5, (4, 4)).astype("float32"), name="third/kernel")
-        self.function = function
-        self.__call__ = tf.function(lambda x: self.function(self, x))
-        if trace:
-            self.__call__.get_concrete_function(spec or tf.TensorSpec((None, 4), tf.float32, name="x"))
-
-
 def chain(module, x):
     x = tf.nn.relu(tf.matmul(x, module.first))
     x = tf.nn.relu(tf.matmul(x, module.second))
@@ -258,7 +245,8 @@ def looks_up(module, x):
 
 
 def any_shape(module, x):
-    return chain(module, tf.reshape(x, (-1, 4)))
+    y = chain(module, tf.reshape(x, (-1, 4)))
+    return tf.reshape(y, tf.concat([tf.shape(x)[:1], [-1]], 0))
 
 
 def with_regularizer(loss):

@@ -20,7 +20,8 @@ class TestDivide:
             ["second/kernel:0"],
             ["third/kernel:0"],
         ]
-        assert [p.sources for p in parts] == [(0,), (-1,), (-1,)]
+        assert [p.sources for p in parts] == [(0,), parts[0].gives, parts[1].gives]
+        assert [len(p.gives) for p in parts] == [1, 1, 0]
         assert [p.emits for p in parts] == [(), (), (0,)]
         assert all(p.training is None and p.updates == () for p in parts)
 
@@ -44,7 +45,8 @@ class TestDivide:
         (graph,), variables = graphs(saved("encoder"))
         parts, _ = divide(graph, None, variables)
         mask = 0  # inputs are in the order of their names: mask, type, words
-        assert [p.sources for p in parts] == [(1, 2), (-1, mask), (-1, mask), (-1,)]
+        gives = [p.gives for p in parts]
+        assert [p.sources for p in parts] == [(1, 2), (*gives[0], mask), (*gives[1], mask), gives[2]]
         assert sorted(i for p in parts for i in p.emits) == [0, 1, 2, 3]
 
     def test_not_cut(self, saved):

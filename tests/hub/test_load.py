@@ -568,10 +568,6 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"holds no saved_model\.pb. It has \['notes\.txt'\]"):
             load_backbone(tmp_path)
 
-    def test_signatures_only(self, saved):
-        with pytest.raises(ValueError, match=r"no `__call__`, only the signatures \['serving_default'\]"):
-            load_backbone(saved("serving_only"))
-
     def test_never_traced(self, saved):
         with pytest.raises(ValueError, match="`__call__` was never traced"):
             load_backbone(saved("untraced"))

@@ -2,7 +2,7 @@
 
 import pytest
 import tensorflow as tf
-from flat_graphs import data_of, graphs
+from flat_graphs import data_of, flags_of, graphs
 
 from kerasft.hub.divide import divide
 from kerasft.hub.flatten import flatten
@@ -43,7 +43,10 @@ class TestScalesAndOffsets:
             (function,) = loaded.__call__.concrete_functions
             data = data_of(function)
             variables = list(function.variables)
-            modes = [flatten(function, data, function.outputs, variables, mode) for mode in (False, True)]
+            modes = [
+                flatten(function, data, function.outputs, variables, flags_of(function, mode))
+                for mode in (False, True)
+            ]
         else:
             modes, variables = graphs(tf_keras_cnn if name == "tf_keras" else saved(name), (False, True))
         scales, unclear = scales_and_offsets(modes[0], variables, {i for i, _, _ in modes[1].updates})

@@ -1,5 +1,6 @@
 """Flat graphs of the tiny SavedModels that tests of `kerasft.hub` use."""
 
+import numpy as np
 import tensorflow as tf
 
 from kerasft.hub.flatten import flatten
@@ -23,10 +24,19 @@ def data_of(function):
     return [t for t in function.inputs if t.dtype not in (tf.resource, tf.bool)]
 
 
+def flags_of(function, training):
+    """The value of the flag for training, if it is an input."""
+    return {t.op.name: np.array(training) for t in function.inputs if t.dtype == tf.bool}
+
+
 def flat(path, training=False):
     """The flat graph of a folder, its variables, and the SavedModel."""
     loaded, function, data, variables = load(path, training)
-    return flatten(function, data, function.outputs, variables, training), variables, loaded
+    return (
+        flatten(function, data, function.outputs, variables, flags_of(function, training)),
+        variables,
+        loaded,
+    )
 
 
 def graphs(path, modes=(False,)):
@@ -40,5 +50,7 @@ def graphs(path, modes=(False,)):
     found = []
     for mode in modes:
         function = functions[mode]
-        found.append(flatten(function, data_of(function), function.outputs, variables, mode))
+        found.append(
+            flatten(function, data_of(function), function.outputs, variables, flags_of(function, mode))
+        )
     return found, variables

@@ -1,7 +1,8 @@
 """Where a model can be divided, and both halves as traced functions.
 
-A cut is a tensor. Nothing before it trains or draws at random, so its value is the same whenever a sample
-comes again; after it comes all else that the outputs need, computed from the model's inputs.
+A cut is a tensor, or several that cross together. Nothing before it trains or draws at random, so its values
+are the same whenever a sample comes again; after it comes all else that the outputs need, computed from the
+model's inputs.
 """
 
 from kerasft.cache.cuts.batches import (
@@ -12,6 +13,10 @@ from kerasft.cache.cuts.cut import (
     Cut,
     NoCutError,
 )
+from kerasft.cache.cuts.determinism import (
+    draws_numbers,
+    why_nondeterministic,
+)
 from kerasft.cache.cuts.find import (
     find_cut,
 )
@@ -21,6 +26,8 @@ from kerasft.cache.cuts.prefix import (
 )
 from kerasft.cache.cuts.suffix import (
     Suffix,
+    value_places,
+    with_masks,
 )
 
 __all__ = [
@@ -28,8 +35,12 @@ __all__ = [
     "NoCutError",
     "Prefix",
     "Suffix",
+    "draws_numbers",
     "find_cut",
     "leaves",
     "trace_prefix",
+    "value_places",
+    "why_nondeterministic",
+    "with_masks",
     "without_optionals",
 ]

@@ -1,4 +1,4 @@
-"""Cut: a model divided at one tensor."""
+"""Cut: a model divided at one tensor, or at several that cross together."""
 
 from __future__ import annotations
 
@@ -6,49 +6,59 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasft import _keras
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A model divided at one tensor.
+    """A model divided at one tensor, or at several that cross together.
 
     Attributes:
         program: The whole model, call by call.
-        position: SampleIndex of the last call of the prefix.
+        values: Numbers of the values that are recorded, in the order in which they are computed.
         before: The calls of the prefix.
         after: The calls of the suffix.
-        extra_inputs: Numbers of the model's inputs that the suffix reads besides the cut (token
+        extra_inputs: Numbers of the model's inputs that the suffix reads besides the values (token
             masks, say).
     """
 
     program: _keras.Program
-    position: int
+    values: tuple[int, ...]
     before: tuple[_keras.Operation, ...]
     after: tuple[_keras.Operation, ...]
     extra_inputs: tuple[int, ...]
 
+    @functools.cached_property
+    def position(self) -> int:
+        """A number that tells it from the program's other cuts: for one value the index of its call."""
+        if len(self.values) == 1:
+            for i, call in enumerate(self.program.operations):
+                if call.writes == self.values:
+                    return i
+        return -sum(1 << number for number in self.values)
+
     @property
     def name(self) -> str:
-        """The layer whose output is recorded."""
-        return str(getattr(self.program.operations[self.position].layer, "name", "the input"))
+        """The layers whose outputs are recorded."""
+        return " + ".join(call.name for call, _ in self._ends)
 
     @property
-    def value(self) -> int:
-        """Number of the value that is recorded."""
-        return self.program.operations[self.position].writes[0]
+    def tensors(self) -> list[Any]:
+        """Keras's symbolic tensors of the values."""
+        return [tensor for _, tensor in self._ends]
 
-    @property
-    def tensor(self) -> Any:
-        """Keras's symbolic tensor at the cut."""
-        return self.program.operations[self.position].outputs[0]
+    @functools.cached_property
+    def _ends(self) -> list[tuple[_keras.Operation, Any]]:
+        ends = {n: (call, t) for call in self.before for n, t in zip(call.writes, call.outputs, strict=True)}
+        return [ends[number] for number in self.values]
 
     @property
     def layers(self) -> list[keras.Layer]:
@@ -59,14 +69,17 @@ class Cut:
     @property
     def weights(self) -> list[keras.Variable]:
         """All weights of the prefix."""
-        return list({id(v): v for layer in self.layers for v in layer.weights}.values())
+        return list({id(v): v for operation in self.before for v in operation.weights}.values())
 
     @property
     def digest(self) -> str:
         """A name for what the prefix computes: its layers' settings, their connections and their weights."""
         calls = [[_keras.settings(o.layer), o.reads, o.writes] for o in self.before]
+        calls += [[_keras.settings(o.part_of), o.name] for o in self.before if o.part_of is not None]
+        which = [self.values] if len(self.values) > 1 else []  # one value is that of the last call
         return hashlib.blake2b(
-            json.dumps([calls, self.weights_digest], sort_keys=True, default=repr).encode(), digest_size=16
+            json.dumps([calls, self.weights_digest, *which], sort_keys=True, default=repr).encode(),
+            digest_size=16,
         ).hexdigest()
 
     @functools.cached_property
@@ -76,9 +89,10 @@ class Cut:
 
     @property
     def share(self) -> float:
-        """The part of the whole model's cost that the prefix has, roughly."""
-        whole = self.cost + sum(_cost(operation) for operation in self.after)
-        return self.cost / whole if whole else 0.0
+        """The part of the whole model's cost that steps from the cut on are spared, roughly."""
+        costs = {id(call): _cost(call) for call in (*self.before, *self.after)}
+        whole = sum(costs.values())
+        return (whole - sum(costs[id(call)] for call in self.after)) / whole if whole else 0.0
 
     @property
     def weights_digest(self) -> str:
@@ -88,17 +102,22 @@ class Cut:
             found.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
         return found.hexdigest()
 
-    def prefix(self, x: Any, training: bool) -> Any:
-        """The value at the cut for data `x`, computed layer by layer."""
+    def comes_before(self, other: Cut) -> bool:
+        """Whether all of its prefix belongs to the prefix of another cut, which has more."""
+        calls, more = {id(call) for call in self.before}, {id(call) for call in other.before}
+        return calls < more
+
+    def prefix(self, x: Any, training: bool) -> list[Any]:
+        """The values at the cut for data `x`, computed layer by layer."""
         values = self.program.enter(x)
         self.program.run(self.before, values, training)
-        return values[self.value]
+        return [values[number] for number in self.values]
 
-    def suffix(self, value: Any, extra_inputs: Mapping[int, Any], training: bool) -> Any:
-        """The model's outputs from the value at the cut and the inputs that it reads, by their numbers."""
-        values = {self.value: value, **extra_inputs}
-        self.program.run(self.after, values, training)
-        return self.program.leave(values)
+    def suffix(self, values: Sequence[Any], extra_inputs: Mapping[int, Any], training: bool) -> Any:
+        """The model's outputs from the values at the cut and the inputs that it reads, by their numbers."""
+        known = {**dict(zip(self.values, values, strict=True)), **extra_inputs}
+        self.program.run(self.after, known, training)
+        return self.program.leave(known)
 
 
 class NoCutError(Exception):
@@ -107,5 +126,10 @@ class NoCutError(Exception):
 
 def _cost(operation: _keras.Operation) -> float:
     """What a call costs, in multiplications of a sample, roughly; 0 for a layer without weights."""
-    sizes = [math.prod(v.shape) for v in getattr(operation.layer, "weights", ())]
+    sizes = [math.prod(v.shape) for v in operation.weights]
     return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
+
+
+def sample_bytes(tensor: Any) -> float:
+    """How many bytes a symbolic tensor takes for a sample; axes of unknown length count as one."""
+    return tf.as_dtype(tensor.dtype).size * math.prod(axis or 1 for axis in tensor.shape[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from kerasft import _keras
 from kerasft.stages import StageLayer
 
 
-def _why_nondeterministic(layer: Any, trained: Collection[int]) -> str | None:
+def why_nondeterministic(layer: Any, trained: Collection[int]) -> str | None:
     """Why what a layer gives may differ when a sample comes again; None if nothing is known against it."""
     if not isinstance(layer, keras.Layer):
         return None
@@ -24,23 +24,30 @@ def _why_nondeterministic(layer: Any, trained: Collection[int]) -> str | None:
             return "normalizes by the batch and updates its statistics"
         if getattr(part, "activity_regularizer", None) is not None:
             return "has an activity regularizer"
-    if _keras.random_variables(layer) and _draws(layer):
-        return "draws random numbers while the model trains"
-    return None
+    return "draws random numbers while the model trains" if draws_numbers(layer) else None
 
 
 def _depends_on_training(layer: keras.Layer) -> bool:
     """Whether a layer of a prefix may give something else while the model trains."""
     return any(
         _keras.takes_training(part)
-        and not (isinstance(part, keras.layers.BatchNormalization | StageLayer) and not part.trainable)
+        and not (isinstance(part, keras.layers.BatchNormalization) and not part.trainable)
+        and not (isinstance(part, StageLayer) and not part.trainable and part.dropout != "train")
+        and _keras.training_mode(part) != "inference"
         for part in _keras.sublayers(layer)
     )
 
 
-def _draws(layer: keras.Layer) -> bool:
+def draws_numbers(layer: keras.Layer) -> bool:
     """Whether a layer with a random generator uses it; recurrent layers have one in any case."""
-    owners = [part for part in _keras.sublayers(layer) if _keras.random_variables(part)]
+    owners = [part for part in _callers(layer) if _keras.random_variables(part)]
     rates = ("rate", "dropout", "recurrent_dropout")
     said = [[getattr(part, r) for r in rates if hasattr(part, r)] for part in owners]
     return any(not found or any(found) for found in said)
+
+
+def _callers(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer and those inside it, without those that a policy has compute as in inference."""
+    for part in _keras.sublayers(layer):
+        if _keras.training_mode(part) != "inference":
+            yield part

@@ -1,23 +1,29 @@
-"""Where a model can be divided: a frozen, deterministic prefix, one tensor, and the rest that trains.
+"""Where a model can be divided: a frozen, deterministic prefix, what crosses, and the rest that trains.
 
-A cut is a tensor. Before it nothing trains and nothing is drawn at random, so its value is the same whenever
-a sample comes again. After it comes all else that the outputs need, computed from the model's inputs.
+What crosses is one tensor or several. Before it nothing trains and nothing is drawn at random, so its values
+are the same whenever a sample comes again. After it comes all else that the outputs need, computed from the
+model's inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-import networkx
+import keras
 
 from kerasft import _keras
-from kerasft.cache.cuts.cut import Cut, NoCutError, _cost
-from kerasft.cache.cuts.determinism import _why_nondeterministic
-from kerasft.stages import cut_points
+from kerasft.cache.cuts.cut import Cut, NoCutError, _cost, sample_bytes
+from kerasft.cache.cuts.determinism import why_nondeterministic
+from kerasft.stages import cheapest_frontier
+
+COST_OF_ROOM = 0.01  # of the model's cost that may be computed again so that less is recorded
 
 
 def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) -> Cut:
     """The cut that saves most; before it all is frozen and deterministic, by the flags as they are.
+
+    Of the values that may cross there, those with the fewest bytes for a sample are recorded. What the rest
+    can compute again next to nothing, and would take much room, is not recorded.
 
     Args:
         program: The model.
@@ -29,61 +35,80 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     operations = program.operations
     trained = {id(v) for v in program.model.trainable_variables}
     producer = {n: i for i, operation in enumerate(operations) for n in operation.writes}
-    ancestors: list[set[int]] = []
     reasons: dict[int, str] = {}
-    still = networkx.DiGraph()  # calls that give the same for a sample each time
-    frontier: set[int] = {producer[n] for n in program.outputs if n in producer}
+    moving: set[int] = set()  # calls that may give something else when a sample comes again
     for i, operation in enumerate(operations):
-        parents = {producer[n] for n in operation.reads if n in producer}
-        ancestors.append({i}.union(*(ancestors[p] for p in parents)))
         if i in nondeterministic:
-            reasons[i] = (
-                f"the layer {_name(operation)!r} draws random numbers, writes variables or adds a loss"
-            )
-        elif reason := _why_nondeterministic(operation.layer, trained):
-            reasons[i] = f"the layer {_name(operation)!r} {reason}"
-        if ancestors[i] & reasons.keys():
-            frontier |= parents
-        else:
-            still.add_node(i)
-            still.add_edges_from((p, i) for p in parents)
+            reasons[i] = f"the layer {operation.name!r} draws random numbers, writes variables or adds a loss"
+        elif reason := _why_moving(operation, trained):
+            reasons[i] = f"the layer {operation.name!r} {reason}"
+        if i in reasons or any(producer.get(n) in moving for n in operation.reads):
+            moving.add(i)
     if not reasons:
         raise NoCutError("Nothing trains: every layer is frozen.")
     first = reasons[min(reasons)]
-    if not any(getattr(operations[i].layer, "weights", None) for i in still):
+    if not any(o.weights for i, o in enumerate(operations) if i not in moving):
         raise NoCutError(f"Nothing frozen comes first: {first}.")
-    frontier &= set(still)
-    candidates = {*frontier, *(p for f in frontier for p in cut_points(still, [f]))}
-    costs = [_cost(operation) for operation in operations]
-    best: tuple[float, int, int] | None = None
-    for i in sorted(candidates):
-        if len(operations[i].writes) == 1 and operations[i].layer is not None:
-            needed, extra_inputs = _needed(program, i, producer)
-            saved = sum(costs[k] for k in ancestors[i] - needed)
-            if saved and (best is None or (saved, -len(extra_inputs), i) > best):
-                best = saved, -len(extra_inputs), i
-    if best is None:
-        raise NoCutError(
-            "No single tensor lies between the frozen layers and those that are not, or none saves work: "
-            f"{first}."
-        )
-    position = best[2]
-    needed, extra_inputs = _needed(program, position, producer)
-    before = tuple(operations[i] for i in sorted(ancestors[position]))
-    return Cut(program, position, before, tuple(operations[i] for i in sorted(needed)), extra_inputs)
+    needed, _ = _needed(program, (), producer)
+    spared = {i for i in needed - moving if _cost(operations[i])}
+    calls = [(o.reads, o.writes) if i in needed else ((), ()) for i, o in enumerate(operations)]
+    tensors = {n: t for o in operations for n, t in zip(o.writes, o.outputs, strict=True)}
+    tensors |= dict(zip(program.inputs, keras.tree.flatten(program.signature), strict=True))
+    entered = {
+        n for o in operations if o.layer is None for n in o.writes
+    }  # what is read for them is the same, and is taken where either can be
+
+    def size(number: int) -> float:
+        # a layer that opens is entered with all of its inputs, if only one of them is needed before the cut
+        return 2 * sample_bytes(tensors[number]) + (number in entered)
+
+    values = cheapest_frontier(calls, spared, needed & moving, program.outputs, size) if spared else []
+    recorded = [number for number in values if number in producer]
+    if not recorded:
+        raise NoCutError(f"What is frozen costs nothing, or is not computed from the inputs first: {first}.")
+    return _without_cheap_values(_cut_at(program, recorded, producer), producer, size)
+
+
+def _without_cheap_values(cut: Cut, producer: Mapping[int, int], size: Callable[[int], float]) -> Cut:
+    """The same cut without values that the rest computes again: cheap ones, and those of no sample."""
+    fixed = {t.shape[0] for t in keras.tree.flatten(cut.program.signature)}
+    left = cut.share - COST_OF_ROOM
+    for number, tensor in sorted(zip(cut.values, cut.tensors, strict=True), key=lambda pair: -size(pair[0])):
+        others = [value for value in cut.values if value != number]
+        if not others:
+            break
+        other = _cut_at(cut.program, others, producer)
+        of_no_sample = tensor.shape[0] not in fixed
+        saved = sum(map(size, (*cut.values, *cut.extra_inputs)))
+        saved -= sum(map(size, (*other.values, *other.extra_inputs)))  # bytes
+        if of_no_sample or (saved > 0 and other.share >= left) or (saved == 0 and other.share == cut.share):
+            cut = other
+    return cut
+
+
+def _cut_at(program: _keras.Program, values: Sequence[int], producer: Mapping[int, int]) -> Cut:
+    operations = program.operations
+    needed, extra_inputs = _needed(program, values, producer)
+    wanted: set[int] = set()
+    stack = [producer[number] for number in values]
+    while stack:
+        if (i := stack.pop()) not in wanted:
+            wanted.add(i)
+            stack += [producer[n] for n in operations[i].reads if n in producer]
+    before = tuple(operations[i] for i in sorted(wanted))
+    return Cut(program, tuple(values), before, tuple(operations[i] for i in sorted(needed)), extra_inputs)
 
 
 def _needed(
-    program: _keras.Program, position: int, producer: dict[int, int]
+    program: _keras.Program, values: Collection[int], producer: Mapping[int, int]
 ) -> tuple[set[int], tuple[int, ...]]:
-    """Find the calls after a cut, and the extra inputs of the model that they read."""
+    """Find the calls after a cut at these values, and the extra inputs of the model that they read."""
     needed: set[int] = set()
     extra_inputs: set[int] = set()
     stack = [*program.outputs]
-    cut = program.operations[position].writes[0]
     while stack:
         number = stack.pop()
-        if number == cut:
+        if number in values:
             continue
         if number not in producer:
             extra_inputs.add(number)
@@ -93,5 +118,7 @@ def _needed(
     return needed, tuple(sorted(extra_inputs))
 
 
-def _name(operation: _keras.Operation) -> str:
-    return str(getattr(operation.layer, "name", None) or type(operation.layer).__name__)
+def _why_moving(operation: _keras.Operation, trained: Collection[int]) -> str | None:
+    if any(id(v) in trained for v in operation.weights):
+        return "trains"
+    return None if operation.part_of is operation.layer else why_nondeterministic(operation.layer, trained)

@@ -65,7 +65,7 @@ class Prefix:
         return tf.function(both, input_signature=signature, autograph=False).get_concrete_function()
 
     def __call__(self, x: Any) -> Any:
-        """Compute the value at each cut for data `x`, its mask (or None), and the inputs `extra_inputs`."""
+        """Compute for data `x` the values at each cut, their masks or None, and the inputs `extra_inputs`."""
         given = leaves(x)
         fixed = any(spec.shape[0] is not None for spec in self.function.structured_input_signature[0])
         return (self.function if fixed or len(given[0]) < 8 else self.halves)(*given)
@@ -157,9 +157,10 @@ def _compute(
     program.run([program.operations[i] for i in indices[:count]], values, training)
     if count is not None:
         return []
-    found = [values[cut.value] for cut in cuts]
+    found = [[values[number] for number in cut.values] for cut in cuts]
+    masks = [[_keras.mask_of(value) for value in each] for each in found]
     extra_inputs = sorted({side for cut in cuts for side in cut.extra_inputs})
-    return found, [_keras.mask_of(v) for v in found], [values[n] for n in extra_inputs]
+    return found, masks, [values[n] for n in extra_inputs]
 
 
 def _first_impure(compute: Callable[..., Any], signature: Any, count: int) -> int:

@@ -15,16 +15,28 @@ from kerasft.cache.cuts.batches import leaves, packed
 from kerasft.cache.cuts.cut import Cut
 
 
-class Suffix:
-    """Takes steps from the value at a cut on.
+def value_places(masked: Sequence[bool]) -> list[int]:
+    """Where each value stands among columns, if each is followed by its mask where it has one."""
+    return [i + sum(masked[:i]) for i in range(len(masked))]
 
-    A step gets columns: the value, its mask if it has one, extra inputs of the model,
-    the leaves of the targets and of the samples' weights.
+
+def with_masks(columns: Sequence[Any], masked: Sequence[bool]) -> list[Any]:
+    """The values among columns, each with its mask attached."""
+    places = zip(value_places(masked), masked, strict=True)
+    return [_keras.with_mask(columns[i], columns[i + 1] if has_mask else None) for i, has_mask in places]
+
+
+class Suffix:
+    """Takes steps from the values at a cut on.
+
+    A step gets columns: each value, followed by its mask if it has one, extra inputs of the model, the leaves
+    of the targets and of the samples' weights.
 
     Args:
         model: The whole compiled model.
         cut: Where it is divided.
         spec: `tf.TensorSpec`s of the data, None for those that are left out.
+        masked: Which of the values have a mask.
         extra_inputs: Numbers of the inputs among the columns.
         columns: Arrays or tensors like those that the steps will get; any batch size that `spec` allows.
         training: Whether steps train.
@@ -35,29 +47,31 @@ class Suffix:
         model: keras.Model,
         cut: Cut,
         spec: Any,
+        masked: Sequence[bool],
         extra_inputs: Sequence[int],
         columns: Sequence[Any],
         training: bool,
     ) -> None:
         _, y, weight = keras.utils.unpack_x_y_sample_weight(spec)
         size = next(iter(leaves(spec))).shape[0]
-        masked = len(columns) - 1 - len(leaves((y, weight))) - len(extra_inputs)
-        dtypes = [tf.as_dtype(cut.tensor.dtype), *(tf.as_dtype(c.dtype) for c in columns[1:])]
+        places = value_places(masked)
+        dtypes = [tf.as_dtype(c.dtype) for c in columns]
+        for place, tensor in zip(places, cut.tensors, strict=True):
+            dtypes[place] = tf.as_dtype(tensor.dtype)
         self._signature = [
             tf.TensorSpec((size, *c.shape[1:]), d) for c, d in zip(columns, dtypes, strict=True)
         ]
 
         def forward(x: Any, training: bool) -> Any:
             inputs = dict(zip(extra_inputs, x["inputs"], strict=True))
-            return cut.suffix(_keras.with_mask(x["cut"], x.get("mask")), inputs, training)
+            return cut.suffix(with_masks(x["cut"], masked), inputs, training)
 
         keras_step = _keras.step_with(model, forward, training)
 
         def step(*given: Any) -> Any:
-            others = given[1 + masked :]
-            x = {"cut": given[0], "inputs": list(others[: len(extra_inputs)])}
-            if masked:
-                x["mask"] = given[1]
+            recorded = len(places) + sum(masked)
+            others = given[recorded:]
+            x = {"cut": list(given[:recorded]), "inputs": list(others[: len(extra_inputs)])}
             return keras_step((x, *packed((y, weight), others[len(extra_inputs) :])))
 
         one = tf.function(

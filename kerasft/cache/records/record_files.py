@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class SavedRecord:
         positions: The row of `values` of each sample.
         extra_inputs: Numbers of the model's inputs among the columns of `other_columns`.
         order: How later epochs went on; None if that had not been settled.
+        masked: Which of the values have a mask, which is the column after theirs.
     """
 
     index: SampleIndex
@@ -44,6 +46,7 @@ class SavedRecord:
     positions: Rows
     extra_inputs: tuple[int, ...]
     order: ReplayOrder | None
+    masked: tuple[bool, ...]
 
 
 def write_record(folder: Path, record: SavedRecord) -> Path:
@@ -79,6 +82,7 @@ def write_record(folder: Path, record: SavedRecord) -> Path:
                 "tables": described,
                 "sides": record.extra_inputs,
                 "order": None if record.order is None else record.order.to_dict(),
+                "masked": record.masked,
             }
         )
         (partial / "manifest.txt").write_text(f"{digest_of_text(content)}\n{content}")
@@ -138,8 +142,17 @@ def read_records(folder: Path) -> Iterator[tuple[Path, SavedRecord]]:
                     positions,
                     tuple(manifest["sides"]),
                     None if manifest["order"] is None else ReplayOrder.from_dict(manifest["order"]),
+                    _masked(manifest, tables["values"]),
                 ),
             )
+
+
+def _masked(manifest: dict[str, Any], values: Table) -> tuple[bool, ...]:
+    """Which values have a mask; earlier versions recorded a single one, and did not say it."""
+    masked = tuple(bool(each) for each in manifest.get("masked", [len(values.columns) > 1]))
+    if len(masked) + sum(masked) != len(values.columns):
+        raise ValueError("The record has other columns than its manifest says.")
+    return masked
 
 
 def digest_of_text(text: str) -> str:

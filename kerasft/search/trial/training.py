@@ -16,7 +16,7 @@ import numpy as np
 
 from kerasft import _keras
 from kerasft.cache import PrefixCache
-from kerasft.freezing import BatchNormPolicy, set_depth
+from kerasft.freezing import BatchNormPolicy, DropoutPolicy, set_depth
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.search.exported_accuracy import NAME, ExportedAccuracy, holdout_of
 from kerasft.search.results import TrialRecord, best_of, is_unlikely, read_trials
@@ -42,6 +42,7 @@ class TrialTraining:
         before: Checksums of the model's weights as it was built.
         cache: The record of frozen work; None if there is none.
         batch_norm: As in `kerasft.freeze`.
+        dropout: As in `kerasft.freeze`.
         keep_frozen: As in `kerasft.freeze`.
         prune: Whether it is stopped once it is unlikely to become the best.
         seed: Of order and dropout.
@@ -53,6 +54,7 @@ class TrialTraining:
     before: Sequence[str]
     cache: PrefixCache | None
     batch_norm: BatchNormPolicy | None
+    dropout: DropoutPolicy | None
     keep_frozen: Sequence[str]
     prune: bool
     seed: int
@@ -81,7 +83,7 @@ class TrialTraining:
             is_unlikely=self._pruning(schedule, arguments["epochs"]),
             state=context.state,
         )
-        options: dict[str, Any] = {"verify": False, "keep_frozen": self.keep_frozen}
+        options: dict[str, Any] = {"verify": False, "keep_frozen": self.keep_frozen, "dropout": self.dropout}
         callbacks: list[Any] = [GradualUnfreezing(schedule, self.batch_norm, self.stages, **options)]
         if self.cache is not None:
             callbacks = [_OrderOfRecord(), *callbacks, self.cache]
@@ -139,7 +141,7 @@ class TrialTraining:
             return None, schedule_of(choice.recipe, stages, choice.depth, epochs, choice.learning_rate)
         record, state = earlier
         schedule = UnfreezingSchedule.from_json(json.dumps(record.schedule))
-        set_depth(stages, min(schedule.check(stages)), self.batch_norm)
+        set_depth(stages, min(schedule.check(stages)), self.batch_norm, self.dropout)
         model.optimizer.build(model.trainable_variables)
         read_state(state, model)
         return record, schedule

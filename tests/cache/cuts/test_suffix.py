@@ -32,7 +32,7 @@ def columns_of(model, rows):
 def test_steps_are_those_of_the_whole_model(training):
     model, plain = build(), build()
     x, y, columns = columns_of(model, 10)
-    suffix = Suffix(model, find_cut(_keras.program(model)), SPEC, (), columns, training)
+    suffix = Suffix(model, find_cut(_keras.program(model)), SPEC, (False,), (), columns, training)
     step = plain.train_on_batch if training else plain.test_on_batch
     sizes, begin = [4, 4, 2], 0
     logs = suffix.steps(columns, sizes)
@@ -52,7 +52,7 @@ def test_many_steps_are_as_many_single_ones():
     for together in (True, False):
         model = build()
         _, _, columns = columns_of(model, 8)
-        suffix = Suffix(model, find_cut(_keras.program(model)), SPEC, (), columns, True)
+        suffix = Suffix(model, find_cut(_keras.program(model)), SPEC, (False,), (), columns, True)
         if together:
             logs = suffix.steps(columns, [3, 3, 2])
         else:
@@ -68,8 +68,8 @@ def test_halved_values_are_widened():
     model = build()
     _, _, columns = columns_of(model, 4)
     halved = [columns[0].astype("float16"), columns[1]]
-    suffix = Suffix(model, find_cut(_keras.program(model)), SPEC, (), halved, False)
-    exact = Suffix(build(), find_cut(_keras.program(build())), SPEC, (), columns, False)
+    suffix = Suffix(model, find_cut(_keras.program(model)), SPEC, (False,), (), halved, False)
+    exact = Suffix(build(), find_cut(_keras.program(build())), SPEC, (False,), (), columns, False)
     assert float(suffix.step(halved)["loss"]) == pytest.approx(float(exact.step(columns)["loss"]), abs=1e-3)
 
 
@@ -89,6 +89,6 @@ def test_a_batch_size_that_is_fixed_stays_fixed():
     model = keras.Model(inputs, Seen()(keras.layers.Dense(3)(x)))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     shapes.clear()
-    suffix = Suffix(model, find_cut(_keras.program(model)), spec, (), columns, True)
+    suffix = Suffix(model, find_cut(_keras.program(model)), spec, (False,), (), columns, True)
     assert len(suffix.steps(columns, [4, 4])) == 2
     assert shapes == [(4, 3)]

@@ -36,7 +36,7 @@ def record(fingerprints=(5, 6, 7), order=True, folder=None):
     others.append(arrays(count)[1:])
     log = batches(list(range(count)))
     settled = infer_order(log * 2, 1, index.fingerprints(), 0, 1) if order else None
-    return SavedRecord(index, values, others, np.arange(count)[::-1], (3, 4), settled)
+    return SavedRecord(index, values, others, np.arange(count)[::-1], (3, 4), settled, (False,))
 
 
 def write(target, *given, **options):

@@ -183,7 +183,7 @@ def test_the_folder_is_whole_and_replaced_in_one_step(exported, npm, tmp_path):
     assert to_web(exported, folder) == folder
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert names == {
-        *("index.html", "style.css", "app.js", "pixels.js", "model.json", "model.tflite"),
+        *("index.html", "style.css", "page.js", "app.js", "pixels.js", "model.json", "model.tflite"),
         *("litert/core.js", "litert/wasm-utils.js"),
         *(
             f"litert/wasm/litert_wasm_{n}.{k}"

@@ -239,3 +239,93 @@ def test_operations_that_are_not_built_in_are_refused(monkeypatch, variants):
     monkeypatch.setattr(module, "custom", lambda operations: ["FlexIgamma"])
     with pytest.raises(export.ExportError, match=r"not built in: \['FlexIgamma"):
         variants.make("float32")
+
+
+class ClassToken(keras.layers.Layer):
+    """A learned token before the others, as vision transformers have it."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="normal", name="token")
+
+    def call(self, x):
+        token = keras.ops.broadcast_to(self.token, (keras.ops.shape(x)[0], 1, x.shape[-1]))
+        return keras.ops.concatenate([token, x], axis=1)
+
+
+def with_a_class_token():
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Reshape((4, 8))(keras.layers.Conv2D(8, 4, 4)(image))
+    x = ClassToken(name="class_token")(x)
+    x = keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(x))
+    return fitted(keras.Model(image, keras.layers.Dense(3, activation="softmax", name="scores")(x)))
+
+
+def test_int8_of_a_class_token_is_refused_in_words(tmp_path):
+    """The quantizer stumbles over ranks, and LiteRT does not load the converter's file."""
+    model, (x, y) = with_a_class_token(), images()
+    message = r"can't quantize a weight that is joined.*class token.*TFLite's converter was tried, too"
+    with pytest.raises(export.ExportError, match=message) as caught:
+        export.to_tflite(model, tmp_path / "model.tflite", precision="int8", representative_data=(x, y))
+    assert "weight_only, dynamic, float16, float32 can be exported" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    found = export.ladder(
+        model, tmp_path / "all", representative_data=(x, y), variants=["int8", "weight_only"]
+    )
+    assert set(found.reports) == {"weight_only"} and "class token" in found.failures["int8"]
+
+
+def refuse():
+    raise export.ExportError("no.")
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_a_file_of_the_quantizer_that_does_not_run(width, monkeypatch, tmp_path):
+    """The converter makes dynamic instead, unless that would leave all weights in float."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Dense(width, activation="relu")(keras.layers.Flatten()(image))
+    model = fitted(keras.Model(image, keras.layers.Dense(3, activation="softmax", name="scores")(x)))
+    real_make, real_run, made = Variants._quantized, Variants._run, []
+
+    def make(self, precision, io):
+        content = real_make(self, precision, io)
+        made.extend([content] if precision == "dynamic" else [])
+        return content
+
+    def run(self, content):
+        if content in made:
+            raise export.ExportError("LiteRT can't load the file: Node number 0 failed to prepare")
+        real_run(self, content)
+
+    monkeypatch.setattr(Variants, "_quantized", make)
+    monkeypatch.setattr(Variants, "_run", run)
+    path = tmp_path / "model.tflite"
+    if width == 64:
+        report = export.to_tflite(model, path, precision="dynamic")
+        assert report.made_by == "converter" and report.dtypes["int8"] >= 1
+        return
+    message = r"makes, but LiteRT can't run, dynamic.*all weights in float.*weight_only, float16, float32 can"
+    with pytest.raises(export.ExportError, match=message):
+        export.to_tflite(model, path, precision="dynamic")
+    assert not list(tmp_path.iterdir())
+    found = export.ladder(model, tmp_path / "all", variants=["float32", "dynamic"])
+    assert set(found.reports) == {"float32"} and "can't run" in found.failures["dynamic"]
+
+
+def test_sizes_that_would_help_are_named(monkeypatch, tmp_path):
+    """Of a model that converts with the sizes of the data alone, as DeBERTa does."""
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 4)(ids))
+    model = keras.Model(ids, keras.layers.Dense(2, name="scores")(x))
+    data = np.arange(30).reshape(5, 6) % 9
+    real = Variants._converted
+
+    def converted(self, precision, io):
+        made = real(self, precision, io)
+        signature = tf.saved_model.load(str(self._saved_model)).signatures["serving_default"]
+        return made if None not in signature.inputs[0].shape else refuse()
+
+    monkeypatch.setattr(Variants, "_converted", converted)
+    with pytest.raises(export.ExportError, match=r"no. With the sizes of the data it can be.*'ids': \[6\]"):
+        export.to_tflite(model, tmp_path / "model.tflite", holdout=data)
+    fixed = keras.Input((6,), dtype="int32", name="ids")
+    export.to_tflite(keras.Model(fixed, model(fixed)), tmp_path / "model.tflite", holdout=data)
