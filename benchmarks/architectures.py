@@ -91,7 +91,7 @@ def hub_backbones() -> dict[str, Callable[[], tuple[Any, Any]]]:
             pictures(32),
         ),
         "HubDenseNet": lambda: (
-            models.DenseNetBackbone([2, 2], 0.5, 8, image_shape=(32, 32, 3)), pictures(32)
+            models.DenseNetBackbone([2, 2], (32, 32, 3), growth_rate=8), pictures(32)
         ),
         "HubVGG": lambda: (models.VGGBackbone([1, 1], [8, 16], image_shape=(32, 32, 3)), pictures(32)),
         "HubMobileNet": lambda: (
@@ -101,7 +101,8 @@ def hub_backbones() -> dict[str, Callable[[], tuple[Any, Any]]]:
                 stackwise_num_strides=[[2], [2, 1]], stackwise_se_ratio=[[0.25], [None, None]],
                 stackwise_activation=[["relu"], ["hard_swish", "hard_swish"]],
                 stackwise_padding=[[1], [1, 1]],
-                output_num_filters=32, input_activation="hard_swish", output_activation="hard_swish",
+                output_num_filters=32, depthwise_filters=8, depthwise_stride=2, depthwise_residual=False,
+                last_layer_filter=32,
                 image_shape=(32, 32, 3),
             ),
             pictures(32),
@@ -109,7 +110,8 @@ def hub_backbones() -> dict[str, Callable[[], tuple[Any, Any]]]:
         "CSPDarkNet": lambda: (
             models.CSPNetBackbone(
                 stem_filters=16, stem_kernel_size=3, stem_strides=1, stackwise_num_filters=[16, 32],
-                stackwise_strides=[1, 2], stackwise_depth=[1, 1], image_shape=(32, 32, 3),
+                stackwise_strides=[1, 2], stackwise_depth=[1, 1], block_type="dark",
+                image_shape=(32, 32, 3),
             ),
             pictures(32),
         ),
@@ -118,7 +120,9 @@ def hub_backbones() -> dict[str, Callable[[], tuple[Any, Any]]]:
         "RoBERTa": lambda: (models.RobertaBackbone(**text), ids),
         "XLMRoBERTa": lambda: (models.XLMRobertaBackbone(**text), ids),
         "ALBERT": lambda: (models.AlbertBackbone(**text, embedding_dim=8), segments),
-        "ELECTRA": lambda: (models.ElectraBackbone(**text, embedding_dim=8), segments),
+        "ELECTRA": lambda: (
+            models.ElectraBackbone(30, embedding_dim=8, max_sequence_length=12, **SMALL), segments
+        ),
         "FNet": lambda: (
             models.FNetBackbone(**{k: v for k, v in text.items() if k != "num_heads"}),
             {k: v for k, v in segments.items() if k != "padding_mask"},

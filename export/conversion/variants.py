@@ -23,9 +23,11 @@ from .unrolled import unrolled
 PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
 IO = ("float", "int8", "uint8")
 CONVERTER, QUANTIZER = "converter", "ai-edge-quantizer"
+_LOOP = "tensor_name_to_qsv"
 # What errors of the quantizer mean, by a part of them.
 _IN_WORDS = {
-    "Ranks of scales": "It can't quantize a weight that is joined with computed values, such as a class token"
+    "Ranks of scales": "It can't quantize a weight that is joined with values, such as a class token",
+    _LOOP: "It has no ranges for what a loop computes, such as that of a recurrent layer",
 }
 
 
@@ -135,7 +137,8 @@ class Variants:
         # the converter has integer kernels for some operations that the quantizer leaves alone
         try:
             made = self._converted(precision, io)
-            if failed is not None:
+            left = precision == "int8" and self._strict and in_float(read_operations(made))
+            if failed is not None and not left:  # what is left in float is refused by name, whether it runs
                 self._run(made)
                 if precision == "dynamic" and not any(
                     t.dtype == "int8" for o in read_operations(made) for t in o.inputs
@@ -153,7 +156,8 @@ class Variants:
         self, precision: str, error: Exception, content: bytes, other: Exception | None = None
     ) -> ExportError:
         where = located(self._model, str(error), content or self.float32)
-        known = next((f"{words}. " for sign, words in _IN_WORDS.items() if sign in str(error)), "")
+        loop = self._unrolling(["WHILE (a loop)"]) if _LOOP in str(error) else ""
+        known = next((f"{words}{loop}. " for sign, words in _IN_WORDS.items() if sign in str(error)), "")
         what = "can't make" if not content else "makes, but LiteRT can't run,"
         more = f"TFLite's converter was tried, too: {plain(str(other), 200)} " if other is not None else ""
         return ExportError(

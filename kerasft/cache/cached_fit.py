@@ -119,6 +119,8 @@ class CachedFit:
         if (given := train.given) is not None:
             self._given[self._epoch] = given
         train.end_epoch(whole=not self._model.stop_training)
+        if self.reason is None:  # tracing may have found what draws
+            self._note_shortfall()
         recording = train.records.recorder.recording
         report.samples, report.digest = len(recording), recording.index.digest()
         if self._test is not None and len(self._test.records.recorder.recording):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 import keras
@@ -30,32 +29,13 @@ def explained_cut(program: _keras.Program, nondeterministic: Collection[int] = (
         raise
 
 
-def saved_share(cut: Cut) -> float:
-    """The part of a model's work that a record saves, roughly, by the sizes of weights and outputs.
-
-    What is computed again after the cut is not saved, and to look up rows of an embedding is no work.
-    """
-    before, after = ({id(o): _work(o) for o in calls} for calls in (cut.before, cut.after))
-    whole = sum({**before, **after}.values())
-    return sum(work for key, work in before.items() if key not in after) / whole if whole else 0.0
-
-
-def _work(operation: _keras.Operation) -> float:
-    """Multiplications of a call for a sample, roughly; those of a place where its number is not known."""
-    if not isinstance(operation.layer, keras.Layer):
-        return 0.0
-    parts = [p for p in _keras.sublayers(operation.layer) if not isinstance(p, keras.layers.Embedding)]
-    weights = {id(v): math.prod(v.shape) for part in parts for v in _keras.own_variables(part)}
-    return float(sum(weights.values()) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]))
-
-
 def too_little(
     program: _keras.Program, cut: Cut, least: float, nondeterministic: Collection[int] = ()
 ) -> str:
     """Say why a cut is not recorded that saves less than is worth it."""
     reason = shortfall(program, cut, nondeterministic)
     said = (
-        f"A record at {cut.name!r} would save {saved_share(cut):.1%} of the model's work; it pays from "
+        f"A record at {cut.name!r} would save {cut.share:.1%} of the model's work; it pays from "
         f"{least:.0%} on."
     )
     return said if reason is None else f"{said} {reason}"

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import keras
 
-from kerasft.cache.coverage import LEAST_SHARE, explained_cut, saved_share, shortfall, too_little
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, shortfall, too_little
 from kerasft.cache.cuts import Cut, NoCutError, Prefix, find_cut
 from kerasft.cache.inspection import divisible_program
 from kerasft.cache.other_callbacks import depth_schedule
@@ -81,22 +81,21 @@ class FitCuts:
         """
         least = self._plan.least_share
         cut = explained_cut(self._program, nondeterministic)
-        if saved_share(cut) < least:
+        if cut.share < least:
             raise NoCutError(too_little(self._program, cut, least, nondeterministic))
         cuts = {cut.position: cut}
         for stages, policies, depth in self._coming_depths():
             coming = self._cut_at(stages, depth, policies, nondeterministic)
-            if coming is not None and saved_share(coming) >= least:
+            if coming is not None and coming.share >= least:
                 cuts.setdefault(coming.position, coming)
         return list(cuts.values())
 
     def shortfall(self) -> str | None:
-        """Why the cut in force does not cover all that is frozen; None if it does.
-
-        Raises:
-            NoCutError: There is no cut.
-        """
-        cut = find_cut(self._program, self.nondeterministic)
+        """Why the cut in force does not cover all that is frozen; None if it does, or there is none."""
+        try:
+            cut = find_cut(self._program, self.nondeterministic)
+        except NoCutError:
+            return None
         return shortfall(self._program, cut, self.nondeterministic)
 
     def earlier(self) -> Iterator[Cut]:

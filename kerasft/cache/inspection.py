@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.cache.coverage import LEAST_SHARE, explained_cut, saved_share, shortfall, too_little
+from kerasft.cache.coverage import LEAST_SHARE, explained_cut, shortfall, too_little
 from kerasft.cache.cuts import NoCutError, trace_prefix
 
 
@@ -73,12 +73,12 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     except NoCutError as error:
         return PrefixReport(reason=str(error))
     cut = prefix.cuts[0]
-    if saved_share(cut) < LEAST_SHARE:
+    if cut.share < LEAST_SHARE:
         return PrefixReport(reason=too_little(program, cut, LEAST_SHARE, nondeterministic))
     inputs = dict(zip(program.inputs, keras.tree.flatten(signature), strict=True))
     sizes = [*map(_bytes, cut.tensors), *(_bytes(inputs[n]) for n in cut.extra_inputs)]
 
-    share = saved_share(cut)
+    share = cut.share
     if all(None not in spec.shape[1:] for spec in keras.tree.flatten(signature)):  # else much is not counted
         specs = {n: tf.TensorSpec(t.shape, t.dtype) for n, t in zip(cut.values, cut.tensors, strict=True)}
         specs |= {n: inputs[n] for n in cut.extra_inputs}

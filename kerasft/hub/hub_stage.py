@@ -15,32 +15,35 @@ from kerasft.hub.graph_check import check_memory, damaged
 from kerasft.hub.graph_def import ASSIGNS
 from kerasft.hub.graph_function import ConcreteFunction, GraphFunction
 from kerasft.hub.stage_inputs import as_given, check_inputs
+from kerasft.hub.stage_policies import why_no_batch_norm, why_no_dropout
 from kerasft.stages import BatchNormPolicy, DropoutPolicy, StageLayer
 
 Regularizer: TypeAlias = tuple[GraphFunction, tuple[int, ...]]
 Mode: TypeAlias = Literal["inference", "training"]
 
 
-def why_no_dropout(name: str, has_training: bool, moved: Sequence[str]) -> str | None:
-    """Why a frozen stage can't draw random numbers and do nothing else that training does; None if it can.
-
-    Args:
-        name: The stage's.
-        has_training: Whether it has a graph for training.
-        moved: The names of the statistics in it, or of what that graph updates.
-    """
-    advice = 'Use "inference", or None, with which a frozen Hub stage draws nothing.'
-    if not has_training:
-        return (
-            f'dropout="train" needs a training graph, which the stage {name!r} lacks: its SavedModel has '
-            f"none, or none that can be divided. {advice}"
+def _variables(specs: Sequence[dict[str, Any]], values: Sequence[tf.Variable] | None) -> list[keras.Variable]:
+    """A weight for each spec, with the storage of `values`, or zeros."""
+    return [
+        keras.Variable(
+            initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
+            trainable=spec["trainable"],
+            dtype=spec["dtype"],
+            name=spec["name"],
         )
-    if not moved:
-        return None
-    return (
-        f'dropout="train" runs the training graph of the stage {name!r} while it is frozen, and that graph '
-        f"normalizes by the batch or updates {[*moved]}, which must not change. {advice}"
-    )
+        for i, spec in enumerate(specs)
+    ]
+
+
+def _moved(
+    updates: Sequence[tuple[int, str]], values: Sequence[np.ndarray], new: Sequence[tf.Tensor]
+) -> dict[int, np.ndarray]:
+    """What assignments make of these values, by the weight's position."""
+    signs = {"assign_add": 1, "assign_sub": -1}
+    return {
+        position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
+        for (position, method), value in zip(updates, new, strict=True)
+    }
 
 
 @keras.saving.register_keras_serializable("kerasft")
@@ -117,15 +120,7 @@ class HubStage(StageLayer):
         if values is None:
             check_memory(self.weight_specs)
         with keras.name_scope(self.name):
-            self.stage_weights = [
-                keras.Variable(
-                    initializer=tf.zeros(spec["shape"], spec["dtype"]) if values is None else values[i],
-                    trainable=spec["trainable"],
-                    dtype=spec["dtype"],
-                    name=spec["name"],
-                )
-                for i, spec in enumerate(self.weight_specs)
-            ]
+            self.stage_weights = _variables(self.weight_specs, values)
         self._weight_tensors = [tf.TensorSpec(w["shape"], w["dtype"]) for w in self.weight_specs]
         self._loss_functions = [
             (g.concrete([self._weight_tensors[p] for p in positions]), positions)
@@ -159,20 +154,10 @@ class HubStage(StageLayer):
         super().check_batch_norm(policy)
         if policy == "inference":
             return
-        names = [spec["name"] for spec in self.weight_specs]
-        fixed = self._statistics
-        if "training" not in self._graphs and fixed:
-            raise ValueError(
-                f"batch_norm={policy!r} needs a training graph, which the stage {self.name!r}, with the "
-                f"statistics {fixed}, lacks: its SavedModel has none, or none that can be divided. Use "
-                '"inference", or None, with which each Hub stage does as it was loaded.'
-            )
-        if policy == "statistics" and self.unclear:
-            raise ValueError(
-                f'With batch_norm="statistics" scale and offset of batch normalization must stay, but in the '
-                f"graph of the stage {self.name!r} it can't be told which weights these are for the "
-                f'statistics {[names[p] for p in self.unclear]}. Use "train" or "inference".'
-            )
+        unclear = [self.weight_specs[p]["name"] for p in self.unclear]
+        has_training = "training" in self._graphs
+        if reason := why_no_batch_norm(policy, self.name, has_training, self._statistics, unclear):
+            raise ValueError(reason)
 
     def check_dropout(self, policy: DropoutPolicy | None) -> None:
         """Raise ValueError if the stage can't follow `policy` while it is frozen.
@@ -181,14 +166,12 @@ class HubStage(StageLayer):
             policy: A value for `dropout`.
 
         Raises:
-            ValueError: `policy` is "train", and the stage has no training graph, or one that does more than
-                draw random numbers.
+            ValueError: `policy` is "train", and the training graph is missing, or does more than draw.
         """
         super().check_dropout(policy)
-        if policy != "train":
-            return
         moved = self._statistics or [self.weight_specs[p]["name"] for p, _ in self.updates]
-        if reason := why_no_dropout(self.name, "training" in self._graphs, moved):
+        reason = why_no_dropout(self.name, "training" in self._graphs, moved)
+        if reason and policy == "train":
             raise ValueError(reason)
 
     @property
@@ -230,11 +213,7 @@ class HubStage(StageLayer):
         return specs[0] if len(specs) == 1 else specs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shapes of the results, with the batch, for those of the inputs.
-
-        Args:
-            input_shape: A shape with the batch, or a list of shapes.
-        """
+        """The shapes of the results, with the batch, for one shape or a list of shapes of the inputs."""
         several = any(isinstance(axis, list | tuple) for axis in input_shape)
         shapes = input_shape if several else [input_shape]
         given = [keras.KerasTensor(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
@@ -256,11 +235,7 @@ class HubStage(StageLayer):
         tensors = [tf.cast(t, d) for t, d in zip(tensors, self.input_dtypes, strict=True)]
         given = [tf.constant(v, spec["dtype"]) for v, spec in zip(values, self.weight_specs, strict=True)]
         new = self._function("training", tensors)(*tensors, *given)[-len(self.updates) :]
-        signs = {"assign_add": 1, "assign_sub": -1}
-        return {
-            position: values[position] + signs[method] * value.numpy() if method in signs else value.numpy()
-            for (position, method), value in zip(self.updates, new, strict=True)
-        }
+        return _moved(self.updates, values, new)
 
     def _mode(self, training: bool | None) -> Mode:
         wanted = self.batch_norm != "inference" if self.trainable else self.dropout == "train"
@@ -301,18 +276,21 @@ class HubStage(StageLayer):
         Raises:
             ValueError: A graph holds other operations, or the configuration is none of a Hub stage.
         """
-        safe = _keras.in_safe_mode()
         try:
-            graphs: dict[str, Any] = {
-                key: GraphFunction.from_config(config[key], safe)
-                for key in ("inference", "training")
-                if key in config
-            }
-            losses = [
-                (GraphFunction.from_config(graph, safe), tuple(positions))
-                for graph, positions in config.get("regularizers", ())
-            ]
-            graphs["regularizers"] = losses
-            return cls(**{**config, **graphs})
+            return cls(**{**config, **functions_of(config, _keras.in_safe_mode())})
         except (LookupError, TypeError, AttributeError, OverflowError, tf.errors.OpError) as error:
             raise damaged(f"a stage can't be made of its configuration ({error!r})") from error
+
+
+def functions_of(config: dict[str, Any], safe: bool) -> dict[str, Any]:
+    """The functions of a stage's configuration; see `GraphFunction.from_config`."""
+    graphs: dict[str, Any] = {
+        key: GraphFunction.from_config(config[key], safe)
+        for key in ("inference", "training")
+        if key in config
+    }
+    losses = [
+        (GraphFunction.from_config(graph, safe), tuple(positions))
+        for graph, positions in config.get("regularizers", ())
+    ]
+    return {**graphs, "regularizers": losses}

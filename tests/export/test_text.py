@@ -126,3 +126,15 @@ def test_no_marks_and_json():
     assert export.Text(**json.loads(json.dumps(text.to_dict()))) == text
     with pytest.raises(TypeError, match=r"kerasft.export.Text\(vocabulary.*received dict"):
         check_text(text.to_dict())
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_ids_are_those_that_training_sees(lower):
+    """What kerasft trains with and what a client is told are two programs."""
+    from kerasft.text import WordPiece
+
+    made = export.Text(VOCABULARY, 32, lower_case=lower, ids="i", mask="m", types="t").encode(AWKWARD)
+    for mine, other in zip(
+        made.values(), WordPiece(VOCABULARY, lower_case=lower, length=32)(AWKWARD), strict=True
+    ):
+        np.testing.assert_array_equal(mine, other)

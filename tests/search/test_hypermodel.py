@@ -228,6 +228,7 @@ def test_that_nothing_is_shared_is_said_once(tmp_path, caplog):
         ({"keep": 0}, "keep is an integer of at least 1"),
         ({"budget": 0}, "budget is a number above 0"),
         ({"batch_norm": "x"}, "batch_norm"),
+        ({"frozen_dropout": 0.5}, 'dropout is "inference", "train" or None'),
         ({"recipes": ["all"]}, "No recipe is named"),
     ],
 )

@@ -91,6 +91,11 @@ def test_the_identity_of_a_run(dense_model):
         [30, 35, 18],
     )  # 4·6+6, 6·5+5, 5·3+3
     assert identity["optimizer"]["class"] == "SGD" and identity["optimizer"]["momentum"] == 0.5
+    arguments = schedule, "train", stages, kept_frozen(stages), dense_model.optimizer, factors
+    with pytest.raises(ValueError, match='another dropout: it was null and is "inference"'):
+        state(identity=identity).check_identity(run_identity(*arguments, "inference"))
+    earlier = {name: value for name, value in identity.items() if name != "dropout"}  # knew of no policy
+    state(identity=earlier).check_identity(run_identity(*arguments, "inference"))
 
 
 def test_names_are_no_part_of_it_unless_an_earlier_version_knew_nothing_else(dense_model):

@@ -125,8 +125,11 @@ class NoCutError(Exception):
 
 
 def _cost(operation: _keras.Operation) -> float:
-    """What a call costs, in multiplications of a sample, roughly; 0 for a layer without weights."""
-    sizes = [math.prod(v.shape) for v in operation.weights]
+    """What a call costs, in multiplications of a sample, roughly; to look up rows of an embedding is none."""
+    parts = _keras.sublayers(operation.layer) if isinstance(operation.layer, keras.Layer) else ()
+    tables = [part for part in parts if isinstance(part, keras.layers.Embedding)]
+    looked_up = {id(v) for table in tables for v in _keras.own_variables(table)}
+    sizes = [math.prod(v.shape) for v in operation.weights if id(v) not in looked_up]
     return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
 
 

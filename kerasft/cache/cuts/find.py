@@ -65,7 +65,7 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     values = cheapest_frontier(calls, spared, needed & moving, program.outputs, size) if spared else []
     recorded = [number for number in values if number in producer]
     if not recorded:
-        raise NoCutError(f"What is frozen costs nothing, or is not computed from the inputs first: {first}.")
+        raise NoCutError(f"What is frozen first saves no work: {first}.")
     return _without_cheap_values(_cut_at(program, recorded, producer), producer, size)
 
 

@@ -329,3 +329,18 @@ def test_sizes_that_would_help_are_named(monkeypatch, tmp_path):
         export.to_tflite(model, tmp_path / "model.tflite", holdout=data)
     fixed = keras.Input((6,), dtype="int32", name="ids")
     export.to_tflite(keras.Model(fixed, model(fixed)), tmp_path / "model.tflite", holdout=data)
+
+
+def test_loops_are_named_at_every_edge(tmp_path):
+    """Whichever maker stumbles over a loop, the message has what to do about it."""
+    steps = keras.Input((6, 4), name="steps")
+    model = keras.Model(
+        steps, keras.layers.Dense(2, name="scores")(keras.layers.LSTM(3, name="memory")(steps))
+    )
+    x = np.random.default_rng(0).normal(size=(40, 6, 4)).astype("float32")
+    found = export.ladder(
+        model, tmp_path / "all", representative_data=x, variants=["float32", "int8", "int8_io"]
+    )
+    assert set(found.reports) == {"float32"}
+    for why in found.failures.values():
+        assert "unroll=True in the recurrent layers was tried" in why and "can be exported" in why
