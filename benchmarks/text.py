@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=1e-4, help="of the highest layer that gradual unfreezing thaws"
     )
-    parser.add_argument("--decay", type=float, default=0.8)
+    parser.add_argument("--decay", type=float, default=0.9)
     parser.add_argument("--ways", default="probe,full,gradual,cache")
     parser.add_argument("--out", type=Path, default=Path("text_benchmark.json"))
     options = parser.parse_args()
@@ -188,6 +188,7 @@ def probe(data: Data, options: argparse.Namespace, seed: int) -> dict[str, float
     }
 
 
+@keras.saving.register_keras_serializable("kerasft.benchmarks")
 class Warm(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warm-up, and a linear fall to zero."""
 
@@ -199,6 +200,9 @@ class Warm(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * tf.minimum(
             (at + 1) / self.up, tf.maximum(0.0, (self.steps - at) / (self.steps - self.up))
         )
+
+    def get_config(self) -> dict[str, float]:
+        return {"peak": self.peak, "up": self.up, "steps": self.steps}
 
 
 def full(data: Data, options: argparse.Namespace, seed: int) -> dict[str, float]:
@@ -215,17 +219,18 @@ def full(data: Data, options: argparse.Namespace, seed: int) -> dict[str, float]
 
 
 def gradual(data: Data, options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """kerasft: the head on recorded features, then the upper half, then all, with layer-wise decay."""
+    """kerasft: the head on recorded features, the upper half, then all, with layer-wise decay."""
     keras.utils.set_random_seed(seed)
     model = hub_classifier(data)
     stages = kerasft.find_stages(model)
     batches = data.batches(seed)
-    scale = options.rate / 1e-3
+    steps = len(batches)
+    last = Warm(options.rate, steps // 5, steps * options.epochs)
     phases = kerasft.UnfreezingSchedule(
         [
-            kerasft.Phase("head", 4 * options.epochs),
-            kerasft.Phase("encoder_layer_3", max(1, options.epochs - 1), learning_rate=1e-3 * scale),
-            kerasft.Phase("embeddings", 1, learning_rate=1e-3 * scale / 2),
+            kerasft.Phase("head", 4),
+            kerasft.Phase("encoder_layer_3", 1, learning_rate=options.rate, warmup_steps=steps // 5),
+            kerasft.Phase("embeddings", options.epochs, learning_rate=last),
         ]
     )
     optimizer = kerasft.with_lr_multipliers(

@@ -75,6 +75,7 @@ class TextTask:
     ) -> tuple[dict[str, Report], dict[str, str]]:
         """A SavedModel from strings, and a .tflite file from token ids for each precision."""
         write_from_strings(model, self.tokens, folder / STRINGS, self.data.test)
+        described = self.tokens.described()
         reports, failures = {}, {}
         for precision in self.settings.precisions:
             name = "model.tflite" if precision == self.settings.precisions[0] else f"model_{precision}.tflite"
@@ -84,7 +85,8 @@ class TextTask:
                     folder / name,
                     precision=precision,
                     labels=list(self.class_names),
-                    holdout=self.test,
+                    text=described,
+                    holdout=self.test if described is None else self.data.test,
                 )
             except ExportError as error:  # the trained model is worth keeping all the same
                 failures[precision] = str(error)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft.data import TextData
+from kerasft.export import Text
 from kerasft.hub import check_saved_model, resolve
 from kerasft.text import TextRule, WordPiece
 
@@ -66,6 +67,9 @@ class Tokens(Protocol):
     def tracked(self) -> Any:
         """What a SavedModel has to hold, or None."""
 
+    def described(self) -> Text | None:
+        """The rule for a .tflite file's report, golden pack and web page, or None."""
+
 
 @dataclass(frozen=True)
 class VocabularyTokens:
@@ -91,6 +95,11 @@ class VocabularyTokens:
 
     def tracked(self) -> Any:
         return None
+
+    def described(self) -> Text | None:
+        names = {role: self.roles.get(role) for role in (MASK, TYPES)}
+        rule = self.rule
+        return Text(rule.words, rule.length, rule.lower_case, ids=self.roles[IDS], **names)
 
 
 class PreprocessorTokens:
@@ -139,6 +148,9 @@ class PreprocessorTokens:
     def tracked(self) -> Any:
         return self._model
 
+    def described(self) -> Text | None:
+        return None
+
 
 class PresetTokens:
     """By the preprocessor of a KerasHub preset folder."""
@@ -161,6 +173,9 @@ class PresetTokens:
 
     def tracked(self) -> Any:
         return self._layer
+
+    def described(self) -> Text | None:
+        return None
 
 
 def vocabulary_beside(handle: str) -> Path | None:

@@ -28,6 +28,7 @@ def test_finetune_from_a_table(tmp_path):
     assert "tokens are not in the vocabulary" in flat and "all equal to the bit" in flat
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["accuracy"] == 1.0 and report["phases"][0]["from"] == "head"
+    assert report["exports"]["float32"]["quality"]["accuracy_file"] == 1.0
     rule = TextRule.load(tmp_path / "out")
     assert rule.words == tuple(small_texts.WORDS) and rule.length == 9 and rule.lower_case
 
