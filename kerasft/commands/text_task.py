@@ -57,8 +57,7 @@ class TextTask:
     def schedule(self, stages: Stages) -> UnfreezingSchedule:
         """The head at its own rate, then more of the encoder in each phase, and all of it in the last.
 
-        The rate of the last phase falls to zero: in `benchmarks/text.py` that comes as near to full
-        fine-tuning as its spread.
+        The rate of the last phase falls to zero.
         """
         steps, rate = len(self.train), self.settings.learning_rate
         head, *counts = self.settings.epochs
