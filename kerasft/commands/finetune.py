@@ -79,7 +79,7 @@ def finetune(
     epochs: Annotated[
         str | None,
         typer.Option(
-            help="Epochs in each phase, from the head down, separated by commas: 3,3,4,4, for texts 4,2,1. "
+            help="Epochs in each phase, from the head down, separated by commas: 3,3,4,4, for texts 4,1,3. "
             "With --schedule: in all."
         ),
     ] = None,
@@ -95,7 +95,10 @@ def finetune(
         float | None,
         typer.Option(help="Base learning rate of AdamW: 1e-3; for texts that of the thawed part, 1e-4."),
     ] = None,
-    decay: Annotated[float, typer.Option(help="Learning-rate factor from a stage to the one below.")] = 0.8,
+    decay: Annotated[
+        float | None,
+        typer.Option(help="Learning-rate factor from a stage to the one below: 0.8; for texts 0.9."),
+    ] = None,
     batch_size: options.BatchSize = 32,
     batch_norm: options.BatchNorm = "inference",
     limit: options.Limit = None,
@@ -140,13 +143,15 @@ def finetune(
         if read is not None:
             phases = [_epochs_in_all(read, phases)]
         common: dict[str, Any] = {
-            "batch_norm": batch_norm, "decay": decay, "overwrite": overwrite, "resume": resume,
+            "batch_norm": batch_norm, "overwrite": overwrite, "resume": resume,
             "cache": cache, "seed": seed, "trust": trust, "schedule": read,
         }  # fmt: skip
         if phases is not None:
             common["epochs"] = tuple(phases)
         if learning_rate is not None:
             common["learning_rate"] = learning_rate
+        if decay is not None:
+            common["decay"] = decay
         loading: dict[str, Any] = {
             "batch_size": batch_size, "seed": seed, "limit": limit, "layout": layout,
             "skip_corrupt": skip_corrupt, "data_dir": data_dir,

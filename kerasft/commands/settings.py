@@ -90,14 +90,16 @@ class TextSettings(FinetuneSettings):
         length: Tokens of a text.
         vocabulary: A WordPiece vocabulary; None takes the one that lies with the backbone.
         preprocessor: A SavedModel from strings to the backbone's inputs.
-        epochs, learning_rate: As in `FinetuneSettings`; the rate is that of the thawed part.
+        epochs: Epochs of the head, then of phases that thaw more of the encoder; the last thaws all of it.
+        learning_rate, decay: As in `FinetuneSettings`; the rate is that of the thawed part.
     """
 
     length: int = 128
     vocabulary: str | None = None
     preprocessor: str | None = None
-    epochs: tuple[int, ...] = (4, 2, 1)
+    epochs: tuple[int, ...] = (4, 1, 3)
     learning_rate: float = 1e-4
+    decay: float = 0.9
 
     def identity(self, data: TextData) -> dict[str, Any]:  # type: ignore[override]
         """The identity of a run on texts: one that is resumed must have the same."""

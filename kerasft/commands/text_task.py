@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from kerasft.commands.workspace import Workspace
 from kerasft.data import TextData
 from kerasft.export import ExportError, Report, to_tflite
 from kerasft.stages import Stages
-from kerasft.unfreezing import Phase, UnfreezingSchedule, equal_parts
+from kerasft.unfreezing import Phase, UnfreezingSchedule
 
 STRINGS = "from_strings"
 """The folder of the SavedModel that takes strings."""
@@ -56,19 +55,25 @@ class TextTask:
         return build_text_classifier(self._encoder, self.tokens, len(self.class_names))
 
     def schedule(self, stages: Stages) -> UnfreezingSchedule:
-        """The head at its own rate, then parts of the encoder at the settings' rate, each warmed up."""
-        rate = self.settings.learning_rate
-        first, *rest = equal_parts(stages, self.settings.epochs)
-        warm = max(1, len(self.train) // 5)
-        return UnfreezingSchedule(
-            [
-                dataclasses.replace(first, learning_rate=_HEAD_RATE),
-                *(
-                    _thawed(phase, rate if n < len(rest) else rate / 2, warm)
-                    for n, phase in enumerate(rest, 1)
-                ),
-            ]
-        )
+        """The head at its own rate, then more of the encoder in each phase, and all of it in the last.
+
+        The rate of the last phase falls to zero.
+        """
+        steps, rate = len(self.train), self.settings.learning_rate
+        head, *counts = self.settings.epochs
+        last = len(stages) - 1
+        phases = [Phase("head", head, learning_rate=_HEAD_RATE)]
+        for number, epochs in enumerate(counts, 1):
+            falling = keras.optimizers.schedules.PolynomialDecay(rate, steps * epochs, 0.0)
+            phases.append(
+                Phase(
+                    round(last * (1 - number / len(counts))),
+                    epochs,
+                    learning_rate=falling if number == len(counts) else rate,
+                    warmup_steps=max(1, steps // 5),
+                )
+            )
+        return UnfreezingSchedule(phases)
 
     def export(
         self, model: keras.Model, folder: Path, advance: Callable[[], None]
@@ -110,10 +115,6 @@ In Python:
     classify = Interpreter("{out / Path(report.path).name}").get_signature_runner()
     scores = classify({inputs})  # int32 (1, {self.tokens.length}) each, as {out / "text.json"} says
 """
-
-
-def _thawed(phase: Phase, rate: float, warm: int) -> Phase:
-    return dataclasses.replace(phase, learning_rate=rate, warmup_steps=warm)
 
 
 def write_from_strings(model: keras.Model, tokens: Tokens, folder: Path, texts: tf.data.Dataset) -> None:

@@ -82,7 +82,7 @@ def test_every_option_keeps_its_name_and_its_default():
             "text": False,
         },
         "finetune": {
-            **shared, "epochs": None, "learning_rate": None, "decay": 0.8, "cache": True,
+            **shared, "epochs": None, "learning_rate": None, "decay": None, "cache": True,
             "schedule": None, "kind": None, "vocab": None, "preprocessor": None, "length": 128,
         },
         "search": {

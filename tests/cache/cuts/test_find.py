@@ -282,3 +282,16 @@ def test_a_prefix_serves_tests_as_well_if_training_makes_no_difference(layer, sh
         np.testing.assert_array_equal(value, inner(x, training=mode))
     other = tf.TensorSpec((None, 4, 3), tf.float64)
     assert trace_prefix(plan, other, True, set(), traced) not in prefixes
+
+
+def test_an_input_of_a_nested_model_that_is_read_behind_the_cut():
+    x, mask = keras.Input((4,), name="x"), keras.Input((6,), name="mask")
+    y = keras.layers.Dense(6, name="first")(x)
+    y = keras.layers.Multiply(name="masked")([keras.layers.Dense(6, name="second")(y), mask])
+    inner = keras.Model({"x": x, "mask": mask}, y, name="inner")
+    inputs = {"x": keras.Input((4,), name="x"), "mask": keras.Input((6,), name="mask")}
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(inner(inputs)))
+    model.compile("sgd", "mse")
+    kerasft.freeze(model, "second")
+    report = kerasft.inspect_prefix(model)
+    assert report.share > 0.3 and report.bytes_per_sample <= (6 + 6) * 4
