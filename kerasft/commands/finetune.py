@@ -9,6 +9,7 @@ import typer
 
 from kerasft.arguments import check_number
 from kerasft.commands import options
+from kerasft.commands.class_weights import read_class_weights
 from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, numbers, say
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def finetune(
     background: options.Background = "white",
     layout: options.Layout = None,
     skip_corrupt: options.SkipCorrupt = False,
+    class_weights: options.ClassWeights = None,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Run frozen layers once for each image.")
     ] = True,
@@ -127,6 +129,7 @@ def finetune(
             raise ValueError(f"--epochs needs at least one epoch in each phase; received {epochs!r}.")
         if learning_rate is not None:
             check_number("--learning-rate", learning_rate, above=0)
+        weights = None if class_weights is None else read_class_weights(class_weights)
         if kind not in (None, "images", "text"):
             raise ValueError(f"--as is images or text; received {kind!r}.")
         load_libraries()
@@ -144,7 +147,7 @@ def finetune(
             phases = [_epochs_in_all(read, phases)]
         common: dict[str, Any] = {
             "batch_norm": batch_norm, "overwrite": overwrite, "resume": resume,
-            "cache": cache, "seed": seed, "trust": trust, "schedule": read,
+            "cache": cache, "seed": seed, "trust": trust, "schedule": read, "class_weights": weights,
         }  # fmt: skip
         if phases is not None:
             common["epochs"] = tuple(phases)

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from rich.progress import Progress
 
 from kerasft.backup import BackupAndRestore
 from kerasft.cache import PrefixCache
+from kerasft.commands.class_weights import named, say_weights, weights_of
 from kerasft.commands.classifier import build_classifier, load_for, train_head_alone
 from kerasft.commands.input_range import input_range
 from kerasft.commands.outcome import Outcome, phase_rows, report_json
@@ -37,6 +39,7 @@ class Task(Protocol):
     validation: tf.data.Dataset
     test: tf.data.Dataset
     class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]
     split: Split
 
     def identity(self) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class ImageTask:
         self.data, self.settings = data, settings
         self.train, self.validation, self.test = data.train, data.validation, data.test
         self.class_names, self.split = data.class_names, data.split
+        self.class_counts = data.class_counts
 
     def identity(self) -> dict[str, Any]:
         return self.settings.identity(self.data)
@@ -130,22 +134,25 @@ def run(
     keras.utils.set_random_seed(settings.seed)
     begin = time.perf_counter()
     task: Task = ImageTask(data, settings) if isinstance(data, ImageData) else data
+    weights = weights_of(settings.class_weights, task.class_names, task.class_counts)
     with (
         workspace(settings.out, task.identity(), settings.overwrite, settings.resume) as work,
         progress_display(progress) as display,
     ):
         folder = work.results
+        say = partial(display.console.print, highlight=False, markup=False)
+        say_weights(weights, task.class_names, task.class_counts, say)
         model = task.classifier(work, display)
         stages = find_stages(model)
         schedule = settings.schedule
         if schedule is None:
             schedule = task.schedule(stages)
         schedule.check(stages, sum(settings.epochs))
-        head_accuracy = _head_accuracy(work, model, task, display)
+        head_accuracy = _head_accuracy(work, model, task, display, weights)
         cache = None
         if settings.cache:
             cache = PrefixCache(work.scratch / "record", keep=True, seed=settings.seed)
-        history = _fit(model, stages, schedule, task, settings, display, work, cache)
+        history = _fit(model, stages, schedule, task, settings, display, work, cache, weights)
         bar = display.add_task("testing and exporting", total=1 + len(settings.precisions))
         accuracy = float(model.evaluate(task.test, verbose=0, return_dict=True)["accuracy"])
         display.advance(bar)
@@ -169,18 +176,21 @@ def run(
             [*sorted(p.name for p in folder.iterdir()), "report.json"],
             None if cache is None else cache.report,
             task.usage(settings.out, next(iter(reports.values()))) if reports else "",
+            named(weights, task.class_names),
         )
         (folder / "report.json").write_text(report_json(outcome, history))
     return outcome
 
 
-def _head_accuracy(work: Workspace, model: keras.Model, data: Task, display: Progress) -> float:
+def _head_accuracy(
+    work: Workspace, model: keras.Model, data: Task, display: Progress, weights: dict[int, float] | None
+) -> float:
     """Return what `train_head_alone` does, measured now or before the run was killed."""
     path = work.state / "head_accuracy.json"
     if work.resumed and path.exists():
         next(iter(data.train))  # each pass has an order of its own, and training has the second one
     else:
-        write_text(path, json.dumps(train_head_alone(model, data, display)))
+        write_text(path, json.dumps(train_head_alone(model, data, display, weights)))
     return float(json.loads(path.read_text()))
 
 
@@ -220,6 +230,7 @@ def _fit(
     display: Progress,
     work: Workspace,
     cache: PrefixCache | None,
+    weights: dict[int, float] | None,
 ) -> dict[str, list[float]]:
     keras.utils.set_random_seed(settings.seed)  # whatever came before: a resumed run skips some of it
     optimizer = with_lr_multipliers(
@@ -244,6 +255,7 @@ def _fit(
         shuffle=False,  # the data set shuffles itself
         verbose=0,
         callbacks=callbacks,
+        class_weight=weights,
     )
     return {name: [row[name] for row in rows.rows] for name in rows.rows[0]}
 

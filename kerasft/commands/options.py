@@ -45,6 +45,13 @@ Layout = Annotated[
     typer.Option(help="classes or groups, where the names of folders have two readings (the error says so)."),
 ]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
+ClassWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="balanced, where classes are uneven: each counts the same in all; or a weight for each label as "
+        "JSON."
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, shuffling and the tuner.", min=0)]

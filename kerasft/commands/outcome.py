@@ -36,6 +36,7 @@ class Outcome:
         files: Names of the files in it.
         cache: Report of the cache; None if the cache was off.
         usage: How to use what was made, for the terminal.
+        class_weights: What each class counted in training; None: all the same.
     """
 
     phases: list[dict[str, Any]]
@@ -49,6 +50,7 @@ class Outcome:
     files: list[str] = field(default_factory=list)
     cache: CacheReport | None = None
     usage: str = ""
+    class_weights: dict[str, float] | None = None
 
 
 def phase_rows(
@@ -95,6 +97,7 @@ def report_json(outcome: Outcome, history: dict[str, list[float]]) -> str:
         "accuracy": outcome.accuracy,
         "seconds": round(outcome.seconds, 1),
         "cache": None if outcome.cache is None else dataclasses.asdict(outcome.cache),
+        "class_weights": outcome.class_weights,
         "not_exported": outcome.failures,
         "exports": exports,
         "history": history,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kerasft.commands import options
+from kerasft.commands.class_weights import read_class_weights
 from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, pair, words
 
 
@@ -43,6 +44,7 @@ def search(
     background: options.Background = "white",
     layout: options.Layout = None,
     skip_corrupt: options.SkipCorrupt = False,
+    class_weights: options.ClassWeights = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     seed: options.Seed = 0,
@@ -52,6 +54,7 @@ def search(
     with errors(out):
         pixels = None if input_range is None else increasing(input_range, "--input-range")
         rates = pair(learning_rate, "--learning-rate")
+        weights = None if class_weights is None else read_class_weights(class_weights)
         load_libraries()
         from kerasft.commands.outcome import show_search
         from kerasft.commands.search_job import run
@@ -81,6 +84,7 @@ def search(
             resume=resume,
             seed=seed,
             trust=trust,
+            class_weights=weights,
         )
         resolve(backbone)
         images = load_images(

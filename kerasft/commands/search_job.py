@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import keras
 import keras_tuner
 from rich.console import Console
 
+from kerasft.commands.class_weights import named, say_weights, weights_of
 from kerasft.commands.classifier import build_classifier, load_for
 from kerasft.commands.input_range import input_range
 from kerasft.commands.live_table import LiveTable
@@ -39,8 +41,11 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
     """
     begin = time.perf_counter()
     identity = settings.identity(data)
+    weights = weights_of(settings.class_weights, data.class_names, data.class_counts)
     with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
         console = console or Console()
+        say = partial(console.print, highlight=False, markup=False)
+        say_weights(weights, data.class_names, data.class_counts, say)
         stored = work.state / "input_range.json"
         pixels = input_range(load_for(settings), data, settings.input_range, stored, console.print)
         search = FreezeDepthSearch(
@@ -66,6 +71,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
                 shuffle=False,  # the data set shuffles itself
                 verbose=0,
                 callbacks=[shown.progress],
+                **({} if weights is None else {"class_weight": weights}),
             )
         records, objective = search.results(tuner), tuner.oracle.objective.name
         model = search.best_model(tuner)
@@ -76,6 +82,9 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         (folder / "schedule.json").write_text(json.dumps(best.schedule, indent=2) + "\n")
         (folder / "labels.txt").write_text("\n".join(data.class_names) + "\n", encoding="utf-8")
         search.write_report(folder, tuner)
+        if weights is not None:
+            content = json.dumps(named(weights, data.class_names), indent=2, ensure_ascii=False)
+            (folder / "class_weights.json").write_text(content + "\n", encoding="utf-8")
         data.split.to_json(folder / "split.json")
         data.pixels.to_json(folder / "pixels.json")
         files = sorted(path.name for path in folder.iterdir())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasft.commands.class_weights import ClassWeights
 from kerasft.data import ImageData, TextData
 from kerasft.freezing import BatchNormPolicy
 from kerasft.unfreezing import Recipe, UnfreezingSchedule
@@ -29,6 +30,7 @@ class TrainingSettings:
         resume: Whether to go on with an unfinished run of `out`.
         seed: For weights, shuffling and the tuner.
         trust: As in `load_backbone`.
+        class_weights: "balanced", or a weight for each label; None: every sample counts the same.
     """
 
     handle: str
@@ -40,6 +42,7 @@ class TrainingSettings:
     resume: bool = False
     seed: int = 0
     trust: bool = False
+    class_weights: ClassWeights | None = None
 
     def identity(self, data: ImageData) -> dict[str, Any]:
         """The identity of a run with these settings: one that is resumed must have the same."""

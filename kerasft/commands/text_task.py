@@ -33,6 +33,7 @@ class TextTask:
     Attributes:
         train, validation, test: Batches of (token ids by input name, labels).
         class_names: Name of each label.
+        class_counts: Number of training texts of each.
         split: The part of each text.
         notes: How many texts are cut, and how many tokens are unknown.
     """
@@ -41,6 +42,7 @@ class TextTask:
         self.data, self.settings = data, settings
         self._encoder, self.tokens = load_encoder(settings)
         self.class_names, self.split = data.class_names, data.split
+        self.class_counts = data.class_counts
         self.notes = counted(data, self.tokens)
         self.train, self.validation, self.test = data.mapped(self.tokens)
 

@@ -46,6 +46,7 @@ class ImageData:
         left_out: Files that are no pictures of a kind that is read, and pictures without a label.
         notes: What has to be known about the data, a sentence each: what was left out, turned upright or set
             on a background, and what was understood of names. They are logged as well.
+        class_counts: Number of training images of each class.
     """
 
     train: tf.data.Dataset
@@ -61,6 +62,7 @@ class ImageData:
     skipped: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
 
 
 def load_dataset(
@@ -171,6 +173,7 @@ def load_dataset(
         skipped=found.skipped,
         left_out=found.left_out,
         notes=notes,
+        class_counts=tuple(np.bincount(found.labels[train], minlength=len(found.class_names)).tolist()),
     )
 
 

@@ -42,6 +42,7 @@ class TextData:
         left_out: Files that are no texts, and texts without a label.
         notes: What has to be known about the data, a sentence each. They are logged as well.
         rows: The texts and labels of the three parts.
+        class_counts: Number of training texts of each class.
     """
 
     train: tf.data.Dataset
@@ -57,6 +58,7 @@ class TextData:
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     rows: tuple[Rows, ...] = field(default=(), repr=False)
+    class_counts: tuple[int, ...] = ()
 
     def mapped(self, function: Callable[[tf.Tensor], Any]) -> tuple[tf.data.Dataset, ...]:
         """Training, validation and test batches of (what a function makes of the texts, labels).
@@ -168,6 +170,7 @@ def load_texts(
         left_out=found.left_out,
         notes=notes,
         rows=rows,
+        class_counts=tuple(np.bincount(rows[0].labels, minlength=len(found.class_names)).tolist()),
     )
 
 

@@ -82,7 +82,7 @@ def test_a_mask_goes_along():
     layers = [keras.layers.Embedding(9, 4, mask_zero=True), keras.layers.Dense(3), keras.layers.LSTM(2)]
     model = keras.Sequential([keras.Input((5,), dtype="int32"), *layers, keras.layers.Dense(1)])
     store = Storage(None, 10**6, spill=False)
-    lower, upper = cuts_of(model, 1, 3)
+    lower, upper = cuts_of(model, 2, 3)
     x = np.random.default_rng(0).integers(0, 4, (COUNT, 5))
     made = record_at_later_cut(lower, upper, record_at(lower, [x], store), store, "float32")
     expected = upper.prefix(x, training=False)[0].numpy()

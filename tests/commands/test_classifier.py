@@ -37,3 +37,27 @@ def test_the_head_to_beat_is_a_converged_one(tmp_path):
     ]
     best = max(fits, key=lambda fit: fit.score((held - mean) / deviation, held_y))
     assert found == pytest.approx(best.score((test - mean) / deviation, test_y), abs=0.05)
+
+
+@pytest.mark.training
+def test_the_head_to_beat_has_the_weights_of_the_classes(tmp_path):
+    """As scikit-learn's logistic regression with the same weights, which gives the light classes up."""
+    data = load_digits(600)
+    backbone = load_backbone(tiny_backbone(tmp_path, blocks=1), input_shape=(16, 16, 3))
+    model = build_classifier(backbone, 10, 16, (0.0, 1.0))
+    weights = {label: 1.0 if label < 5 else 1e-4 for label in range(10)}
+    with progress_display(None) as display:
+        found = train_head_alone(model, data, display, weights)
+        plain = train_head_alone(model, data, display)
+
+    features = keras.Model(model.input, model.get_layer("dropout").input)
+
+    def rows(part):
+        pairs = [(features.predict_on_batch(x), y.numpy()) for x, y in part]
+        return tuple(np.concatenate(values) for values in zip(*pairs, strict=True))
+
+    (x, y), (test, test_y) = map(rows, (data.train, data.test))
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    fit = LogisticRegression(C=1, max_iter=5000, class_weight=weights).fit((x - mean) / deviation, y)
+    assert found == pytest.approx(fit.score((test - mean) / deviation, test_y), abs=0.08)
+    assert found < plain - 0.2

@@ -57,3 +57,19 @@ def test_fine_tuning_does_not_go_on_with_a_search():
     search = as_stored(SearchSettings("hub", Path("out")).identity(DATA))
     with pytest.raises(ValueError, match="another epochs"):
         require_same(search, FinetuneSettings("hub", Path("out")).identity(DATA), "It was begun", "")
+
+
+def test_a_run_goes_on_with_the_weights_of_classes_that_it_had():
+    def identity(weights):
+        return as_stored(FinetuneSettings("hub", Path("out"), class_weights=weights).identity(DATA))
+
+    require_same(identity({"a": 1, "b": 2}), identity({"b": 2, "a": 1}), "It was begun", "")
+    for then, now in (
+        (None, "balanced"),
+        ("balanced", {"a": 1, "b": 2}),
+        ({"a": 1, "b": 3}, {"a": 1, "b": 2}),
+    ):
+        with pytest.raises(ValueError, match="another class weights"):
+            require_same(identity(then), identity(now), "It was begun", "")
+    earlier = {name: value for name, value in identity(None).items() if name != "class_weights"}
+    require_same(earlier, identity(None), "It was begun", "")
