@@ -84,6 +84,7 @@ def test_every_option_keeps_its_name_and_its_default():
         "finetune": {
             **shared, "epochs": None, "learning_rate": None, "decay": None, "cache": True,
             "schedule": None, "kind": None, "vocab": None, "preprocessor": None, "length": 128,
+            "class_weights": None,
         },
         "search": {
             **shared, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None, "recipes": None,

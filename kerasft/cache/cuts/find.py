@@ -16,6 +16,7 @@ from kerasft.cache.cuts.cut import Cut, NoCutError, _cost, sample_bytes
 from kerasft.cache.cuts.determinism import why_nondeterministic
 from kerasft.stages import cheapest_frontier
 
+MORE_FOR_INPUTS = 1.25  # bytes that inputs may take in place of what is computed from them without weights
 COST_OF_ROOM = 0.01  # of the model's cost that may be computed again so that less is recorded
 
 
@@ -76,9 +77,10 @@ def _without_cheap_values(cut: Cut, producer: Mapping[int, int], size: Callable[
             break
         other = _cut_at(cut.program, others, producer)
         of_no_sample = tensor.shape[0] not in fixed
-        saved = sum(map(size, (*cut.values, *cut.extra_inputs)))
-        saved -= sum(map(size, (*other.values, *other.extra_inputs)))  # bytes
-        if of_no_sample or (saved > 0 and other.share >= left) or (saved == 0 and other.share == cut.share):
+        bytes_now, bytes_then = (sum(map(size, (*c.values, *c.extra_inputs))) for c in (cut, other))
+        # masks and the like: the inputs that they are computed from are recorded instead
+        is_free = other.share == cut.share and bytes_then <= MORE_FOR_INPUTS * bytes_now
+        if of_no_sample or is_free or (bytes_then < bytes_now and other.share >= left):
             cut = other
     return cut
 

@@ -185,6 +185,18 @@ def test_what_is_cheap_and_large_is_computed_again():
     np.testing.assert_allclose(parts(model, x), model(x), rtol=1e-5)
 
 
+def test_a_mask_is_computed_again_from_the_inputs():
+    """So a record at the layer that earlier versions cut at is found."""
+    inputs = keras.Input((5,), dtype="int32")
+    x = keras.layers.Embedding(9, 16, mask_zero=True, trainable=False)(inputs)
+    x = keras.layers.Dense(16, trainable=False, name="body")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.LSTM(3)(x)))
+    cut = cut_of(model)
+    assert cut.name == "body" and len(cut.extra_inputs) == 1
+    x = np.random.default_rng(0).integers(0, 3, (4, 5))
+    np.testing.assert_allclose(parts(model, x), model(x), atol=1e-6)
+
+
 def test_of_equal_frontiers_the_one_with_fewer_bytes_is_recorded():
     inputs = keras.Input((8,))
     x = keras.layers.Dense(16, trainable=False, name="body")(inputs)
