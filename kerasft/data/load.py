@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ from kerasft.data.rule import PixelRule
 from kerasft.data.source import LabelledSource
 from kerasft.data.split import Split
 from kerasft.data.table import SUFFIXES, read_table
-from kerasft.data.tfds import read_tfds
+from kerasft.data.tfds import is_tfds, read_tfds, source_name
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class ImageData:
 
 
 def load_dataset(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Any,
     *,
     image_size: int = 224,
     batch_size: int = 32,
@@ -102,7 +103,9 @@ def load_dataset(
     out, and `notes` counts it.
 
     Args:
-        source: "digits" (scikit-learn's 1,797 digits), "tfds:NAME", a folder, or a CSV file.
+        source: "digits" (scikit-learn's 1,797 digits), "tfds:NAME", a folder, a CSV file, or a builder of
+            tensorflow-datasets such as `tfds.ImageFolder(folder)`. A data set of TFDS says by its supervised
+            keys what is the image and what the label, or has one of each.
         image_size: Side of the square images in pixels.
         batch_size: Images in a batch.
         seed: Seed of the order in training, and of what `limit` chooses.
@@ -145,9 +148,9 @@ def load_dataset(
         raise TypeError(
             f"split is a Split, as Split.from_json(path) reads it; received {type(split).__name__}."
         )
-    text = os.fspath(source)
+    text = source_name(source)
     rule = PixelRule(resize, background)
-    found = _read(text, skip_corrupt, data_dir, layout)
+    found = _read(source, skip_corrupt, data_dir, layout)
     if len(found.class_names) < 2:
         raise ValueError(f"{text} has one class only ({found.class_names[0]!r}); a classifier needs two.")
     division = divide(found, validation_fraction, test_fraction, split)
@@ -178,12 +181,12 @@ def load_dataset(
 
 
 def _read(
-    source: str, skip_corrupt: bool, data_dir: str | os.PathLike[str] | None, layout: str | None
+    source: Any, skip_corrupt: bool, data_dir: str | os.PathLike[str] | None, layout: str | None
 ) -> LabelledSource:
-    if source == "digits":
+    if is_tfds(source):
+        return read_tfds(source, data_dir, skip_corrupt)
+    if os.fspath(source) == "digits":
         return read_digits()
-    if source.startswith("tfds:"):
-        return read_tfds(source.removeprefix("tfds:"), data_dir)
     path = Path(source)
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return read_table(path, skip_corrupt)

@@ -19,7 +19,7 @@ from kerasft.data.split import Split
 from kerasft.data.table import SUFFIXES
 from kerasft.data.text_folder import read_text_folder
 from kerasft.data.text_table import JSON_SUFFIXES, read_text_table
-from kerasft.data.tfds import read_tfds_texts
+from kerasft.data.tfds import is_tfds, read_tfds_texts, source_name
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Rows:
 
 
 def load_texts(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Any,
     *,
     batch_size: int = 32,
     seed: int = 0,
@@ -119,7 +119,8 @@ def load_texts(
     **The split** is that of `load_dataset`, by the sha256 of a text's UTF-8 bytes: copies are in one part.
 
     Args:
-        source: A folder, a CSV or TSV file, JSON lines (.jsonl, .ndjson, .json), or "tfds:NAME".
+        source: A folder, a CSV or TSV file, JSON lines (.jsonl, .ndjson, .json), "tfds:NAME", or a builder
+            of tensorflow-datasets.
         batch_size: Texts in a batch.
         seed, validation_fraction, test_fraction, limit, split, layout, data_dir: As in `load_dataset`.
         skip_corrupt: Leave out files that are no UTF-8 instead of raising.
@@ -141,8 +142,8 @@ def load_texts(
         raise TypeError(
             f"split is a Split, as Split.from_json(path) reads it; received {type(split).__name__}."
         )
-    name = os.fspath(source)
-    found = _read(name, skip_corrupt, data_dir, layout)
+    name = source_name(source)
+    found = _read(source, skip_corrupt, data_dir, layout)
     if len(found.class_names) < 2:
         raise ValueError(f"{name} has one class only ({found.class_names[0]!r}); a classifier needs two.")
     division = divide(found, validation_fraction, test_fraction, split)
@@ -175,10 +176,10 @@ def load_texts(
 
 
 def _read(
-    source: str, skip_corrupt: bool, data_dir: str | os.PathLike[str] | None, layout: str | None
+    source: Any, skip_corrupt: bool, data_dir: str | os.PathLike[str] | None, layout: str | None
 ) -> TextSource:
-    if source.startswith("tfds:"):
-        return read_tfds_texts(source.removeprefix("tfds:"), data_dir)
+    if is_tfds(source):
+        return read_tfds_texts(source, data_dir)
     path = Path(source)
     if path.suffix.lower() in (*SUFFIXES, *JSON_SUFFIXES) and not path.is_dir():
         return read_text_table(path)

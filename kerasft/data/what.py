@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kerasft.data.listing import IMAGES, TEXTS, Kind, listed
 from kerasft.data.table import SUFFIXES, has_path_column, table_of
 from kerasft.data.text_table import JSON_SUFFIXES, has_text_column, text_table
-from kerasft.data.tfds import tfds_kind
+from kerasft.data.tfds import is_tfds, tfds_kind
 
 _OPTION = "Say which with --as images or --as text."
 
 
-def kind_of(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> str:
+def kind_of(source: str | os.PathLike[str] | Any, data_dir: str | os.PathLike[str] | None = None) -> str:
     """Say whether a source of `load_dataset` or `load_texts` holds images or texts.
 
     Args:
@@ -30,12 +31,12 @@ def kind_of(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | N
         >>> kind_of("digits")
         'images'
     """
+    if is_tfds(source):
+        return tfds_kind(source, data_dir)
     text = os.fspath(source)
     path = Path(text)
     if text == "digits":
         return "images"
-    if text.startswith("tfds:"):
-        return tfds_kind(text.removeprefix("tfds:"), data_dir)
     if path.suffix.lower() in JSON_SUFFIXES and not path.is_dir():
         return "text"
     if path.suffix.lower() in SUFFIXES and path.is_file():
