@@ -193,7 +193,7 @@ def test_a_mask_is_computed_again_from_the_inputs():
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.LSTM(3)(x)))
     cut = cut_of(model)
     assert cut.name == "body" and len(cut.extra_inputs) == 1
-    x = np.random.default_rng(0).integers(0, 3, (4, 5))
+    x = np.random.default_rng(0).integers(0, 3, (4, 5)).astype("int32")
     np.testing.assert_allclose(parts(model, x), model(x), atol=1e-6)
 
 
