@@ -74,7 +74,7 @@ def test_every_option_keeps_its_name_and_its_default():
 
     shared = {"image_size": 224, "input_range": None, "batch_size": 32, "batch_norm": "inference"}
     shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
-    shared |= {"resize": "antialias", "background": "white", "layout": None}
+    shared |= {"resize": "antialias", "background": "white", "layout": None, "class_weights": None}
     shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
     expected = {
         "quickstart": {
