@@ -157,8 +157,13 @@ def test_what_the_quantizer_raises_is_told(tmp_path, monkeypatch):
         match=r"can't make weight_only of the model at 'top' \(Dense\)\. KeyError.*float32 can be",
     ):
         export.to_tflite(model, tmp_path / "m.tflite", precision="weight_only", holdout=data(model))
-    # the converter makes the others
-    report = export.to_tflite(model, tmp_path / "m.tflite", precision="dynamic", holdout=data(model))
+    # the converter makes the others, but leaves weights of fewer than 1,024 values in float
+    with pytest.raises(
+        export.ExportError, match=r"KeyError.*converter was tried.*leaves all weights in float"
+    ):
+        export.to_tflite(model, tmp_path / "m.tflite", precision="dynamic", holdout=data(model))
+    wide = model_of(layers.Dense(1024))
+    report = export.to_tflite(wide, tmp_path / "m.tflite", precision="dynamic", holdout=data(wide))
     assert report.made_by == "converter"
 
 
