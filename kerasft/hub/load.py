@@ -191,6 +191,10 @@ def _connect(layers: Sequence[HubStage], blueprint: Blueprint, title: str) -> ke
         results = list(results) if isinstance(results, list | tuple) else [results]
         made.update(zip(part.gives, results, strict=False))
         ends.update(zip(part.emits, results[len(part.gives) :], strict=True))
+    used = {source for part in blueprint.parts for source in part.sources}
+    for i, tensor in enumerate(tensors):
+        if i not in used:  # by the chosen outputs; Keras 3.12 refuses an input that no layer takes
+            keras.layers.Identity()(tensor)
     given_as = tf.nest.map_structure(lambda i: tensors[i], blueprint.structure)
     outputs = tf.nest.map_structure(lambda i: ends[i], blueprint.returned)
     title = re.sub(r"\W+", "_", title).strip("_") or "backbone"
