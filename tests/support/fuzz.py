@@ -242,7 +242,7 @@ class Keras:
             def __call__(self, x):
                 x = tf.nn.relu(tf.matmul(x, self.kernel) + self.mean)
                 x = tf.reshape(tf.reshape(x, (-1, 2, 2, 1)), (-1, 4))
-                return tf.while_loop(lambda y: tf.reduce_sum(y) < 9.0, lambda y: (y + 1.0,), (x,))[0]
+                return tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y + 1.0), (0, x))[1]
 
         tf.saved_model.save(Branching(), str(folder / "model"))
         model = kerasft.hub.load_backbone(folder / "model")
