@@ -72,10 +72,11 @@ def phase_rows(
         if index not in ran:
             continue
         end = max(epoch for epoch, number in enumerate(ran) if number == index)
+        depth = stages.depth(phase.depth)
         rows.append(
             {
-                "depth": stages.depth(phase.depth),
-                "from": phase.depth,
+                "depth": depth,
+                "from": phase.depth if isinstance(phase.depth, str) else [*stages.names, "nothing"][depth],
                 "epochs": ran.count(index),
                 "trained": int(history["trainable_params"][end]),
                 "accuracy": history["accuracy"][end],

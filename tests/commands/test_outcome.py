@@ -52,6 +52,12 @@ def test_phases_that_end_early_or_never_begin_have_the_epochs_that_ran(dense_mod
     assert [(r["from"], r["epochs"], r["accuracy"]) for r in rows] == [("top", 2, 0.5), ("top", 1, 0.75)]
 
 
+def test_a_depth_that_is_a_number_is_shown_by_the_stage_that_trains_first(dense_model):
+    schedule = UnfreezingSchedule([Phase(2, 2), Phase(0, 1)])
+    rows = phase_rows(schedule, kerasft.find_stages(dense_model), HISTORY)
+    assert [(r["depth"], r["from"]) for r in rows] == [(2, "top"), (0, "first")]
+
+
 def test_the_report_in_json(rows):
     content = json.loads(report_json(outcome(rows), HISTORY))
     assert content["phases"] == rows and content["history"] == HISTORY
