@@ -1,9 +1,10 @@
 """The calls that a layer makes to the layers inside it, in order, and the layer run in parts between them.
 
-Keras knows the calls of a Functional model, but not those inside a layer. Here the layer is traced once, with
-each call to a layer inside it noted and its result marked, so that the graph shows which results a later call
-needs. To run a part, the layer's own `call` is run: calls before the part give the values that are known, and
-the part ends where its own call has its result. What the layer does between its calls stays its own code.
+Keras knows the calls of a Functional model, but not those inside a layer. Here the layer is traced, once as
+in inference and once as in training, with each call to a layer inside it noted and its result marked, so
+that the graphs show which results a later call needs. To run a part, the layer's own `call` is run: calls
+before the part give the values that are known, and the part ends where its own call has its result. What
+the layer does between its calls stays its own code.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -50,6 +51,9 @@ class InnerCall:
     structure: Any
 
 
+_Traced: TypeAlias = tuple[tuple[InnerCall, ...], frozenset[int], tuple[int | None, ...]]
+
+
 class InnerCalls:
     """The calls inside a layer, in order.
 
@@ -64,11 +68,18 @@ class InnerCalls:
     def __init__(self, node: Node) -> None:
         self._node_ref = weakref.ref(node)  # the layer has it, and this is kept as long as the layer is
         self._inputs = [(t.shape, t.dtype, mask_of(t)) for t in node.input_tensors]
-        self.calls: tuple[InnerCall, ...] = ()
-        self.needs: frozenset[int] = frozenset()
-        self.passed_on: tuple[int | None, ...] = ()
-        with keras.StatelessScope():  # the trace changes nothing, and losses stay out of the model's
-            self._trace()
+        with keras.StatelessScope():  # the traces change nothing, and losses stay out of the model's
+            calls, needs, passed_on = self._trace(training=False)
+            trained, trained_needs, trained_passed_on = self._trace(training=True)
+        if [c.layer for c in calls] == [c.layer for c in trained]:  # else `run` refuses to train it in parts
+            calls = tuple(
+                replace(a, needs=a.needs | b.needs, first_needs=a.first_needs | b.first_needs)
+                for a, b in zip(calls, trained, strict=True)
+            )
+            needs |= trained_needs
+            ends = zip(passed_on, trained_passed_on, strict=True)
+            passed_on = tuple(end if end == other else None for end, other in ends)
+        self.calls, self.needs, self.passed_on = calls, needs, passed_on
 
     @property
     def node(self) -> Node:
@@ -124,8 +135,7 @@ class InnerCalls:
         Raises:
             NotDivisibleError: The layer calls others than it did when it was traced.
         """
-        known = [t for t in [*given, *(t for each in results.values() for t in each)] if t is not None]
-        rows = tf.shape(known[0])[0]
+        rows = self._rows(given, results)
         tensors = []
         for tensor, (shape, dtype, mask) in zip(given, self._inputs, strict=True):
             if tensor is None:
@@ -158,6 +168,20 @@ class InnerCalls:
             raise NotDivisibleError(f"{self.layer.name!r} does not always make the same calls")
         return list(keras.tree.flatten(outputs))
 
+    def _rows(self, given: Sequence[tf.Tensor], results: Mapping[int, Sequence[tf.Tensor]]) -> tf.Tensor:
+        """The size of the batch, by the first value that has one row for each sample."""
+        shapes = zip(given, (shape for shape, *_ in self._inputs), strict=True)
+        known = [(t, shape) for t, shape in shapes if t is not None]
+        for index, tensors in results.items():
+            known += [(t, o.shape) for t, o in zip(tensors, self.calls[index].outputs, strict=True)]
+        batched = [t for t, shape in known if shape and shape[0] is None]
+        fixed = any(shape and shape[0] is not None for shape, *_ in self._inputs)
+        if not batched and not fixed:
+            raise NotDivisibleError(
+                f"a part of {self.layer.name!r} needs nothing that has a row for each sample"
+            )
+        return tf.shape(batched[0] if batched else known[0][0])[0]
+
     def _call(self, tensors: Sequence[tf.Tensor], training: bool, called: Any) -> Any:
         by_tensor = {id(t): v for t, v in zip(self.node.input_tensors, tensors, strict=True)}
         args, kwargs = self.node.arguments.fill_in(by_tensor)
@@ -167,7 +191,7 @@ class InnerCalls:
         with _watched(children(self.layer), called):
             return self.layer(*args, **kwargs)
 
-    def _trace(self) -> None:
+    def _trace(self, training: bool) -> _Traced:
         noted: list[InnerCall] = []
         marks: dict[str, int] = {}  # the indices of the calls by the names of their results
         arguments: list[tuple[list[Any], list[Any]]] = []
@@ -184,7 +208,7 @@ class InnerCalls:
                 noted.append(InnerCall(layer, frozenset(), frozenset(), outputs, structure))
                 return results
 
-            return _tensors(self._call(tensors, False, called))
+            return _tensors(self._call(tensors, training, called))
 
         graph = tf.__internal__.FuncGraph("inner_calls")
         with graph.as_default():
@@ -198,15 +222,15 @@ class InnerCalls:
                     with_mask(tensor, standing)
                 given.append(tensor)
             results = trace(*given)
-        self.calls = tuple(
-            InnerCall(c.layer, _needs(every, marks), _needs(first, marks), c.outputs, c.structure)
-            for c, (every, first) in zip(noted, arguments, strict=True)
+        calls = tuple(
+            replace(call, needs=_needs(every, marks), first_needs=_needs(first, marks))
+            for call, (every, first) in zip(noted, arguments, strict=True)
         )
-        self.needs = _needs(_with_masks(results), marks)
         single = {i for i, call in enumerate(noted) if len(call.outputs) == 1}
         masked = any(mask is not None for *_, mask in self._inputs)  # which the layer may hand on
         ends = [None if masked else marks.get(t.op.name) for t in results]
-        self.passed_on = tuple(end if end in single else None for end in ends)
+        passed_on = tuple(end if end in single else None for end in ends)
+        return calls, _needs(_with_masks(results), marks), passed_on
 
 
 def inner_calls(node: Node) -> InnerCalls | None:
