@@ -3,7 +3,8 @@
     python benchmarks/architectures.py [--only NAME …] [--out FOLDER] [--seconds 900] [--variants float32 …]
 
 Every architecture is built small, from its configuration and without a download, trained for a few steps on
-made-up data, and looked at in a process of its own. A result is kept as JSON in the folder and not computed
+made-up data, and looked at in a process of its own. Of a family of keras.applications one is trained and
+exported, and all are divided. A result is kept as JSON in the folder and not computed
 again: an interrupted run goes on. At the end the table is printed in Markdown, of all results in the folder.
 
 Columns: how many stages there are; the part of the forward pass that the cache saves when half of the stages,
@@ -34,6 +35,17 @@ APPLICATIONS = {  # the smallest input that it takes
     "EfficientNetV2B0": 32, "ResNet50": 32, "ResNet50V2": 32, "DenseNet121": 32, "VGG16": 32, "Xception": 71,
     "InceptionV3": 75, "InceptionResNetV2": 75, "NASNetMobile": 32, "ConvNeXtTiny": 32,
 }  # fmt: skip
+FAMILIES = {  # the larger ones of each family: they are divided, and neither trained nor exported
+    "EfficientNetB0": [f"EfficientNetB{i}" for i in range(1, 8)],
+    "EfficientNetV2B0": [f"EfficientNetV2{size}" for size in ("B1", "B2", "B3", "S", "M", "L")],
+    "ResNet50": ["ResNet101", "ResNet152"],
+    "ResNet50V2": ["ResNet101V2", "ResNet152V2"],
+    "DenseNet121": ["DenseNet169", "DenseNet201"],
+    "VGG16": ["VGG19"],
+    "NASNetMobile": ["NASNetLarge"],
+    "ConvNeXtTiny": [f"ConvNeXt{size}" for size in ("Small", "Base", "Large", "XLarge")],
+}
+SIBLINGS = {name: first for first, names in FAMILIES.items() for name in names}
 SMALL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
 
 
@@ -194,8 +206,8 @@ def built(name: str) -> tuple[Any, Any, Any]:
 
     keras.utils.set_random_seed(0)
     labels = np.arange(COUNT) % CLASSES
-    if name in APPLICATIONS:
-        size = APPLICATIONS[name]
+    if name in APPLICATIONS or name in SIBLINGS:
+        size = APPLICATIONS[SIBLINGS.get(name, name)]
         rng = np.random.default_rng(0)
         shades = 0.2 * labels[:, None, None, None] + rng.uniform(0, 0.4, (COUNT, size, size, 3))
         maker = getattr(keras.applications, name)
@@ -240,7 +252,8 @@ def looked_at(name: str, variants: list[str]) -> dict[str, Any]:
 
     model, data, labels = built(name)
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    model.fit(data, labels, epochs=6, batch_size=COUNT, verbose=0)
+    if name not in SIBLINGS:
+        model.fit(data, labels, epochs=6, batch_size=COUNT, verbose=0)
     row: dict[str, Any] = {"name": name}
     stages = kerasft.find_stages(model)
     names = [stage.name for stage in stages]
@@ -253,6 +266,8 @@ def looked_at(name: str, variants: list[str]) -> dict[str, Any]:
         compiled(model, 0.01)
         report = kerasft.inspect_prefix(model)
         row[column], row[f"{column}_reason"] = report.share, report.reason
+    if name in SIBLINGS:
+        return row
     try:
         row["step"] = difference_of_a_step(model, data, labels)
     except Exception as error:
@@ -328,6 +343,10 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{100 * row[c]:.1f} %" + (f" {note(row[f'{c}_reason'])}" if row[f"{c}_reason"] else "")
             for c in ("half", "all")
         ]
+        if row["name"] in SIBLINGS:
+            cells = [row["name"], str(row["stages"]), *shares, f"as {SIBLINGS[row['name']]}"]
+            lines.append(f"| {' | '.join(cells)} |{' |' * len(PRECISIONS)}")
+            continue
         step = row["step"] if isinstance(row["step"], float) else note(row["step"])
         cells = [row["name"], str(row["stages"]), *shares, f"{step:.1e}" if isinstance(step, float) else step]
         for precision in PRECISIONS:
@@ -341,7 +360,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Look at what has no result yet, each in a process of its own, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=[*APPLICATIONS, *HUB_NAMES])
+    parser.add_argument("--only", nargs="*", default=[*APPLICATIONS, *SIBLINGS, *HUB_NAMES])
     parser.add_argument("--out", type=Path, default=Path("architectures"))
     parser.add_argument("--seconds", type=float, default=900, help="that an architecture may take")
     parser.add_argument("--variants", nargs="*", default=list(PRECISIONS), choices=PRECISIONS)
@@ -350,8 +369,8 @@ def main() -> None:
     if arguments.inside:
         print("\n" + json.dumps(looked_at(arguments.inside, arguments.variants), default=float))
         return
-    if unknown := set(arguments.only) - {*APPLICATIONS, *HUB_NAMES}:
-        parser.error(f"there are no {sorted(unknown)}; there are {[*APPLICATIONS, *HUB_NAMES]}")
+    if unknown := set(arguments.only) - {*APPLICATIONS, *SIBLINGS, *HUB_NAMES}:
+        parser.error(f"there are no {sorted(unknown)}; there are {[*APPLICATIONS, *SIBLINGS, *HUB_NAMES]}")
     arguments.out.mkdir(exist_ok=True, parents=True)
     for name in arguments.only:
         kept = arguments.out / f"{name}.json"
