@@ -1,8 +1,9 @@
-"""Whether the first axis of each input is the batch: told by the graph's shapes, and by running it."""
+"""Which tensors have the batch as their first axis: told by the graph's shapes, and by running it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,7 @@ from kerasft.hub.flat_graph import FlatGraph
 from kerasft.hub.sizes import Known
 
 _SAMPLES = 3
+_MORE_SAMPLES = 5
 _LENGTHS = (7, 32, 224)  # for open axes: as long as it takes for the graph to run
 
 
@@ -61,21 +63,11 @@ def _is_sample_by_sample(
     """Whether the graph gives for several samples what it gives for each; None if it does not run."""
     if any(not spec.shape.rank or spec.shape[0] is not None for spec in inputs):
         return None
-    order = sorted(graph.variables(graph.outputs))
-    function = graph.extract(graph.inputs, graph.outputs, order)
-    values = [tf.convert_to_tensor(variables[i]) for i in order]
-    weights = [tf.TensorSpec(v.shape, v.dtype) for v in values]
-    run = function.concrete([*(tf.TensorSpec(s.shape, s.dtype) for s in inputs), *weights])
-    rng = np.random.default_rng(0)
-    for length in _LENGTHS:
-        samples = []
-        for spec in inputs:
-            shape = [_SAMPLES, *(length if size is None else size for size in spec.shape[1:])]
-            drawn = rng.integers(0, 2, shape) if spec.dtype.is_integer else rng.normal(size=shape)
-            samples.append(tf.cast(drawn, spec.dtype))
+    run = _runner(graph, graph.outputs, variables)
+    for samples in _drawn(inputs, _SAMPLES):
         try:
-            together = run(*samples, *values)
-            single = [run(*(s[i : i + 1] for s in samples), *values) for i in range(_SAMPLES)]
+            together = run(samples)
+            single = [run([s[i : i + 1] for s in samples]) for i in range(_SAMPLES)]
         except tf.errors.OpError:
             continue
         for i, whole in enumerate(together):
@@ -85,3 +77,90 @@ def _is_sample_by_sample(
                 return bool(np.allclose(tf.concat(rows, 0), whole, rtol=1e-3, atol=1e-4))
         return False
     return None
+
+
+class BatchFirst:
+    """Which tensors of a graph have the batch as their first axis, so that each row belongs to a sample.
+
+    A tensor of the shape (batch * length, width) does not, nor does one with a row for each word of a batch.
+    TensorFlow's shape inference tells; where it does not, the graph runs for batches of two sizes.
+
+    Args:
+        graph: The graph, which holds no operation that may not run.
+        variables: The SavedModel's variables.
+    """
+
+    def __init__(self, graph: FlatGraph, variables: Sequence[tf.Variable]) -> None:
+        self._graph, self._variables = graph, variables
+        shapes = {tensor: graph.tensor(tensor).shape for tensor in graph.inputs}
+        self._sizes = {tensor: shape[0] for tensor, shape in shapes.items() if shape.rank}
+
+    def __contains__(self, tensor: object) -> bool:
+        tensor = str(tensor)
+        sizes = self._graph.sizes.of(tensor)
+        if sizes is None or (sizes and sizes[0] is None):
+            return tensor in self._measured
+        return bool(sizes) and any(_is(sizes[0], t, size) for t, size in self._sizes.items())
+
+    @functools.cached_property
+    def _measured(self) -> set[str]:
+        """Of the tensors whose first axis is not known, those that had a row for each sample."""
+        unknown = [t for t in self._made() if (of := self._graph.sizes.of(t)) is None or of[:1] == (None,)]
+        specs = _specs(self._graph)
+        if any(not spec.shape.rank for spec in specs):
+            return set()
+        run = _runner(self._graph, unknown, self._variables, rows=True)
+        found = set(unknown)
+        for count in (_SAMPLES, _MORE_SAMPLES):
+            for samples in _drawn(specs, count):
+                try:
+                    rows = run(samples)
+                except tf.errors.OpError:
+                    continue
+                found &= {t for t, n in zip(unknown, rows, strict=True) if n == samples[0].shape[0]}
+                break
+            else:
+                return set()
+        return found
+
+    def _made(self) -> Iterator[str]:
+        """The tensors of numbers that carry the network."""
+        for node in self._graph.weighted:
+            for tensor in sorted(self._graph.used_outputs(node)):
+                if self._graph.tensor(tensor).dtype not in (tf.variant, tf.resource, tf.string):
+                    yield tensor
+
+
+def _runner(
+    graph: FlatGraph, ends: Sequence[str], variables: Sequence[tf.Variable], rows: bool = False
+) -> Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]:
+    """A function of the inputs' values that gives the tensors `ends`, or how many rows each has."""
+    order = sorted(graph.variables(ends))
+    values = [tf.convert_to_tensor(variables[i]) for i in order]
+    specs = [*_specs(graph), *(tf.TensorSpec(v.shape, v.dtype) for v in values)]
+    function = graph.extract(graph.inputs, ends, order).concrete(specs)
+
+    @tf.function(input_signature=specs, autograph=False)
+    def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        results = function(*tensors)
+        return [tf.concat([tf.shape(t), [-1]], 0)[0] for t in results] if rows else results
+
+    return lambda samples: run(*samples, *values)
+
+
+def _specs(graph: FlatGraph) -> list[tf.TensorSpec]:
+    """The specs of a graph's inputs."""
+    return [tf.TensorSpec(t.shape, t.dtype) for t in map(graph.tensor, graph.inputs)]
+
+
+def _drawn(inputs: Sequence[tf.TensorSpec], count: int) -> Iterator[list[tf.Tensor]]:
+    """Samples for inputs with a batch axis, with open axes of several lengths."""
+    rng = np.random.default_rng(0)
+    for length in _LENGTHS:
+        samples = []
+        for spec in inputs:
+            first, *rest = spec.shape
+            shape = [first or count, *(length if size is None else size for size in rest)]
+            drawn = rng.integers(0, 2, shape) if spec.dtype.is_integer else rng.normal(size=shape)
+            samples.append(tf.cast(drawn, spec.dtype))
+        yield samples

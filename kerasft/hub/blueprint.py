@@ -118,11 +118,10 @@ def read(
             outputs = [bound.function.outputs[i] for i in selected]
             graphs.append(flatten(bound.function, bound.placeholders, outputs, variables, bound.constants))
             graphs[-1].set_input_shapes(spec.shape for _, spec in inputs)
-        parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
-        for graph in (g for part in parts for g in (part.inference, part.training)):
-            if graph is not None and not trust:
-                graph.check_ops()
-        return graphs[0], parts, reason
+            if not trust:
+                graphs[-1].check_ops()
+        training = graphs[1] if len(graphs) > 1 else None
+        return graphs[0], *divide(graphs[0], training, variables, stages, map_batch)
 
     try:
         inference, parts, reason = divided(*functions)

@@ -252,6 +252,11 @@ class FlatGraph:
         name_by_content(definition)
         return GraphFunction(definition.SerializeToString(deterministic=True), tuple(ends), tuple(results))
 
+    def check_ops(self) -> None:
+        """Raise ValueError if the results or the updates need an operation that is not allowed."""
+        ends = [*self.outputs, *(tensor for _, _, tensor in self.updates)]
+        self.extract(self.inputs, ends, sorted(self.variables(ends))).check_ops()
+
     def _definition(self, nodes: Iterable[NodeDef]) -> GraphDef:
         definition = GraphDef(versions=self.versions)
         definition.node.extend(nodes)
