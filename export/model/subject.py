@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from ..errors import ExportError
 from ..parity import Sample
@@ -202,10 +204,21 @@ def _check_no_strings(model: keras.Model) -> None:
     """Raise unless TFLite can take the inputs."""
     if strings := [t.name for t in model.inputs if t.dtype == "string"]:
         raise ValueError(
-            f"The inputs {strings} are strings, which TFLite's built-in operations can't split. Export two "
-            "files: to_saved_model of the whole model, and to_tflite of the part that begins with token ids, "
-            "with vocabulary and split rules beside it: layer.get_vocabulary(), layer.get_config()."
+            f"The inputs {strings} are strings, which TFLite's built-in operations can't split"
+            f"{_splitting(model)}. Export two files: to_saved_model of the whole model, and to_tflite of the "
+            "part that begins with token ids, with vocabulary and split rules beside it: "
+            "layer.get_vocabulary(), layer.get_config()."
         )
+
+
+def _splitting(model: keras.Model) -> str:
+    """The operations on strings that a model holds, for a message."""
+    signature = keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), model.input)
+    called = tf.function(lambda x: model(x, training=False), autograph=False)
+    graph = called.get_concrete_function(signature).graph.as_graph_def()
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    found = sorted({n.op for n in nodes if re.search("String|Regex|Unicode|Substr|ReduceJoin|Lookup", n.op)})
+    return f" (the model holds {', '.join(found)})" if found else ""
 
 
 def _check_sizes(model: keras.Model, *, known: bool) -> None:

@@ -79,7 +79,8 @@ def inspect_prefix(model: keras.Model) -> PrefixReport:
     sizes = [*map(_bytes, cut.tensors), *(_bytes(inputs[n]) for n in cut.extra_inputs)]
 
     share = cut.share
-    if all(None not in spec.shape[1:] for spec in keras.tree.flatten(signature)):  # else much is not counted
+    taken = keras.tree.flatten(signature)
+    if all(None not in s.shape[1:] and s.dtype != tf.string for s in taken):  # else much is not counted
         specs = {n: tf.TensorSpec(t.shape, t.dtype) for n, t in zip(cut.values, cut.tensors, strict=True)}
         specs |= {n: inputs[n] for n in cut.extra_inputs}
         whole = _keras.floating_point_operations(lambda x: model(x, training=False), signature)

@@ -1,7 +1,8 @@
 """TF Hub backbones as ordinary Keras 3 models, divided into stages that freeze and thaw one by one.
 
 `load_backbone` takes a SavedModel's graph apart, once `saved_model_check` let it be opened. `flatten` brings
-it to one level of nodes, where reads of variables are inputs; `divide` cuts it where one tensor or the
+it to one level of nodes, where reads of variables are inputs and lookup tables are constants; `text_part` is
+what turns strings into numbers, without weights; `divide` cuts the rest where one tensor or the
 fewest bytes cross, and a `Blueprint` holds the parts. Each part becomes a `HubStage`, a Keras layer that owns
 its weights and carries its graph in a `.keras` file, whose operations are checked against a list when it is
 loaded. Nothing else in kerasft knows about Hub.

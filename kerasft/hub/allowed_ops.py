@@ -1,4 +1,4 @@
-"""The TensorFlow operations that a staged SavedModel may hold: pure tensor arithmetic, nothing else.
+"""The TensorFlow operations that a staged SavedModel may hold: pure functions of tensors, nothing else.
 
 A model file carries its stages' graphs. None of the operations below reads or writes files, opens a
 connection, runs Python or keeps state outside the model, so a file that holds only these can be loaded
@@ -28,8 +28,8 @@ Roll ScatterNd Select SelectV2 Shape ShapeN Size Slice Snapshot SpaceToBatch Spa
 Split SplitV Squeeze StopGradient StridedSlice TensorScatterAdd TensorScatterMax TensorScatterMin
 TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile TopK TopKV2 Transpose Unique UniqueV2
 UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex UpperBound Where ZerosLike GuaranteeConst
-SparseToDense SparseReshape SparseReorder SparseTensorDenseMatMul RaggedRange RaggedTensorToTensor
-RaggedTensorToSparse
+SparseToDense SparseReshape SparseReorder SparseTensorDenseMatMul SparseFillEmptyRows SparseSlice SparseConcat
+RaggedRange RaggedTensorToTensor RaggedTensorToSparse RaggedGather RaggedFillEmptyRows
 """
 
 _REDUCTIONS_AND_ALGEBRA = """
@@ -38,8 +38,9 @@ Einsum EuclideanNorm HistogramFixedWidth L2Loss MatMul MatrixDeterminant MatrixI
 MatrixTriangularSolve Max Mean Min NthElement Prod Qr SegmentMax SegmentMean SegmentMin SegmentProd
 SegmentSum SelfAdjointEigV2 Softmax LogSoftmax Softplus Softsign Sum Svd UnsortedSegmentMax
 UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum SparseSegmentMean SparseSegmentSum
-SparseSegmentSqrtN SparseMatMul FFT FFT2D FFT3D IFFT IFFT2D IFFT3D IRFFT IRFFT2D RFFT RFFT2D BatchFFT
-InTopK InTopKV2
+SparseSegmentSqrtN SparseSegmentMeanWithNumSegments SparseSegmentSumWithNumSegments
+SparseSegmentSqrtNWithNumSegments SparseBincount RaggedBincount SparseMatMul FFT FFT2D FFT3D IFFT IFFT2D
+IFFT3D IRFFT IRFFT2D RFFT RFFT2D BatchFFT InTopK InTopKV2
 """
 
 _NETWORKS = """
@@ -80,14 +81,23 @@ TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack TensorLi
 TensorListResize TensorListSetItem TensorListSplit TensorListStack
 """
 
+# Strings in memory: they are cut, compared and counted. None reads a file; what a table held is a constant.
+_TEXT = """
+AsString ReduceJoin RegexFullMatch RegexReplace StaticRegexFullMatch StaticRegexReplace StringJoin
+StringLength StringLower StringNGrams StringSplit StringSplitV2 StringStrip StringToHashBucket
+StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr UnicodeDecode
+UnicodeDecodeWithOffsets UnicodeEncode UnicodeScript UnicodeTranscode UnsortedSegmentJoin
+"""
+
 # Operations that give the same result whenever they are called with the same tensors.
 PURE_OPS = frozenset(
     " ".join(
         (
             *(_ARITHMETIC, _ARRAYS, _REDUCTIONS_AND_ALGEBRA, _NETWORKS, _IMAGES, _QUANTIZATION),
-            *(_STATELESS_RANDOM, _CONTROL),
+            *(_STATELESS_RANDOM, _CONTROL, _TEXT),
         )
     ).split()
 )
 
 ALLOWED_OPS = PURE_OPS | frozenset(_DRAWS.split())
+TEXT_OPS = frozenset(_TEXT.split())

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasft.hub.arguments import Arguments, Bound, Function, choose
 from kerasft.hub.batch import check_batch
 from kerasft.hub.divide import Part, divide
-from kerasft.hub.flat_graph import FlatGraph
+from kerasft.hub.flat_graph import FlatGraph, with_output_shapes
 from kerasft.hub.flatten import flatten
 from kerasft.hub.graph_check import damaged
 from kerasft.hub.graph_function import GraphFunction
@@ -21,6 +21,7 @@ from kerasft.hub.memory import folder_fingerprint
 from kerasft.hub.saved_model_check import check_saved_model
 from kerasft.hub.signature import InputShape, Output, inputs_of, outputs_of
 from kerasft.hub.stage_names import layer_paths
+from kerasft.hub.text_part import text_part
 from kerasft.stages import BatchNormPolicy
 
 
@@ -116,13 +117,15 @@ def read(
         graphs = []
         for bound in functions:
             outputs = [bound.function.outputs[i] for i in selected]
-            graphs.append(flatten(bound.function, bound.placeholders, outputs, variables, bound.constants))
-            graphs[-1].set_input_shapes(spec.shape for _, spec in inputs)
-        parts, reason = divide(graphs[0], graphs[1] if len(graphs) > 1 else None, variables, stages)
-        for graph in (g for part in parts for g in (part.inference, part.training)):
-            if graph is not None and not trust:
+            graph = flatten(bound.function, bound.placeholders, outputs, variables, bound.constants)
+            graph.set_input_shapes(spec.shape for _, spec in inputs)
+            if not trust:
                 graph.check_ops()
-        return graphs[0], parts, reason
+            graphs.append(with_output_shapes(graph, (tensor.shape for tensor in outputs)))
+        text = None if map_batch else text_part(graphs, variables)
+        rest = graphs if text is None else text.rest
+        parts, reason = divide(rest[0], rest[1] if len(rest) > 1 else None, variables, stages, map_batch)
+        return graphs[0], parts if text is None else text.before(parts), reason
 
     try:
         inference, parts, reason = divided(*functions)

@@ -2,14 +2,15 @@
 
 A cut is known by its key, the weights that lie before it, which is the same in the graphs for inference and
 for training. Where one tensor carries all that a network computes, it is that tensor. A part that holds
-several blocks without such a tensor is cut where the fewest bytes cross.
+several blocks without such a tensor is cut where the fewest bytes cross. What crosses has a row for each
+sample: a tensor of other rows can't be recorded, nor given in another batch.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from typing import TypeAlias
 
 import networkx
@@ -30,10 +31,13 @@ class Cuts:
         graph: The graph.
         main: Which of its outputs depends on most of the network.
         common: The variables that count: those that each mode's outputs depend on.
+        batched: The tensors that a cut may be at: those with the batch as their first axis. None: all.
     """
 
-    def __init__(self, graph: FlatGraph, main: int, common: Collection[int]) -> None:
-        self.graph, self._common = graph, frozenset(common)
+    def __init__(
+        self, graph: FlatGraph, main: int, common: Collection[int], batched: Container[str] | None
+    ) -> None:
+        self.graph, self._common, self._batched = graph, frozenset(common), batched
         self._output = graph.outputs[main]
         self._weighted = graph.weighted
         self._order = [n for n in networkx.topological_sort(graph.graph) if n in self._weighted]
@@ -52,7 +56,8 @@ class Cuts:
                 continue
             (tensor,) = used
             key = frozenset(self.graph.variables([tensor]) & self._common)
-            if key and key != total and self.graph.tensor(tensor).dtype.is_floating:
+            floating = self.graph.tensor(tensor).dtype.is_floating
+            if key and key != total and floating and self._is_batched(tensor):
                 found[key] = (tensor,)
         return found
 
@@ -189,7 +194,12 @@ class Cuts:
         symbolic = self.graph.tensor(tensor)
         if symbolic.dtype in (tf.variant, tf.resource, tf.string) or symbolic.shape.rank is None:
             return math.inf
+        if not self._is_batched(tensor):
+            return math.inf
         return float(self.graph.sizes.count(tensor) * symbolic.dtype.size)
+
+    def _is_batched(self, tensor: str) -> bool:
+        return self._batched is None or tensor in self._batched
 
     def are_distinct(self, frontier: Frontier) -> bool:
         """Whether the tensors differ in what lies before them or in shape, and so are told apart."""

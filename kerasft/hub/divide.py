@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from kerasft.hub.batch import BatchFirst
 from kerasft.hub.cuts import Cuts, Frontier, Key, alike
 from kerasft.hub.flat_graph import FlatGraph
 from kerasft.hub.graph_def import node_of
@@ -53,14 +54,16 @@ def divide(
     training: FlatGraph | None,
     variables: Sequence[tf.Variable],
     stages: int | None = None,
+    map_batch: bool = False,
 ) -> tuple[list[Part], str | None]:
     """Cut a SavedModel's graph into stages.
 
     Args:
-        inference: The graph for inference.
+        inference: The graph for inference, which holds no operation that may not run.
         training: The graph for training, cut at the same places; None to do without.
         variables: The SavedModel's variables.
         stages: Merge neighbours into that many, balanced by parameters; None: one per block.
+        map_batch: Whether the graphs are of one sample, without a batch axis.
 
     Returns:
         The stages in order, and the reason if there is a single one because the graph can't be cut.
@@ -84,7 +87,8 @@ def divide(
             'statistics is used twice, which a stage can\'t repeat. Load it with batch_norm="inference".'
         )
     main = _main_output(inference)
-    cuts = [Cuts(graph, main, common) for graph in graphs]
+    batched = [None if map_batch else BatchFirst(graph, variables) for graph in graphs]
+    cuts = [Cuts(graph, main, common, where) for graph, where in zip(graphs, batched, strict=True)]
     found = [dict(c.single) for c in cuts]
     keys = [k for k in found[0] if alike(cuts, [f.get(k) for f in found])]
 
@@ -127,7 +131,8 @@ def divide(
         reason = (
             "Not cut: a weight is used in distant parts of the network."
             if before
-            else "Not cut: no single tensor lies on every path from an input to the output."
+            else "Not cut: no single tensor lies on every path from an input to the output and has a row for "
+            "each sample."
         )
     spans = blocks_of(owned, inference, variables, stages)
     keep = [span[-1] for _, span in spans[:-1]]

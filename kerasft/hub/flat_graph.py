@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx
@@ -169,13 +169,17 @@ class FlatGraph:
         ]
 
     @functools.cached_property
+    def fed(self) -> set[str]:
+        """The nodes that depend on an input and that the outputs depend on."""
+        return self._reached(node_of(t) for t in self.inputs)
+
+    @functools.cached_property
     def weighted(self) -> networkx.DiGraph:
         """The nodes that carry the network: those that depend on an input and on a variable."""
-        from_inputs, from_reads = (
-            {n for layer in networkx.bfs_layers(self.graph, roots) for n in layer}
-            for roots in ({node_of(t) for t in self.inputs}, set(self.reads))
-        )
-        return self.graph.subgraph(self.needed & from_inputs & from_reads)
+        return self.graph.subgraph(self.fed & self._reached(self.reads))
+
+    def _reached(self, roots: Iterable[str]) -> set[str]:
+        return self.needed & {n for layer in networkx.bfs_layers(self.graph, [*roots]) for n in layer}
 
     def used_outputs(self, name: str) -> set[str]:
         """Which of a node's tensors the outputs depend on, through any path."""
@@ -252,6 +256,11 @@ class FlatGraph:
         name_by_content(definition)
         return GraphFunction(definition.SerializeToString(deterministic=True), tuple(ends), tuple(results))
 
+    def check_ops(self) -> None:
+        """Raise ValueError if the results or the updates need an operation that is not allowed."""
+        ends = [*self.outputs, *(tensor for _, _, tensor in self.updates)]
+        self.extract(self.inputs, ends, sorted(self.variables(ends))).check_ops()
+
     def _definition(self, nodes: Iterable[NodeDef]) -> GraphDef:
         definition = GraphDef(versions=self.versions)
         definition.node.extend(nodes)
@@ -271,6 +280,20 @@ def _needed_functions(nodes: Iterable[NodeDef], library: dict[str, FunctionDef])
                     seen.add(name)
                     stack.extend(library[name].node_def)
                     yield library[name]
+
+
+def with_output_shapes(flat: FlatGraph, shapes: Iterable[tf.TensorShape]) -> FlatGraph:
+    """The same graph with outputs of these shapes, where its operations alone do not tell them."""
+    nodes, outputs = dict(flat.nodes), [*flat.outputs]
+    for i, (tensor, shape) in enumerate(zip(flat.outputs, shapes, strict=True)):
+        symbolic = flat.tensor(tensor)
+        if shape.rank is None or str(symbolic.shape.merge_with(shape)) == str(symbolic.shape):
+            continue
+        node = NodeDef(name=f"shape_of_output_{i}", op="EnsureShape", input=[tensor])
+        node.attr["T"].type = symbolic.dtype.as_datatype_enum
+        node.attr["shape"].shape.CopyFrom(shape.as_proto())
+        nodes[node.name], outputs[i] = node, f"{node.name}:0"
+    return flat if outputs == flat.outputs else replace(flat, nodes=nodes, outputs=outputs)
 
 
 def with_safe_names(flat: FlatGraph) -> FlatGraph:

@@ -1,8 +1,8 @@
 """flatten: inline the functions of a SavedModel's graph, and turn reads of variables into inputs.
 
 A concrete function is flattened to one level of nodes. A node that reads a variable's handle afterwards
-reads its value, so that any part of the graph is a pure function of tensors. This file and `kerasft/_keras/`
-are the only ones that use private names of TensorFlow.
+reads its value, and one that looks up in a table searches constants, so that any part of the graph is a pure
+function of tensors. This file and `kerasft/_keras/` are the only ones that use private names of TensorFlow.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from kerasft.hub.graph_def import (
     node_of,
     tensor_name,
 )
+from kerasft.hub.lookup_tables import constants_for_tables
 from kerasft.hub.variable_values import values_for_handles
 
 
@@ -66,7 +67,7 @@ def flatten(
         constants: Values, by name, for placeholders that are not among `inputs`.
 
     Raises:
-        ValueError: The graph holds a resource that is no variable (a lookup table).
+        ValueError: The graph holds a resource that is neither a variable nor a table that is only read.
     """
     definition = function.graph.as_graph_def()
     library = {f.signature.name: f for f in definition.library.function}
@@ -76,6 +77,7 @@ def flatten(
 
     handles = {id(v.handle): i for i, v in enumerate(variables)}
     owner: dict[str, int] = {}
+    tables: dict[str, tf.Tensor] = {}
     constants = constants or {}
     given = {t.op.name for t in inputs}
     captures = {p.op.name: value for value, p in function.graph.captures}
@@ -86,13 +88,10 @@ def flatten(
         if name in given:
             continue
         if placeholder.dtype == tf.resource:
-            if id(captures[name]) not in handles:
-                raise ValueError(
-                    "The SavedModel holds a resource that is no variable (a lookup table?), which can't "
-                    "become part of a Keras layer. Do that preprocessing in the input pipeline, and load "
-                    "the network without it."
-                )
-            owner[f"{name}:0"] = handles[id(captures[name])]
+            if id(captures[name]) in handles:
+                owner[f"{name}:0"] = handles[id(captures[name])]
+            else:
+                tables[f"{name}:0"] = captures[name]
         elif name in captures:
             nodes[name] = constant_node(name, captures[name].numpy())
         elif name in constants:
@@ -124,9 +123,10 @@ def flatten(
 
     for node in nodes.values():
         node.input[:] = [resolve(tensor_name(t)) for t in node.input if not t.startswith("^")]
+    constants_for_tables(nodes, tables)
     reads, updates = values_for_handles(nodes, owner, variables, library)
     ends = [resolve(t.name) for t in outputs]
-    nodes = {name: node for name, node in nodes.items() if f"{name}:0" not in owner}
+    nodes = {name: node for name, node in nodes.items() if f"{name}:0" not in {*owner, *tables}}
     return with_safe_names(
         FlatGraph(nodes, [t.name for t in inputs], ends, reads, updates, library, definition.versions)
     )

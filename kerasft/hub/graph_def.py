@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,9 +46,33 @@ def node_of(tensor: str) -> str:
 def constant_node(name: str, value: np.ndarray) -> NodeDef:
     """A node of that name that holds `value`."""
     node = NodeDef(name=name, op="Const")
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    if isinstance(value, np.ndarray) and value.dtype == object:  # many strings, for which the next is slow
+        tensor = node.attr["value"].tensor
+        tensor.dtype = tf.string.as_datatype_enum
+        tensor.tensor_shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
+        tensor.string_val.extend(value.ravel())
+    else:
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     node.attr["dtype"].type = node.attr["value"].tensor.dtype
     return node
+
+
+def nodes_under(name: str, graph: tf.Graph, given: Mapping[str, str]) -> list[NodeDef]:
+    """The nodes of a graph, its node `end` as one of that name and the others under it.
+
+    Args:
+        name: The name.
+        graph: The graph.
+        given: For each of its placeholders, by name, the tensor that takes its place.
+    """
+    nodes = []
+    for node in graph.as_graph_def().node:
+        if node.name not in given:
+            node.name = name if node.name == "end" else f"{name}/{node.name}"
+            inputs = (tensor_name(t) for t in node.input)
+            node.input[:] = [given.get(node_of(t), f"{name}/{t}") for t in inputs]
+            nodes.append(node)
+    return nodes
 
 
 def name_by_content(definition: GraphDef) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from kerasft.hub.allowed_ops import ALLOWED_OPS, PURE_OPS
+from kerasft.hub.allowed_ops import ALLOWED_OPS, PURE_OPS, TEXT_OPS
 from kerasft.hub.graph_check import check_structure, damaged
 from kerasft.hub.graph_def import GraphDef, name_by_content
 from kerasft.hub.pointwise_gradients import with_fast_gradients
@@ -35,6 +35,11 @@ class GraphFunction:
         graph = self._definition()
         nodes = [n for f in graph.library.function for n in f.node_def] + list(graph.node)
         return frozenset(n.op for n in nodes)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it works on strings, which run on the CPU alone and can't be compiled."""
+        return not self._ops.isdisjoint(TEXT_OPS)
 
     def _definition(self) -> GraphDef:
         try:
@@ -76,11 +81,14 @@ class GraphFunction:
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON data."""
+        return {"graph": self._text, "inputs": list(self.inputs), "outputs": list(self.outputs)}
+
+    @functools.cached_property
+    def _text(self) -> str:
         packed = zlib.compress(self.graph, 9)
         if len(self.graph) > _RATIO * len(packed):  # nearly all the same, such as a mask of zeros
             packed = zlib.compress(self.graph, 0)
-        text = base64.b64encode(packed).decode()
-        return {"graph": text, "inputs": list(self.inputs), "outputs": list(self.outputs)}
+        return base64.b64encode(packed).decode()
 
     @classmethod
     def from_config(cls, config: dict[str, Any], safe: bool = False) -> GraphFunction:

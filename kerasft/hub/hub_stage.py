@@ -112,6 +112,8 @@ class HubStage(StageLayer):
         self._graphs: dict[Mode, GraphFunction] = {"inference": inference}
         if training is not None:
             self._graphs["training"] = training
+        if "string" in self.input_dtypes or any(graph.has_text for graph in self._graphs.values()):
+            self.supports_jit = False
         self._regularizers = list(regularizers)
         used = [p for p, _ in self.updates] + [p for _, positions in regularizers for p in positions]
         if stray := [p for p in (*used, *self.scales, *self.unclear) if not 0 <= p < len(self.weight_specs)]:
@@ -250,8 +252,16 @@ class HubStage(StageLayer):
         key = mode, shapes, gradients_are_recorded()
         if key not in self._concrete:
             specs = [tf.TensorSpec(s, d) for s, d in zip(shapes, self.input_dtypes, strict=True)]
-            with tf.init_scope():
-                self._concrete[key] = self._graphs[mode].concrete([*specs, *self._weight_tensors], key[-1])
+            try:
+                with tf.init_scope():
+                    self._concrete[key] = self._graphs[mode].concrete(
+                        [*specs, *self._weight_tensors], key[-1]
+                    )
+            except ValueError as error:
+                if error.__cause__ is not None:  # the graph itself is damaged
+                    raise
+                given = ", ".join(f"{s.dtype.name} {tuple(s.shape)}" for s in specs)
+                raise ValueError(f"The stage {self.name!r} can't take {given}: {error}") from error
         return self._concrete[key]
 
     def get_config(self) -> dict[str, Any]:

@@ -47,6 +47,10 @@ def load_backbone(
     part without such tensors, where the fewest bytes cross; each `HubStage` between two cuts owns its
     weights. Outputs equal those of the uncut SavedModel.
 
+    Where the SavedModel takes strings, its lookup tables become constants of the graph. A layer `text`
+    without weights comes before the stages if what it makes of strings has a row for each text, such as
+    padded token ids; otherwise the first stage takes the strings.
+
     The last four SavedModels (up to 512 MB) are kept in the process, so that the next call with the same
     arguments takes a fraction of the time. Each call returns a model with weights of its own.
 
@@ -89,7 +93,8 @@ def load_backbone(
         FileNotFoundError: The folder does not exist.
         ConnectionError: The handle can't be downloaded.
         TypeError, ValueError: An argument is wrong; the model is in TF1 Hub format, has no function to call
-            or several, no weights, holds operations that are refused, or an input shape that does not fit.
+            or several, no weights, operations that are refused, or lookup tables that change or are used
+            inside a loop; an input shape does not fit; or results for a text depend on the other texts.
 
     Example:
         ```python

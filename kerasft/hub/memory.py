@@ -89,10 +89,10 @@ def folder_fingerprint(folder: str) -> tuple[tuple[str | int, ...], ...] | None:
         folder: The folder of a SavedModel.
 
     Returns:
-        Path and state of each file that holds its graph or weights; None if there are none on a local disk.
+        Path and state of each file that holds its graph, weights or assets; None if none is on a local disk.
     """
     base = Path(os.path.realpath(folder))
-    files = sorted([*base.glob("saved_model.pb*"), *base.glob("variables/*")])
+    files = sorted(f for part in ("saved_model.pb*", "variables/*", "assets/**/*") for f in base.glob(part))
     try:
         states = [(str(file), file.stat()) for file in files]
     except FileNotFoundError:  # another process writes it anew

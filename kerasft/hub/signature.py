@@ -39,8 +39,8 @@ def inputs_of(
         A (placeholder, spec with the batch) pair for each input, and a structure of their positions.
 
     Raises:
-        ValueError: `input_shape` does not fit, the SavedModel leaves a shape open, or an input is ragged,
-            sparse or of strings.
+        ValueError: `input_shape` does not fit, the SavedModel leaves a shape open, or an input is ragged
+            or sparse.
     """
     structures = bound.inputs
     title, whole = next(iter(structures.items()))
@@ -171,17 +171,11 @@ def _numbered(structure: Any, numbers: Any) -> Any:
 
 
 def _check_kind(name: str, spec: Any, side: str = "input") -> None:
-    """Raise ValueError unless the spec is that of a dense tensor of numbers."""
+    """Raise ValueError unless the spec is that of a dense tensor."""
     if not isinstance(spec, tf.TensorSpec):
         kind = type(spec).__name__.removesuffix("Spec")
         raise ValueError(
             f"The SavedModel's {side} {name!r} is no dense tensor but a {kind}, which can't be the {side} of "
             "a Keras model made of its graph. Load a function with dense tensors (signature=, output=), or "
             "save the module with a function around it that takes and gives dense tensors."
-        )
-    if side == "input" and spec.dtype == tf.string:
-        raise ValueError(
-            f"The SavedModel's input {name!r} takes strings, which no stage can train on. Turn text into "
-            "numbers in the input pipeline (`tf.saved_model.load(path)` in `Dataset.map`), or load the part "
-            "of the module that takes numbers."
         )

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from kerasft.hub.graph_def import NodeDef, node_of, tensor_name
+from kerasft.hub.graph_def import NodeDef, node_of, nodes_under
 
 Axes: TypeAlias = frozenset[tuple[str, int]]
 """The axes of inputs, each a tensor and a position, that have the same size."""
@@ -156,15 +156,7 @@ class SizeRead:
                 tf.raw_ops.IdentityN(input=ends, name="end") if len(ends) > 1 else tf.identity(ends[0], "end")
             )
         del last
-        names = {t.op.name: tensor for tensor, t in given.items()}
-        nodes = []
-        for node in graph.as_graph_def().node:
-            if node.name not in names:
-                node.name = name if node.name == "end" else f"{name}/{node.name}"
-                inputs = (tensor_name(t) for t in node.input)
-                node.input[:] = [names.get(node_of(t), f"{name}/{t}") for t in inputs]
-                nodes.append(node)
-        return nodes
+        return nodes_under(name, graph, {t.op.name: tensor for tensor, t in given.items()})
 
 
 def reads_sizes(node: NodeDef, nodes: Mapping[str, NodeDef]) -> bool:

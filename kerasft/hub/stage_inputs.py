@@ -20,12 +20,18 @@ def check_inputs(
         sizes: For each the batch size that the graph was written for; None for any.
 
     Raises:
-        ValueError: There are more or fewer, fractions would be lost, or the batch has another size.
+        ValueError: There are more or fewer, numbers are given for strings or strings for numbers, fractions
+            would be lost, or the batch has another size.
     """
     if len(tensors) != len(dtypes):
         raise ValueError(f"The stage {name!r} takes {len(dtypes)} tensors; received {len(tensors)}.")
     for tensor, dtype, size in zip(tensors, dtypes, sizes, strict=True):
         given = tf.as_dtype(tensor.dtype)
+        if (given == tf.string) != (dtype == "string"):
+            raise ValueError(
+                f"The stage {name!r} takes {_kind(dtype)}; received {_kind(given.name)}. Give it a tensor of "
+                f'the dtype {dtype} (`keras.Input(…, dtype="{dtype}")`, `tf.constant(…, "{dtype}")`).'
+            )
         if given.is_floating and not (tf.as_dtype(dtype).is_floating or tf.as_dtype(dtype).is_complex):
             raise ValueError(
                 f"The stage {name!r} takes a tensor of the dtype {dtype}; received {given.name}, whose "
@@ -53,3 +59,7 @@ def as_given(name: str, inputs: Any, dtypes: Sequence[str], sizes: Sequence[int 
         for t, size in zip(tensors, sizes, strict=True)
     ]
     return [tf.cast(tensor, dtype) for tensor, dtype in zip(sized, dtypes, strict=True)]
+
+
+def _kind(dtype: str) -> str:
+    return "strings" if dtype == "string" else f"numbers of the dtype {dtype}"

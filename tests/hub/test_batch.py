@@ -177,3 +177,77 @@ class TestStage:
         stage = next(x for x in load_backbone(saved("encoder")).layers if isinstance(x, HubStage))
         with pytest.raises(ValueError, match="'embeddings' takes 2 tensors; received 1"):
             stage(np.ones((2, 5), "int32"))
+
+
+def of_words(module, x):
+    """Two dense layers on the (batch * length, width) rows of sentences, then the mean of each sentence."""
+    rows = tf.nn.relu(tf.matmul(tf.reshape(x, (-1, 4)), module.first))
+    rows = tf.matmul(tf.nn.relu(tf.matmul(rows, module.second)), module.third)
+    return tf.reduce_mean(tf.reshape(rows, (-1, x.shape[1], 4)), 1)
+
+
+def of_words_between(module, x):
+    """A dense layer on the rows of sentences, between layers on the sentences."""
+    y = tf.nn.relu(tf.einsum("blw,wv->blv", x, module.first))
+    y = tf.reshape(tf.nn.relu(tf.matmul(tf.reshape(y, (-1, 4)), module.second)), (-1, x.shape[1], 4))
+    return tf.matmul(tf.reduce_mean(y, 1), module.third)
+
+
+def of_chosen_words(module, x):
+    """A dense layer on those words alone whose first number is positive; shapes do not tell how many."""
+    y = tf.matmul(x, module.first)
+    places = tf.where(y[:, :, 0] > 0.0)
+    kept = tf.nn.relu(tf.matmul(tf.gather_nd(y, places), module.second))
+    return tf.matmul(tf.reduce_sum(tf.scatter_nd(places, kept, tf.shape(y, tf.int64)), 1), module.third)
+
+
+def of_sentences_in_a_loop(module, x):
+    """A loop whose result has a row for each sample, which shapes do not tell."""
+    y = tf.matmul(x, module.first)
+    words = tf.TensorArray(tf.float32, 3)
+    for i in tf.range(3):
+        words = words.write(i, tf.tanh(tf.matmul(y[:, i], module.second)))
+    return tf.reduce_sum(tf.matmul(tf.transpose(words.stack(), (1, 0, 2)), module.third), 1)
+
+
+class TestCuts:
+    """Cuts are where each sample has a row of its own."""
+
+    @pytest.mark.parametrize(
+        ("function", "names"),
+        [
+            (of_words, ["first"]),
+            (of_words_between, ["first", "second", "third"]),
+            (of_chosen_words, ["first", "second", "third"]),
+            (of_sentences_in_a_loop, ["first", "second", "third"]),
+        ],
+    )
+    def test_not_at_rows_of_several_samples(self, function, names, tmp_path):
+        path = written(function, tf.TensorSpec((None, 3, 4), name="x"), tmp_path / "model")
+        model, loaded = load_backbone(path), tf.saved_model.load(path)
+        stages = [layer for layer in model.layers if isinstance(layer, HubStage)]
+        assert [stage.name for stage in stages] == names
+        x = RNG.normal(size=(5, 3, 4)).astype("float32")
+        np.testing.assert_array_equal(tf.function(model)(x), loaded(x))
+        y = tf.constant(x)
+        for stage in stages:
+            y = stage(y)
+            assert y.shape[0] == 5
+
+    @pytest.mark.parametrize("function", [of_words, of_words_between, of_chosen_words])
+    def test_a_cached_fit_ends_where_a_plain_one_ends(self, function, tmp_path):
+        path = written(function, tf.TensorSpec((None, 3, 4), name="x"), tmp_path / "model")
+        x = RNG.normal(size=(10, 3, 4)).astype("float32")
+        weights = []
+        for cache in (None, kerasft.PrefixCache()):
+            keras.utils.set_random_seed(0)
+            model = keras.Sequential([load_backbone(path), keras.layers.Dense(2)])
+            kerasft.freeze(model, 1)
+            assert kerasft.inspect_prefix(model).reason is None
+            model.compile("sgd", "mse")
+            options = {"batch_size": 4, "epochs": 3, "shuffle": False, "verbose": 0}
+            model.fit(x, x[:, 0, :2], **options, callbacks=[cache] if cache else [])
+            weights.append(model.get_weights())
+        assert cache.report.replayed == [False, True, True]
+        for plain, cached in zip(*weights, strict=True):
+            np.testing.assert_allclose(cached, plain, atol=1e-6)

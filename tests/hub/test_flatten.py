@@ -7,7 +7,7 @@ import tensorflow as tf
 from flat_graphs import flat, load
 
 from kerasft.hub.flatten import gradients_are_recorded, parse_saved_model
-from kerasft.hub.graph_def import node_of
+from kerasft.hub.graph_def import RESOURCE, node_of
 
 
 class TestPrivateNames:
@@ -109,6 +109,8 @@ class TestFlatten:
         found = sorted((variables[i].name, method) for i, method, _ in graph.updates)
         assert found == [("moving_mean:0", "assign")] * 3 + [("moving_variance:0", "assign_sub")] * 3
 
-    def test_a_lookup_table_is_refused(self, saved):
-        with pytest.raises(ValueError, match="no variable"):
-            flat(saved("looks_up"))
+    def test_a_lookup_table_becomes_constants(self, saved):
+        graph, *_ = flat(saved("looks_up"))
+        assert not [n.op for n in graph.nodes.values() if "Table" in n.op or n.attr["dtype"].type == RESOURCE]
+        constants = {tuple(n.attr["value"].tensor.string_val) for n in graph.nodes.values()}
+        assert constants & {(b"a", b"b"), (b"b", b"a")}

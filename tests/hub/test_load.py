@@ -575,7 +575,3 @@ class TestRefused:
     def test_no_weights(self, saved):
         with pytest.raises(ValueError, match="depend on no variable"):
             load_backbone(saved("weightless"))
-
-    def test_lookup_table(self, saved):
-        with pytest.raises(ValueError, match=r"a resource that is no variable \(a lookup table\?\)"):
-            load_backbone(saved("looks_up"))

@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from kerasft import _keras
 
+_STRING_BYTES = 10**12
+
 
 @dataclass(frozen=True, eq=False)
 class Cut:
@@ -134,5 +136,10 @@ def _cost(operation: _keras.Operation) -> float:
 
 
 def sample_bytes(tensor: Any) -> float:
-    """How many bytes a symbolic tensor takes for a sample; axes of unknown length count as one."""
-    return tf.as_dtype(tensor.dtype).size * math.prod(axis or 1 for axis in tensor.shape[1:])
+    """How many bytes a symbolic tensor takes for a sample; axes of unknown length count as one.
+
+    Strings can't be recorded: they count as more than anything else.
+    """
+    dtype = tf.as_dtype(tensor.dtype)
+    size = _STRING_BYTES if dtype == tf.string else dtype.size
+    return size * math.prod(axis or 1 for axis in tensor.shape[1:])
