@@ -152,9 +152,15 @@ _REMEDIES = {
 }
 
 
+# What begins a report of the converter; a note may print the whole program.
+_REPORT = re.compile(r"^(?:loc\(.*\)|\S+): (error|note|warning|remark): ", re.MULTILINE)
+
+
 def _refusal(error: str, model: keras.Model | None) -> str:
     named = _named_operations(error)
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    _, *reports = _REPORT.split(error)
+    errors = [text for kind, text in zip(reports[::2], reports[1::2], strict=True) if kind == "error"]
+    lines = [line.strip() for line in (errors or [error])[-1].splitlines() if line.strip()]
     what = ", ".join(named) or "it"
     if model is not None and (layers := layers_named_in(model, error)):
         what += f" of {', '.join(layers)}"
@@ -164,7 +170,7 @@ def _refusal(error: str, model: keras.Model | None) -> str:
     remedy = known[0] if known else REPLACE
     return (
         f"TFLite's built-in operations do not cover the model: {what} can't be converted. {remedy} "
-        f"The converter said: {' '.join(lines[-3:])[:600]}"
+        f"The converter said: {' '.join(lines)[-600:]}"
     )
 
 
