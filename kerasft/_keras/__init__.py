@@ -52,7 +52,6 @@ from kerasft._keras.layers import (
     own_trainable_variables,
     own_variables,
     random_state,
-    random_variables,
     set_lora_values,
     set_random_state,
     sublayers,
@@ -80,6 +79,10 @@ from kerasft._keras.optimizer import (
 from kerasft._keras.structure import (
     settings,
     structure,
+)
+from kerasft._keras.traced_call import (
+    multiplied_weights,
+    traced_call,
 )
 from kerasft._keras.tracing import (
     floating_point_operations,
@@ -130,6 +133,7 @@ __all__ = [
     "lora_values",
     "mask_of",
     "metric_direction",
+    "multiplied_weights",
     "must_trace_for",
     "newer_optimizer",
     "numbered_paths",
@@ -142,7 +146,6 @@ __all__ = [
     "pending_replay",
     "program",
     "random_state",
-    "random_variables",
     "reads_arrays",
     "release_traced_steps",
     "replace_callbacks",
@@ -160,6 +163,7 @@ __all__ = [
     "structure",
     "sublayers",
     "takes_training",
+    "traced_call",
     "trained_weights",
     "training_mode",
     "unbuilt",

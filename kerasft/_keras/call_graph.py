@@ -105,6 +105,14 @@ class Program:
             lambda t: tf.TensorSpec(t.shape, t.dtype), _graph(self.model)._inputs_struct
         )
 
+    @functools.cached_property
+    def tensors(self) -> dict[int, Any]:
+        """Symbolic tensors of all values, by their numbers; `tf.TensorSpec`s of the inputs."""
+        found = dict(zip(self.inputs, keras.tree.flatten(self.signature), strict=True))
+        for operation in self.operations:
+            found |= zip(operation.writes, operation.outputs, strict=True)
+        return found
+
     def enter(self, x: Any) -> dict[int, tf.Tensor]:
         """Return the values of the inputs for data `x`, in whatever structure the model takes."""
         return dict(zip(self.inputs, _standardized(self.model, x), strict=True))
