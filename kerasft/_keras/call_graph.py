@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from kerasft._keras.inner_calls import InnerCalls, NotDivisibleError
-from kerasft._keras.layers import mask_of, own_variables
+from kerasft._keras.layers import has_own_call, mask_of, own_variables
 from kerasft._keras.opened_layers import inner_calls, why_not_divided
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def program(model: keras.Model) -> Program | None:
                 if node.is_input or any((scope, id(t)) not in slots for t in node.input_tensors):
                     continue
                 reads = tuple(slots[scope, id(t)] for t in node.input_tensors)
-                inner = _graph(node.operation)
+                inner = None if has_own_call(node.operation) else _graph(node.operation)
                 if inner is not None and _takes_inputs_alone(node, inner):
                     entered = tuple(next(numbers) for _ in inner.inputs)
                     run = functools.partial(_enter, node)

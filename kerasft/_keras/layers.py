@@ -104,6 +104,11 @@ def takes_training(layer: keras.Layer) -> bool:
     return bool(layer._call_has_training_arg)
 
 
+def has_own_call(layer: object) -> bool:
+    """Whether a layer's class has a `__call__` of its own, around Keras's."""
+    return isinstance(layer, keras.Layer) and type(layer).__call__ is not keras.Layer.__call__
+
+
 def in_safe_mode() -> bool:
     """Whether Keras is loading a model whose file must not be trusted (its default)."""
     from keras.src.saving.serialization_lib import in_safe_mode as keras_in_safe_mode
