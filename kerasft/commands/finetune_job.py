@@ -91,7 +91,9 @@ def run(
     task: Task = ImageTask(data, settings) if isinstance(data, ImageData) else data
     weights = weights_of(settings.class_weights, task.class_names, task.class_counts)
     with (
-        workspace(settings.out, task.identity(), settings.overwrite, settings.resume) as work,
+        workspace(
+            settings.out, task.identity(), settings.overwrite, settings.resume, settings.defaults()
+        ) as work,
         progress_display(progress) as display,
     ):
         folder = work.results

@@ -45,7 +45,8 @@ def run(
     begin = time.perf_counter()
     samples = _samples(data, settings)
     weights = weights_of(settings.class_weights, data.class_names, data.class_counts)
-    with workspace(settings.out, samples.identity(), settings.overwrite, settings.resume) as work:
+    identity, defaults = samples.identity(), settings.defaults()
+    with workspace(settings.out, identity, settings.overwrite, settings.resume, defaults) as work:
         console = console or Console()
         say = partial(console.print, highlight=False, markup=False)
         say_weights(weights, data.class_names, data.class_counts, say)

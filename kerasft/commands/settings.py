@@ -56,6 +56,11 @@ class TrainingSettings:
             **self.identity_of_samples(data),
         }
 
+    def defaults(self) -> dict[str, Any]:
+        """What a run had whose identity does not name a setting: an earlier version lacked it."""
+        given = [f for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING]
+        return {f.name: f.default for f in given if f.name not in self.free}
+
     def identity_of_samples(self, data: Any) -> dict[str, Any]:
         """What images are, beside their classes."""
         return {"images": _counts(data), "pixels": data.pixels.to_dict()}
@@ -132,6 +137,8 @@ class TextSettings(TextInputs, FinetuneSettings):
 class SearchSettings(TrainingSettings):
     """The settings of a search; the others are those of `TrainingSettings`.
 
+    One that is resumed may have more trials, more time and no pruning.
+
     Attributes:
         tuner: Which of keras-tuner's: "bayesian", "random", "grid" or "hyperband".
         trials: How many trials at most; Hyperband has its own number.
@@ -158,16 +165,15 @@ class SearchSettings(TrainingSettings):
     budget: float | None = None
     prune: bool = True
 
+    free: ClassVar[tuple[str, ...]] = (*TrainingSettings.free, "trials", "budget", "prune")
+
     def __post_init__(self) -> None:
         if self.tuner not in TUNERS:
             raise ValueError(f"There is no tuner {self.tuner!r}. There are {list(TUNERS)}.")
-
-    def identity(self, data: ImageData | TextData) -> dict[str, Any]:
-        """The identity of a search: one that is resumed may have more trials, more time and no pruning."""
-        whole = super().identity(data)
-        return {name: value for name, value in whole.items() if name not in ("trials", "budget", "prune")}
 
 
 @dataclass(frozen=True)
 class TextSearchSettings(TextInputs, SearchSettings):
     """The settings of a search on texts: those of `TextInputs` and `SearchSettings`."""
+
+    free: ClassVar[tuple[str, ...]] = (*TextInputs.free, *SearchSettings.free)
