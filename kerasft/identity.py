@@ -23,14 +23,21 @@ def as_stored(identity: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def require_same(then: Mapping[str, Any], now: Mapping[str, Any], begun: str, advice: str) -> None:
-    """Raise unless two identities agree on everything that both of them name.
+def require_same(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    begun: str,
+    advice: str,
+    unnamed: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise unless two identities agree on everything that both of them name, or that `unnamed` names.
 
     Args:
         then: The identity that was stored.
         now: That of the run that would go on.
         begun: How the message begins: "The search in FOLDER was begun".
         advice: How it ends: what to do next.
+        unnamed: The values of what an identity does not name; None: those do not count.
 
     Raises:
         ValueError: Names everything that differs, and how.
@@ -41,7 +48,8 @@ def require_same(then: Mapping[str, Any], now: Mapping[str, Any], begun: str, ad
         Traceback (most recent call last):
         ValueError: The run was begun with another seed: it was 1 and is 2. Use what it had.
     """
-    now = as_stored(now)
+    unnamed = as_stored(unnamed or {})
+    then, now = {**unnamed, **then}, {**unnamed, **as_stored(now)}
     parts = [
         f"{name.replace('_', ' ')}: {_difference(then[name], value)}"
         for name, value in now.items()

@@ -45,6 +45,7 @@ from kerasft._keras.layers import (
     children,
     has_lora,
     has_losses,
+    has_own_call,
     in_safe_mode,
     lora_bases,
     lora_values,
@@ -52,7 +53,6 @@ from kerasft._keras.layers import (
     own_trainable_variables,
     own_variables,
     random_state,
-    random_variables,
     set_lora_values,
     set_random_state,
     sublayers,
@@ -80,6 +80,10 @@ from kerasft._keras.optimizer import (
 from kerasft._keras.structure import (
     settings,
     structure,
+)
+from kerasft._keras.traced_call import (
+    multiplied_weights,
+    traced_call,
 )
 from kerasft._keras.tracing import (
     floating_point_operations,
@@ -118,6 +122,7 @@ __all__ = [
     "has_lora",
     "goes_on",
     "has_losses",
+    "has_own_call",
     "impure_operations",
     "in_safe_mode",
     "inner_optimizer",
@@ -130,6 +135,7 @@ __all__ = [
     "lora_values",
     "mask_of",
     "metric_direction",
+    "multiplied_weights",
     "must_trace_for",
     "newer_optimizer",
     "numbered_paths",
@@ -142,7 +148,6 @@ __all__ = [
     "pending_replay",
     "program",
     "random_state",
-    "random_variables",
     "reads_arrays",
     "release_traced_steps",
     "replace_callbacks",
@@ -160,6 +165,7 @@ __all__ = [
     "structure",
     "sublayers",
     "takes_training",
+    "traced_call",
     "trained_weights",
     "training_mode",
     "unbuilt",

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from kerasft._keras.inner_calls import InnerCalls, NotDivisibleError, inner_calls
-from kerasft._keras.layers import mask_of, own_variables
+from kerasft._keras.inner_calls import InnerCalls, NotDivisibleError
+from kerasft._keras.layers import has_own_call, mask_of, own_variables
+from kerasft._keras.opened_layers import inner_calls, why_not_divided
 
 if TYPE_CHECKING:
     from keras.src.models.functional import Functional
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 class Call:
     """One call of an operation in a Functional model: tensors are Keras's symbolic ones.
 
-    `inner` finds the calls inside it, if it is a layer that has blocks in series.
+    `inner` finds the calls inside it, if it is a layer that has blocks in series; `why_whole` says why a
+    layer that is made of others has none, as the end of a sentence.
     """
 
     operation: keras.Operation
     inputs: tuple[keras.KerasTensor, ...]
     outputs: tuple[keras.KerasTensor, ...]
     inner: Callable[[], InnerCalls | None] = lambda: None
+    why_whole: Callable[[], str | None] = lambda: None
 
 
 def calls(model: keras.Model) -> list[Call] | None:
@@ -45,6 +48,7 @@ def calls(model: keras.Model) -> list[Call] | None:
             tuple(node.input_tensors),
             tuple(node.outputs),
             functools.partial(_inner_calls, node),
+            functools.partial(why_not_divided, node) if _may_be_opened(node) else lambda: None,
         )
         for depth in sorted(by_depth, reverse=True)
         for node in by_depth[depth]
@@ -63,7 +67,7 @@ class Operation:
         writes: Numbers of the values that it gives.
         outputs: Keras's symbolic tensors of the latter.
         run: Takes the values read and whether the model trains; returns the values written.
-        part_of: The layer that it is a part of, if that has blocks in series.
+        holders: The layers that it is a part of, from the outer one on, if that has blocks in series.
     """
 
     layer: keras.Operation | None
@@ -71,22 +75,28 @@ class Operation:
     writes: tuple[int, ...]
     outputs: tuple[keras.KerasTensor, ...]
     run: Callable[[Sequence[tf.Tensor], bool], list[tf.Tensor]]
-    part_of: keras.Layer | None = None
+    holders: tuple[keras.Layer, ...] = ()
+
+    @property
+    def part_of(self) -> keras.Layer | None:
+        """The outermost layer that it is a part of."""
+        return self.holders[0] if self.holders else None
 
     @property
     def weights(self) -> list[keras.Variable]:
         """All weights that it may read."""
-        held = [] if self.part_of is None else own_variables(self.part_of)
+        held = [variable for holder in self.holders for variable in own_variables(holder)]
         if self.part_of is not self.layer:
             held = [*held, *getattr(self.layer, "weights", ())]
         return held
 
     @property
     def name(self) -> str:
-        """The name of its layer, after that of the layer that it is a part of."""
-        name = "the input" if self.layer is None else str(self.layer.name)
-        inside = self.part_of is not None and self.part_of is not self.layer
-        return f"{self.part_of.name}/{name}" if inside and self.part_of is not None else name
+        """The name of its layer, after those of the layers that it is a part of."""
+        if self.layer is None:
+            return "the input"
+        above = self.holders if self.part_of is not self.layer else ()
+        return "/".join(str(layer.name) for layer in (*above, self.layer))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +114,14 @@ class Program:
         return keras.tree.map_structure(
             lambda t: tf.TensorSpec(t.shape, t.dtype), _graph(self.model)._inputs_struct
         )
+
+    @functools.cached_property
+    def tensors(self) -> dict[int, Any]:
+        """Symbolic tensors of all values, by their numbers; `tf.TensorSpec`s of the inputs."""
+        found = dict(zip(self.inputs, keras.tree.flatten(self.signature), strict=True))
+        for operation in self.operations:
+            found |= zip(operation.writes, operation.outputs, strict=True)
+        return found
 
     def enter(self, x: Any) -> dict[int, tf.Tensor]:
         """Return the values of the inputs for data `x`, in whatever structure the model takes."""
@@ -140,7 +158,7 @@ def program(model: keras.Model) -> Program | None:
                 if node.is_input or any((scope, id(t)) not in slots for t in node.input_tensors):
                     continue
                 reads = tuple(slots[scope, id(t)] for t in node.input_tensors)
-                inner = _graph(node.operation)
+                inner = None if has_own_call(node.operation) else _graph(node.operation)
                 if inner is not None and _takes_inputs_alone(node, inner):
                     entered = tuple(next(numbers) for _ in inner.inputs)
                     run = functools.partial(_enter, node)
@@ -159,17 +177,19 @@ def program(model: keras.Model) -> Program | None:
     def parts(opened: InnerCalls, node: Node, given: tuple[int, ...]) -> list[int]:
         written: list[list[int]] = []
         everything = frozenset(range(-len(given), 0))
-        calls = [(call.layer, call.needs, call.outputs) for call in opened.calls]
+        calls = [(call.layer, call.holders, call.needs, call.outputs) for call in opened.calls]
         if None in opened.passed_on:
-            calls.append((node.operation, opened.needs, tuple(node.outputs)))
-        for i, (layer, needs, outputs) in enumerate(calls):
+            calls.append((node.operation, opened.opened, opened.needs, tuple(node.outputs)))
+        for i, (layer, holders, needs, outputs) in enumerate(calls):
             needs = needs or everything
             places = [k for k in range(len(given)) if -1 - k in needs]
             before = sorted(need for need in needs if need >= 0)
             reads = (*(given[k] for k in places), *(n for need in before for n in written[need]))
             run = functools.partial(_run_part, opened, i, len(given), places, before)
             written.append([next(numbers) for _ in outputs])
-            operations.append(Operation(layer, reads, tuple(written[-1]), outputs, run, node.operation))
+            operations.append(
+                Operation(layer, reads, tuple(written[-1]), outputs, run, (node.operation, *holders))
+            )
         return [written[-1][k] if i is None else written[i][0] for k, i in enumerate(opened.passed_on)]
 
     inputs = tuple(next(numbers) for _ in top.inputs)
@@ -219,8 +239,15 @@ def _call(node: Node, values: Sequence[tf.Tensor], training: bool) -> list[tf.Te
 
 
 def _inner_calls(node: Node) -> InnerCalls | None:
-    is_layer = isinstance(node.operation, keras.Layer) and not isinstance(node.operation, keras.Model)
-    return inner_calls(node) if is_layer and not node.is_input else None
+    return inner_calls(node) if _may_be_opened(node) else None
+
+
+def _may_be_opened(node: Node) -> bool:
+    """Whether a call is one of a layer, or of a subclassed model, whose own calls Keras does not know."""
+    from keras.src.models.functional import Functional
+
+    is_layer = isinstance(node.operation, keras.Layer) and not node.is_input
+    return is_layer and not isinstance(node.operation, keras.Sequential | Functional)
 
 
 def _run_part(

@@ -14,7 +14,7 @@ import functools
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,18 +37,25 @@ class InnerCall:
 
     Attributes:
         layer: The layer that is called.
+        holders: The opened layers inside the outer one that it lies in, outermost first.
         needs: Indices of the earlier calls from whose results its arguments are computed, and -1, -2, … for
             the first, second, … tensor that the outer layer is given, as far as they are computed from it.
         first_needs: The same of its first argument alone.
         outputs: Symbolic tensors of its results.
-        structure: How the results are nested.
+        structure: How the results are nested: True for a tensor, False for None.
     """
 
     layer: keras.Layer
+    holders: tuple[keras.Layer, ...]
     needs: frozenset[int]
     first_needs: frozenset[int]
     outputs: tuple[keras.KerasTensor, ...]
     structure: Any
+
+    @property
+    def path(self) -> str:
+        """The names of the layers that it lies in, the outer one left out, and its own."""
+        return "/".join(layer.name for layer in (*self.holders, self.layer))
 
 
 _Traced: TypeAlias = tuple[tuple[InnerCall, ...], frozenset[int], tuple[int | None, ...]]
@@ -57,16 +64,23 @@ _Traced: TypeAlias = tuple[tuple[InnerCall, ...], frozenset[int], tuple[int | No
 class InnerCalls:
     """The calls inside a layer, in order.
 
+    Args:
+        node: Keras's node of the layer's call.
+        opened: Layers inside it whose own calls are told apart, in place of theirs.
+
     Attributes:
         layer: The layer.
-        calls: Its calls to the layers directly inside it.
+        opened: As given.
+        calls: Its calls to the layers directly inside it, or inside one of `opened`.
         needs: Indices of the calls from whose results its own are computed, and of what it is given, as in
             `InnerCall`.
         passed_on: For each of its results the index of the call whose single result it is; else None.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node_ref = weakref.ref(node)  # the layer has it, and this is kept as long as the layer is
+    def __init__(self, node: Node, opened: Sequence[keras.Layer] = ()) -> None:
+        self._node_ref = weakref.ref(node)  # the layer has it, and this is kept as long as the node is
+        self.opened = tuple(opened)
+        self._holders = dict(self._parts(node.operation, ()))
         self._inputs = [(t.shape, t.dtype, mask_of(t)) for t in node.input_tensors]
         with keras.StatelessScope():  # the traces change nothing, and losses stay out of the model's
             calls, needs, passed_on = self._trace(training=False)
@@ -101,7 +115,14 @@ class InnerCalls:
         it from what the first block's is computed from. So attention and feed-forward in a residual unit are
         no blocks; a mask that all read may be there.
         """
-        made = [i for i, call in enumerate(self.calls) if is_made_of_layers(call.layer)]
+        return self._blocks(range(len(self.calls)))
+
+    def blocks_in(self, holder: keras.Layer) -> tuple[int, ...]:
+        """The same of the calls inside one of the opened layers."""
+        return self._blocks(i for i, c in enumerate(self.calls) if any(x is holder for x in c.holders))
+
+    def _blocks(self, indices: Iterable[int]) -> tuple[int, ...]:
+        made = [i for i in indices if is_made_of_layers(self.calls[i].layer)]
 
         def sources(index: int) -> set[int]:
             found: set[int] = set()
@@ -116,6 +137,16 @@ class InnerCalls:
             a in sources(b) and not (sources(b) - {a}) & (main | {*made}) for a, b in itertools.pairwise(made)
         )
         return tuple(made) if in_series else ()
+
+    def _parts(
+        self, layer: keras.Layer, above: tuple[keras.Layer, ...]
+    ) -> Iterator[tuple[keras.Layer, tuple[keras.Layer, ...]]]:
+        """The layers whose calls are told apart, each with the opened ones that it lies in."""
+        for child in children(layer):
+            if any(child is layer for layer in self.opened):
+                yield from self._parts(child, (*above, child))
+            else:
+                yield child, above
 
     def run(
         self,
@@ -157,8 +188,9 @@ class InnerCalls:
             if position < index:
                 inner = self.calls[position]
                 values = results.get(position) or [_stand_in(t.shape, t.dtype, rows) for t in inner.outputs]
-                return keras.tree.pack_sequence_as(inner.structure, list(values))
-            raise _ReachedError(keras.tree.flatten(call()))
+                left = iter(values)
+                return keras.tree.map_structure(lambda has: next(left) if has else None, inner.structure)
+            raise _ReachedError(_tensors(call()))
 
         try:
             outputs = self._call(tensors, training, called)
@@ -188,7 +220,7 @@ class InnerCalls:
         kwargs = dict(kwargs)
         if "training" in getattr(self.layer, "_call_context_args", {}):
             kwargs["training"] = training
-        with _watched(children(self.layer), called):
+        with _watched(self._holders, called):
             return self.layer(*args, **kwargs)
 
     def _trace(self, training: bool) -> _Traced:
@@ -201,11 +233,13 @@ class InnerCalls:
                 given = call.args, call.keywords  # type: ignore[attr-defined]
                 arguments.append(tuple(list(map(_with_masks, map(_tensors, (given, given[0][:1]))))))  # type: ignore[arg-type]
                 results = keras.tree.map_structure(_marked, call())
-                flat = keras.tree.flatten(results)
+                flat = _tensors(results)
                 marks.update({t.op.name: len(noted) for t in flat})
                 outputs = tuple(keras.KerasTensor(t.shape, t.dtype.name) for t in flat)
-                structure = keras.tree.map_structure(lambda _: 0, results)
-                noted.append(InnerCall(layer, frozenset(), frozenset(), outputs, structure))
+                structure = keras.tree.map_structure(tf.is_tensor, results)
+                noted.append(
+                    InnerCall(layer, self._holders[layer], frozenset(), frozenset(), outputs, structure)
+                )
                 return results
 
             return _tensors(self._call(tensors, training, called))
@@ -233,27 +267,9 @@ class InnerCalls:
         return calls, _needs(_with_masks(results), marks), passed_on
 
 
-def inner_calls(node: Node) -> InnerCalls | None:
-    """The calls inside a layer that has blocks in series; None for any other one, or if they can't be told.
-
-    They are found once for each layer, at its first call.
-    """
-    layer = node.operation
-    if layer not in _known:
-        _known[layer] = None
-        if sum(map(is_made_of_layers, children(layer))) > 1:
-            with contextlib.suppress(Exception):  # of a layer's own code: it stays in one piece
-                _known[layer] = InnerCalls(node)
-    found = _known[layer]
-    return found if found is not None and found.node is node and found.blocks else None
-
-
 def is_made_of_layers(layer: keras.Layer) -> bool:
     """Whether a layer holds other layers with weights."""
     return any(child.weights for child in children(layer))
-
-
-_known: weakref.WeakKeyDictionary[keras.Layer, InnerCalls | None] = weakref.WeakKeyDictionary()
 
 
 class _ReachedError(BaseException):  # Keras wraps what is an Exception
@@ -275,7 +291,7 @@ class _Call:
 
 
 @contextlib.contextmanager
-def _watched(layers: Sequence[keras.Layer], called: Callable[[keras.Layer, Any], Any]) -> Iterator[None]:
+def _watched(layers: Collection[keras.Layer], called: Callable[[keras.Layer, Any], Any]) -> Iterator[None]:
     """Hand calls of these layers to `called`, with the call that is to be made."""
     watched, thread, original = {id(layer) for layer in layers}, threading.get_ident(), keras.Layer.__call__
 
@@ -300,7 +316,9 @@ def _with_masks(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def _marked(tensor: Any) -> Any:
-    """The same tensor from an operation of its own, by which it is known."""
+    """The same tensor from an operation of its own, by which it is known; None stays None."""
+    if tensor is None:
+        return None
     if not tf.is_tensor(tensor):
         raise NotDivisibleError("a layer inside gives something other than tensors")
     return with_mask(tf.identity(tensor), mask_of(tensor))

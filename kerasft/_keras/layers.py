@@ -99,17 +99,14 @@ def has_losses(layer: object) -> bool:
     return isinstance(layer, keras.Layer) and any(part._losses for part in sublayers(layer))
 
 
-def random_variables(layer: object) -> list[keras.Variable]:
-    """List the states of the random generators in a layer."""
-    if not isinstance(layer, keras.Layer):
-        return []
-    weights = {id(v) for v in layer.weights}
-    return [g.state for s in sublayers(layer) for g in s._seed_generators if id(g.state) not in weights]
-
-
 def takes_training(layer: keras.Layer) -> bool:
     """Whether a layer's `call` is told whether the model trains."""
     return bool(layer._call_has_training_arg)
+
+
+def has_own_call(layer: object) -> bool:
+    """Whether a layer's class has a `__call__` of its own, around Keras's."""
+    return isinstance(layer, keras.Layer) and type(layer).__call__ is not keras.Layer.__call__
 
 
 def in_safe_mode() -> bool:

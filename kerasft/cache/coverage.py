@@ -7,7 +7,7 @@ from collections.abc import Collection
 import keras
 
 from kerasft import _keras
-from kerasft.cache.cuts import Cut, NoCutError, draws_numbers, find_cut, why_nondeterministic
+from kerasft.cache.cuts import Cut, NoCutError, find_cut, why_nondeterministic
 from kerasft.freezing import frozen_part
 from kerasft.stages import StageLayer
 
@@ -60,7 +60,7 @@ def shortfall(program: _keras.Program, cut: Cut, nondeterministic: Collection[in
         return _advice(drawing)
     for i in left:
         operation = program.operations[i]
-        reason = why_nondeterministic(operation.layer, ())
+        reason = why_nondeterministic(program, operation, ())
         if i in nondeterministic:
             reason = "draws random numbers, writes variables or adds a loss"
         if reason is not None:
@@ -93,7 +93,7 @@ def _drawing(program: _keras.Program, nondeterministic: Collection[int]) -> list
             for x in _keras.sublayers(operation.layer)
             if _keras.takes_training(x)
         )
-        if helped and (draws_numbers(operation.layer) or i in nondeterministic):
+        if helped and (i in nondeterministic or _keras.traced_call(program, operation).draws):
             names.append(operation.name)
     return list(dict.fromkeys(names))
 

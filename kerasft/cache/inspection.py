@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.coverage import LEAST_SHARE, explained_cut, shortfall, too_little
 from kerasft.cache.cuts import NoCutError, trace_prefix
+from kerasft.cache.samples import are_close
+
+_LENGTHS = (4, 16, 64, 1024)  # of made-up data, on axes without one: the first that a model takes
+_SCALES = (1.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,34 @@ def divisible_program(model: keras.Model) -> _keras.Program:
             "The model is subclassed or has its own `call`: Keras does not know in which order it calls its "
             "layers. Functional and Sequential models can be divided."
         )
+    if _keras.has_own_call(model) and not _calls_only_its_layers(program):
+        raise NoCutError(
+            "The model has its own __call__, which gives something else than its layers called in order, or "
+            "can't be tried on made-up data. Do what it does in a layer."
+        )
     return program
+
+
+def _calls_only_its_layers(program: _keras.Program) -> bool:
+    """Whether a model gives for made-up data what its layers give that are called in order."""
+    rng = np.random.default_rng(0)
+
+    def gives_the_same(length: int, scale: float) -> bool:
+        def made_up(spec: tf.TensorSpec) -> tf.Tensor:
+            shape = [2, *(length if axis is None else axis for axis in spec.shape[1:])]
+            numbers = rng.normal(scale=scale, size=shape)
+            return tf.cast(numbers if spec.dtype.is_floating else numbers > 0, spec.dtype)
+
+        x = keras.tree.map_structure(made_up, program.signature)
+        values = program.enter(x)
+        program.run(program.operations, values, training=False)
+        pairs = zip(*map(keras.tree.flatten, (program.leave(values), program.model(x))), strict=True)
+        return all(are_close(a, b) for a, b in pairs)
+
+    for length in _LENGTHS:
+        with contextlib.suppress(Exception):  # of a user's code: too long or too short, say
+            return all(gives_the_same(length, scale) for scale in _SCALES)
+    return False
 
 
 def _bytes(tensor: Any) -> int | None:

@@ -10,7 +10,7 @@ import typer
 from kerasft.arguments import check_number
 from kerasft.commands import options
 from kerasft.commands.class_weights import read_class_weights
-from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, numbers, say
+from kerasft.commands.terminal import errors, increasing, is_text, load_images, load_libraries, numbers, say
 
 if TYPE_CHECKING:
     from kerasft.unfreezing import UnfreezingSchedule
@@ -130,14 +130,11 @@ def finetune(
         if learning_rate is not None:
             check_number("--learning-rate", learning_rate, above=0)
         weights = None if class_weights is None else read_class_weights(class_weights)
-        if kind not in (None, "images", "text"):
-            raise ValueError(f"--as is images or text; received {kind!r}.")
         load_libraries()
         from kerasft.commands.finetune_job import run
         from kerasft.commands.outcome import show
         from kerasft.commands.settings import FinetuneSettings, TextSettings
         from kerasft.commands.workspace import check_free
-        from kerasft.data import kind_of
         from kerasft.hub import resolve
         from kerasft.unfreezing import UnfreezingSchedule
 
@@ -159,27 +156,16 @@ def finetune(
             "batch_size": batch_size, "seed": seed, "limit": limit, "layout": layout,
             "skip_corrupt": skip_corrupt, "data_dir": data_dir,
         }  # fmt: skip
-        if (kind or kind_of(data, data_dir)) == "text":
+        if is_text(context, data, kind, data_dir):
             from kerasft.commands.text_command import finetune_text
 
-            _refuse(context, "texts", "image_size", "input_range", "resize", "background")
             given: dict[str, Any] = {"length": length, "vocabulary": vocab, "preprocessor": preprocessor}
             finetune_text(data, TextSettings(backbone, out, **given, **common), loading)
             return
-        _refuse(context, "images", "vocab", "preprocessor", "length")
         resolve(backbone)
         images = load_images(data, image_size=image_size, resize=resize, background=background, **loading)
         settings = FinetuneSettings(backbone, out, image_size=image_size, input_range=pixels, **common)
         show(run(images, settings))
-
-
-def _refuse(context: typer.Context, kind: str, *names: str) -> None:
-    """Raise if an option was given that says nothing about this kind of data."""
-    sources = {name: context.get_parameter_source(name) for name in names}
-    given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
-    if given:
-        options = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise ValueError(f"The data are {kind}, and {options} says nothing about them: leave it out.")
 
 
 def _epochs_in_all(schedule: UnfreezingSchedule, given: list[int] | None) -> int:

@@ -17,19 +17,19 @@ from rich.progress import Progress
 from kerasft.backup import BackupAndRestore
 from kerasft.cache import PrefixCache
 from kerasft.commands.class_weights import named, say_weights, weights_of
-from kerasft.commands.classifier import build_classifier, load_for, train_head_alone
-from kerasft.commands.input_range import input_range
+from kerasft.commands.classifier import train_head_alone
+from kerasft.commands.image_task import ImageTask
 from kerasft.commands.outcome import Outcome, phase_rows, report_json
 from kerasft.commands.progress import EpochBar, progress_display
 from kerasft.commands.settings import FinetuneSettings
 from kerasft.commands.workspace import Workspace, workspace
 from kerasft.data import ImageData, Split
-from kerasft.export import ExportError, Report, to_tflite
+from kerasft.export import Report
 from kerasft.files import write_text
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
-from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule, equal_parts
+from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule
 
 
 class Task(Protocol):
@@ -45,8 +45,8 @@ class Task(Protocol):
     def identity(self) -> dict[str, Any]:
         """What a resumed job has to have in common with the one before."""
 
-    def classifier(self, work: Workspace, display: Progress) -> keras.Model:
-        """The classifier that is trained."""
+    def builder(self, state: Path, say: Callable[..., object]) -> Callable[[], keras.Model]:
+        """What builds the classifier that is trained, each time with the backbone's own weights."""
 
     def schedule(self, stages: Stages) -> UnfreezingSchedule:
         """The phases, where none are given."""
@@ -61,51 +61,6 @@ class Task(Protocol):
 
     def usage(self, out: Path, report: Report) -> str:
         """How to use what was made."""
-
-
-class ImageTask:
-    """Images as the task of a job."""
-
-    def __init__(self, data: ImageData, settings: FinetuneSettings) -> None:
-        self.data, self.settings = data, settings
-        self.train, self.validation, self.test = data.train, data.validation, data.test
-        self.class_names, self.split = data.class_names, data.split
-        self.class_counts = data.class_counts
-
-    def identity(self) -> dict[str, Any]:
-        return self.settings.identity(self.data)
-
-    def classifier(self, work: Workspace, display: Progress) -> keras.Model:
-        """The classifier that is trained, with pixels in the range that its backbone takes."""
-        settings, data = self.settings, self.data
-        backbone = load_for(settings)
-        stored = work.state / "input_range.json"
-        pixels = input_range(backbone, data, settings.input_range, stored, display.console.print)
-        return build_classifier(backbone, len(data.class_names), settings.image_size, pixels)
-
-    def schedule(self, stages: Stages) -> UnfreezingSchedule:
-        settings = self.settings
-        return UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
-
-    def export(
-        self, model: keras.Model, folder: Path, advance: Callable[[], None]
-    ) -> tuple[dict[str, Report], dict[str, str]]:
-        return _export(model, self.data, self.settings.precisions, folder, advance)
-
-    def save(self, folder: Path) -> None:
-        self.data.pixels.to_json(folder / "pixels.json")
-
-    def usage(self, out: Path, report: Report) -> str:
-        image = report.inputs[0]
-        return f"""
-In Python:
-    import keras, kerasft.hub
-    model = keras.models.load_model("{out / "model.keras"}")
-
-    from ai_edge_litert.interpreter import Interpreter
-    classify = Interpreter("{out / Path(report.path).name}").get_signature_runner()
-    scores = classify({image.name}=image)  # float32 {tuple(image.shape)}, 0..255
-"""
 
 
 def run(
@@ -136,13 +91,15 @@ def run(
     task: Task = ImageTask(data, settings) if isinstance(data, ImageData) else data
     weights = weights_of(settings.class_weights, task.class_names, task.class_counts)
     with (
-        workspace(settings.out, task.identity(), settings.overwrite, settings.resume) as work,
+        workspace(
+            settings.out, task.identity(), settings.overwrite, settings.resume, settings.defaults()
+        ) as work,
         progress_display(progress) as display,
     ):
         folder = work.results
         say = partial(display.console.print, highlight=False, markup=False)
         say_weights(weights, task.class_names, task.class_counts, say)
-        model = task.classifier(work, display)
+        model = task.builder(work.state, say)()
         stages = find_stages(model)
         schedule = settings.schedule
         if schedule is None:
@@ -192,33 +149,6 @@ def _head_accuracy(
     else:
         write_text(path, json.dumps(train_head_alone(model, data, display, weights)))
     return float(json.loads(path.read_text()))
-
-
-def _export(
-    model: keras.Model,
-    data: ImageData,
-    precisions: Sequence[str],
-    folder: Path,
-    advance: Callable[[], None],
-) -> tuple[dict[str, Report], dict[str, str]]:
-    """Export each precision to a file; the reports, and why a precision was not written."""
-    reports, failures = {}, {}
-    for precision in precisions:
-        name = "model.tflite" if precision == precisions[0] else f"model_{precision}.tflite"
-        try:
-            reports[precision] = to_tflite(
-                model,
-                folder / name,
-                precision=precision,
-                labels=list(data.class_names),
-                input_range=(0.0, 255.0),
-                pixels=data.pixels.to_dict(),
-                holdout=data.test,
-            )
-        except ExportError as error:  # the trained model is worth keeping all the same
-            failures[precision] = str(error)
-        advance()
-    return reports, failures
 
 
 def _fit(

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kerasft.commands import options
 from kerasft.commands.class_weights import read_class_weights
-from kerasft.commands.terminal import errors, increasing, load_images, load_libraries, pair, words
+from kerasft.commands.terminal import (
+    errors,
+    increasing,
+    is_text,
+    load_images,
+    load_libraries,
+    load_strings,
+    pair,
+    words,
+)
 
 
 def search(
+    context: typer.Context,
     data: options.Data,
     backbone: options.Backbone,
     out: options.Out,
@@ -40,6 +50,10 @@ def search(
     batch_norm: options.BatchNorm = "inference",
     limit: options.Limit = None,
     data_dir: options.DataDir = None,
+    kind: options.Kind = None,
+    vocab: options.Vocabulary = None,
+    preprocessor: options.Preprocessor = None,
+    length: options.Length = 128,
     resize: options.Resize = "antialias",
     background: options.Background = "white",
     layout: options.Layout = None,
@@ -58,47 +72,34 @@ def search(
         load_libraries()
         from kerasft.commands.outcome import show_search
         from kerasft.commands.search_job import run
-        from kerasft.commands.settings import SearchSettings
+        from kerasft.commands.settings import SearchSettings, TextSearchSettings
         from kerasft.commands.workspace import check_free
         from kerasft.hub import resolve
 
         check_free(out, overwrite, resume)
-        settings = SearchSettings(
-            handle=backbone,
-            out=out,
-            image_size=image_size,
-            input_range=pixels,
-            tuner=tuner,
-            trials=trials,
-            epochs=epochs,
-            depths=_depths(depths),
-            recipes=None if recipes is None else tuple(words(recipes)),  # type: ignore[arg-type]
-            learning_rate=rates,
-            precision=precision,
-            max_bytes=max_bytes,
-            max_ms=max_ms,
-            budget=None if minutes is None else 60 * minutes,
-            prune=prune,
-            batch_norm=batch_norm,  # type: ignore[arg-type]
-            overwrite=overwrite,
-            resume=resume,
-            seed=seed,
-            trust=trust,
-            class_weights=weights,
-        )
+        common: dict[str, Any] = {
+            "tuner": tuner, "trials": trials, "epochs": epochs, "depths": _depths(depths),
+            "recipes": None if recipes is None else tuple(words(recipes)), "learning_rate": rates,
+            "precision": precision, "max_bytes": max_bytes, "max_ms": max_ms,
+            "budget": None if minutes is None else 60 * minutes, "prune": prune, "batch_norm": batch_norm,
+            "overwrite": overwrite, "resume": resume, "seed": seed, "trust": trust, "class_weights": weights,
+        }  # fmt: skip
+        loading: dict[str, Any] = {
+            "batch_size": batch_size, "seed": seed, "limit": limit, "layout": layout,
+            "skip_corrupt": skip_corrupt, "data_dir": data_dir,
+        }  # fmt: skip
+        settings = SearchSettings(backbone, out, image_size, pixels, **common)
+        if is_text(context, data, kind, data_dir):
+            from kerasft.commands.text_command import check_encoder
+
+            texts = TextSearchSettings(
+                backbone, out, length=length, vocabulary=vocab, preprocessor=preprocessor, **common
+            )
+            check_encoder(texts)
+            show_search(run(load_strings(data, **loading), texts))
+            return
         resolve(backbone)
-        images = load_images(
-            data,
-            image_size=image_size,
-            batch_size=batch_size,
-            seed=seed,
-            limit=limit,
-            resize=resize,
-            background=background,
-            layout=layout,
-            skip_corrupt=skip_corrupt,
-            data_dir=data_dir,
-        )
+        images = load_images(data, image_size=image_size, resize=resize, background=background, **loading)
         show_search(run(images, settings))
 
 

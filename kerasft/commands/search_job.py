@@ -1,4 +1,4 @@
-"""The job of `kerasft search`: images in, the best model and a report on all trials out."""
+"""The job of `kerasft search`: data in, the best model and a report on all trials out."""
 
 from __future__ import annotations
 
@@ -15,41 +15,44 @@ import keras_tuner
 from rich.console import Console
 
 from kerasft.commands.class_weights import named, say_weights, weights_of
-from kerasft.commands.classifier import build_classifier, load_for
-from kerasft.commands.input_range import input_range
+from kerasft.commands.image_task import ImageSamples
 from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
-from kerasft.commands.settings import SearchSettings
+from kerasft.commands.settings import SearchSettings, TextSearchSettings
+from kerasft.commands.text_task import TextSamples
 from kerasft.commands.workspace import workspace
-from kerasft.data import ImageData
+from kerasft.data import ImageData, TextData
 from kerasft.search import ExportedAccuracy, FreezeDepthSearch, ranked, repair_search
 
 
-def run(data: ImageData, settings: SearchSettings, console: Console | None = None) -> SearchOutcome:
+def run(
+    data: ImageData | TextData, settings: SearchSettings, console: Console | None = None
+) -> SearchOutcome:
     """Search, and write the best model and a report on all trials into `settings.out`.
 
     Args:
-        data: Training, validation and test images with labels.
+        data: Training, validation and test images with labels; or texts, with `TextSearchSettings`.
         settings: The backbone, what is searched, and where to write.
         console: Where the live table is; None makes one.
 
     Raises:
         FileExistsError: `settings.out` is in use, or has an unfinished search, and `overwrite` is off.
         FileNotFoundError: There is nothing to resume.
+        TypeError: Data and settings are not of one kind.
         ValueError: A setting does not fit the backbone or the data, or the search to be resumed.
         RuntimeError: Every trial has failed, or another process works on `out`.
     """
     begin = time.perf_counter()
-    identity = settings.identity(data)
+    samples = _samples(data, settings)
     weights = weights_of(settings.class_weights, data.class_names, data.class_counts)
-    with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
+    identity, defaults = samples.identity(), settings.defaults()
+    with workspace(settings.out, identity, settings.overwrite, settings.resume, defaults) as work:
         console = console or Console()
         say = partial(console.print, highlight=False, markup=False)
         say_weights(weights, data.class_names, data.class_counts, say)
-        stored = work.state / "input_range.json"
-        pixels = input_range(load_for(settings), data, settings.input_range, stored, console.print)
+        build = samples.builder(work.state, say)
         search = FreezeDepthSearch(
-            lambda: _build(settings, len(data.class_names), pixels),
+            lambda: _compiled(build()),
             settings.depths,
             settings.recipes,
             settings.learning_rate,
@@ -65,8 +68,8 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
         tuner = _tuner(search, settings, work.state)
         with LiveTable(search, tuner, settings, console) as shown:
             tuner.search(
-                data.train,
-                validation_data=data.validation,
+                samples.train,
+                validation_data=samples.validation,
                 epochs=settings.epochs,
                 shuffle=False,  # the data set shuffles itself
                 verbose=0,
@@ -75,7 +78,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             )
         records, objective = search.results(tuner), tuner.oracle.objective.name
         model = search.best_model(tuner)
-        accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
+        accuracy = float(model.evaluate(samples.test, verbose=0, return_dict=True)["accuracy"])
         folder = work.results
         model.save(folder / "model.keras")
         best = ranked(records, "max")[0]
@@ -86,13 +89,20 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             content = json.dumps(named(weights, data.class_names), indent=2, ensure_ascii=False)
             (folder / "class_weights.json").write_text(content + "\n", encoding="utf-8")
         data.split.to_json(folder / "split.json")
-        data.pixels.to_json(folder / "pixels.json")
+        samples.save(folder)
         files = sorted(path.name for path in folder.iterdir())
     return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
 
 
-def _build(settings: SearchSettings, classes: int, pixels: tuple[float, float]) -> keras.Model:
-    model = build_classifier(load_for(settings), classes, settings.image_size, pixels)
+def _samples(data: ImageData | TextData, settings: SearchSettings) -> ImageSamples | TextSamples:
+    if isinstance(data, ImageData):
+        return ImageSamples(data, settings)
+    if not isinstance(settings, TextSearchSettings):
+        raise TypeError(f"A search on texts takes TextSearchSettings, not {type(settings).__name__}.")
+    return TextSamples(data, settings)
+
+
+def _compiled(model: keras.Model) -> keras.Model:
     model.compile(keras.optimizers.AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kerasft.commands.class_weights import ClassWeights
 from kerasft.data import ImageData, TextData
@@ -44,17 +44,30 @@ class TrainingSettings:
     trust: bool = False
     class_weights: ClassWeights | None = None
 
-    def identity(self, data: ImageData) -> dict[str, Any]:
+    free: ClassVar[tuple[str, ...]] = ("out", "overwrite", "resume")
+
+    def identity(self, data: ImageData | TextData) -> dict[str, Any]:
         """The identity of a run with these settings: one that is resumed must have the same."""
-        free = ("out", "overwrite", "resume")
         return {
-            **{name: value for name, value in dataclasses.asdict(self).items() if name not in free},
+            **{name: value for name, value in dataclasses.asdict(self).items() if name not in self.free},
             "data": data.name,
             "classes": data.class_names,
-            "images": {"train": data.train_size, "validation": data.validation_size, "test": data.test_size},
             "batches": len(data.train),
-            "pixels": data.pixels.to_dict(),
+            **self.identity_of_samples(data),
         }
+
+    def defaults(self) -> dict[str, Any]:
+        """What a run had whose identity does not name a setting: an earlier version lacked it."""
+        given = [f for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING]
+        return {f.name: f.default for f in given if f.name not in self.free}
+
+    def identity_of_samples(self, data: Any) -> dict[str, Any]:
+        """What images are, beside their classes."""
+        return {"images": _counts(data), "pixels": data.pixels.to_dict()}
+
+
+def _counts(data: ImageData | TextData) -> dict[str, int]:
+    return {"train": data.train_size, "validation": data.validation_size, "test": data.test_size}
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class FinetuneSettings(TrainingSettings):
     cache: bool = True
     schedule: UnfreezingSchedule | None = None
 
-    def identity(self, data: ImageData) -> dict[str, Any]:
+    def identity(self, data: ImageData | TextData) -> dict[str, Any]:
         """The identity of fine-tuning: the schedule is a part of it if one is given."""
         whole = super().identity(data)
         given = {} if self.schedule is None else {"schedule": self.schedule.to_dict()}
@@ -86,41 +99,45 @@ class FinetuneSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class TextSettings(FinetuneSettings):
-    """The settings of fine-tuning on texts; the others are those of `FinetuneSettings`.
+class TextInputs(TrainingSettings):
+    """How texts become an encoder's inputs; the others are those of `TrainingSettings`.
 
     Attributes:
         length: Tokens of a text.
         vocabulary: A WordPiece vocabulary; None takes the one that lies with the backbone.
         preprocessor: A SavedModel from strings to the backbone's inputs.
-        epochs: Epochs of the head, then of phases that thaw more of the encoder; the last thaws all of it.
-        learning_rate, decay: As in `FinetuneSettings`; the rate is that of the thawed part.
     """
 
     length: int = 128
     vocabulary: str | None = None
     preprocessor: str | None = None
+
+    free: ClassVar[tuple[str, ...]] = (*TrainingSettings.free, "image_size", "input_range")
+
+    def identity_of_samples(self, data: Any) -> dict[str, Any]:
+        """What texts are, beside their classes."""
+        return {"texts": _counts(data)}
+
+
+@dataclass(frozen=True)
+class TextSettings(TextInputs, FinetuneSettings):
+    """The settings of fine-tuning on texts; the others are those of `TextInputs` and `FinetuneSettings`.
+
+    Attributes:
+        epochs: Epochs of the head, then of phases that thaw more of the encoder; the last thaws all of it.
+        learning_rate, decay: As in `FinetuneSettings`; the rate is that of the thawed part.
+    """
+
     epochs: tuple[int, ...] = (4, 1, 3)
     learning_rate: float = 1e-4
     decay: float = 0.9
-
-    def identity(self, data: TextData) -> dict[str, Any]:  # type: ignore[override]
-        """The identity of a run on texts: one that is resumed must have the same."""
-        free = ("out", "overwrite", "resume", "image_size", "input_range", "schedule")
-        given = {} if self.schedule is None else {"schedule": self.schedule.to_dict()}
-        return {
-            **{name: value for name, value in dataclasses.asdict(self).items() if name not in free},
-            **given,
-            "data": data.name,
-            "classes": data.class_names,
-            "texts": {"train": data.train_size, "validation": data.validation_size, "test": data.test_size},
-            "batches": len(data.train),
-        }
 
 
 @dataclass(frozen=True)
 class SearchSettings(TrainingSettings):
     """The settings of a search; the others are those of `TrainingSettings`.
+
+    One that is resumed may have more trials, more time and no pruning.
 
     Attributes:
         tuner: Which of keras-tuner's: "bayesian", "random", "grid" or "hyperband".
@@ -148,11 +165,15 @@ class SearchSettings(TrainingSettings):
     budget: float | None = None
     prune: bool = True
 
+    free: ClassVar[tuple[str, ...]] = (*TrainingSettings.free, "trials", "budget", "prune")
+
     def __post_init__(self) -> None:
         if self.tuner not in TUNERS:
             raise ValueError(f"There is no tuner {self.tuner!r}. There are {list(TUNERS)}.")
 
-    def identity(self, data: ImageData) -> dict[str, Any]:
-        """The identity of a search: one that is resumed may have more trials, more time and no pruning."""
-        whole = super().identity(data)
-        return {name: value for name, value in whole.items() if name not in ("trials", "budget", "prune")}
+
+@dataclass(frozen=True)
+class TextSearchSettings(TextInputs, SearchSettings):
+    """The settings of a search on texts: those of `TextInputs` and `SearchSettings`."""
+
+    free: ClassVar[tuple[str, ...]] = (*TextInputs.free, *SearchSettings.free)

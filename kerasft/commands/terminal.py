@@ -17,9 +17,10 @@ import typer
 if TYPE_CHECKING:
     import keras
 
-    from kerasft.data import ImageData
+    from kerasft.data import ImageData, TextData
 
 Number = TypeVar("Number", int, float)
+Loaded = TypeVar("Loaded", "ImageData", "TextData")
 
 
 def say(text: str) -> None:
@@ -75,25 +76,65 @@ def load_images(data: str, say: Callable[[str], object] = say, **options: Any) -
         **options: As in `kerasft.data.load_dataset`.
     """
     from kerasft.data import load_dataset
+
+    return _loaded(load_dataset, data, "images", say, options)
+
+
+def load_strings(data: str, say: Callable[[str], object] = say, **options: Any) -> TextData:
+    """The same for texts, with the options of `kerasft.data.load_texts`."""
+    from kerasft.data import load_texts
+
+    return _loaded(load_texts, data, "texts", say, options)
+
+
+def _loaded(
+    load: Callable[..., Loaded], source: str, kind: str, say: Callable[[str], object], options: dict[str, Any]
+) -> Loaded:
     from kerasft.export import check_labels
 
     log = logging.getLogger("kerasft.data")
     before = log.level
     log.setLevel(logging.ERROR)  # the notes are said below
     try:
-        images = load_dataset(data, **options)
+        data = load(source, **options)
     finally:
         log.setLevel(before)
-    for path in images.skipped:
+    for path in data.skipped:
         say(f"skipped: {path}")
-    for note in images.notes:
+    for note in data.notes:
         say(note)
-    check_labels(images.class_names, None)
+    check_labels(data.class_names, None)
     say(
-        f"{images.name}: {images.train_size} images to train, {images.validation_size} to validate, "
-        f"{images.test_size} to test, {len(images.class_names)} classes"
+        f"{data.name}: {data.train_size:,} {kind} to train, {data.validation_size:,} to validate, "
+        f"{data.test_size:,} to test, {len(data.class_names)} classes"
     )
-    return images
+    return data
+
+
+def is_text(context: typer.Context, data: str, kind: str | None, data_dir: Path | None) -> bool:
+    """Whether the data of a command are texts; options that say nothing about such data are refused.
+
+    Raises:
+        ValueError: `kind` is none, the data have two readings, or an option was given in vain.
+    """
+    from kerasft.data import kind_of
+
+    if kind not in (None, "images", "text"):
+        raise ValueError(f"--as is images or text; received {kind!r}.")
+    found = (kind or kind_of(data, data_dir)) == "text"
+    for_images, for_texts = (
+        ("image_size", "input_range", "resize", "background"),
+        ("vocab", "preprocessor", "length"),
+    )
+    sources = {name: context.get_parameter_source(name) for name in (for_images if found else for_texts)}
+    given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(
+            f"The data are {'texts' if found else 'images'}, and {options} says nothing about them: leave it "
+            "out."
+        )
+    return found
 
 
 def load_model(path: Path) -> keras.Model:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasft.commands.settings import TextSettings
+from kerasft.commands.settings import TextInputs
 from kerasft.commands.text_tokens import (
     MASK,
     PreprocessorTokens,
@@ -38,7 +38,7 @@ def is_preset(handle: str) -> bool:
     return isinstance(content, dict) and "keras_hub" in str(content.get("module", ""))
 
 
-def load_encoder(settings: TextSettings) -> tuple[keras.Model, Tokens]:
+def load_encoder(settings: TextInputs) -> tuple[keras.Model, Tokens]:
     """The encoder of a run, and what makes its inputs of strings.
 
     Returns:
@@ -78,7 +78,7 @@ def load_encoder(settings: TextSettings) -> tuple[keras.Model, Tokens]:
     return encoder, tokens
 
 
-def _saved_model(settings: TextSettings, shape: Any) -> keras.Model:
+def _saved_model(settings: TextInputs, shape: Any) -> keras.Model:
     """The encoder with the output that is used: the tokens' vectors if it has them."""
     options = {"batch_norm": settings.batch_norm, "trust": settings.trust, "input_shape": shape}
     reasons = []

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kerasft.commands.finetune_job import run
 from kerasft.commands.outcome import show
-from kerasft.commands.settings import TextSettings
-from kerasft.commands.terminal import say
+from kerasft.commands.settings import TextInputs, TextSettings
+from kerasft.commands.terminal import load_strings, say
 from kerasft.commands.text_classifier import is_preset
 from kerasft.commands.text_task import TextTask
 from kerasft.commands.workspace import check_free, discard_unfinished
-from kerasft.data import TextData, load_texts
 from kerasft.examples import minilm, movie_reviews
-from kerasft.export import check_labels
 from kerasft.files import scratch
 from kerasft.hub import resolve
 
@@ -24,25 +21,21 @@ _LENGTH = 48  # 97 of 100 snippets are shorter
 _QUICK = 300
 
 
-def load(source: str, options: Mapping[str, Any]) -> TextData:
-    """Load texts, and say in a line what they are."""
-    log = logging.getLogger("kerasft.data")
-    before = log.level
-    log.setLevel(logging.ERROR)  # the notes are said below
-    try:
-        texts = load_texts(source, **options)
-    finally:
-        log.setLevel(before)
-    for path in texts.skipped:
-        say(f"skipped: {path}")
-    for note in texts.notes:
-        say(note)
-    check_labels(texts.class_names, None)
-    say(
-        f"{texts.name}: {texts.train_size:,} texts to train, {texts.validation_size:,} to validate, "
-        f"{texts.test_size:,} to test, {len(texts.class_names)} classes"
-    )
-    return texts
+def check_encoder(settings: TextInputs) -> None:
+    """Check before the data are read that there is an encoder, and one way in which texts become token ids.
+
+    Raises:
+        ValueError: There are two, or a preset, which has its own, is given another.
+    """
+    if settings.vocabulary is not None and settings.preprocessor is not None:
+        raise ValueError("--vocab and --preprocessor both say how texts become token ids: give one of them.")
+    if not is_preset(settings.handle):
+        resolve(settings.handle)
+    elif settings.vocabulary is not None or settings.preprocessor is not None:
+        raise ValueError(
+            f"{settings.handle} is a KerasHub preset, which has its own tokenizer: leave out --vocab and "
+            "--preprocessor."
+        )
 
 
 def finetune_text(
@@ -59,17 +52,8 @@ def finetune_text(
     Raises:
         ValueError: The data, the encoder or a setting does not fit.
     """
-    if settings.vocabulary is not None and settings.preprocessor is not None:
-        raise ValueError("--vocab and --preprocessor both say how texts become token ids: give one of them.")
-    if is_preset(settings.handle):
-        if settings.vocabulary is not None or settings.preprocessor is not None:
-            raise ValueError(
-                f"{settings.handle} is a KerasHub preset, which has its own tokenizer: leave out --vocab and "
-                "--preprocessor."
-            )
-    else:
-        resolve(settings.handle)
-    data = load(source, options)
+    check_encoder(settings)
+    data = load_strings(source, **options)
     show(run(TextTask(data, settings), settings, keep=keep))
 
 

@@ -9,12 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.progress import Progress
 
-from kerasft.commands.settings import TextSettings
+from kerasft.commands.settings import TextInputs, TextSettings
 from kerasft.commands.text_classifier import build_text_classifier, load_encoder
 from kerasft.commands.text_tokens import Tokens, counted
-from kerasft.commands.workspace import Workspace
 from kerasft.data import TextData
 from kerasft.export import ExportError, Report, to_tflite
 from kerasft.stages import Stages
@@ -27,8 +25,8 @@ _HEAD_RATE = 1e-3
 _NEAR = 1e-3  # scores of the SavedModel from strings and of the model on token ids
 
 
-class TextTask:
-    """A job's texts and its encoder, as `kerasft.commands.finetune_job.run` takes them.
+class TextSamples:
+    """Texts, and the classifier of token ids that is trained on them, for any job.
 
     Attributes:
         train, validation, test: Batches of (token ids by input name, labels).
@@ -38,9 +36,10 @@ class TextTask:
         notes: How many texts are cut, and how many tokens are unknown.
     """
 
-    def __init__(self, data: TextData, settings: TextSettings) -> None:
-        self.data, self.settings = data, settings
-        self._encoder, self.tokens = load_encoder(settings)
+    def __init__(self, data: TextData, settings: TextInputs) -> None:
+        self.data, self._settings = data, settings
+        encoder, self.tokens = load_encoder(settings)
+        self._loaded = [encoder]
         self.class_names, self.split = data.class_names, data.split
         self.class_counts = data.class_counts
         self.notes = counted(data, self.tokens)
@@ -48,13 +47,30 @@ class TextTask:
 
     def identity(self) -> dict[str, Any]:
         """What a resumed job has to have in common with the one before."""
-        return self.settings.identity(self.data)
+        return self._settings.identity(self.data)
 
-    def classifier(self, work: Workspace, display: Progress) -> keras.Model:
-        """The classifier that is trained."""
+    def builder(self, state: Path, say: Callable[..., object]) -> Callable[[], keras.Model]:
+        """What builds the classifier; the notes are said."""
         for note in self.notes:
-            display.console.print(note, highlight=False)
-        return build_text_classifier(self._encoder, self.tokens, len(self.class_names))
+            say(note)
+
+        def build() -> keras.Model:
+            encoder = self._loaded.pop() if self._loaded else load_encoder(self._settings)[0]
+            return build_text_classifier(encoder, self.tokens, len(self.class_names))
+
+        return build
+
+    def save(self, folder: Path) -> None:
+        """Write how texts become token ids."""
+        self.tokens.save(folder)
+
+
+class TextTask(TextSamples):
+    """Texts and an encoder as the task of fine-tuning."""
+
+    def __init__(self, data: TextData, settings: TextSettings) -> None:
+        super().__init__(data, settings)
+        self.settings = settings
 
     def schedule(self, stages: Stages) -> UnfreezingSchedule:
         """The head at its own rate, then more of the encoder in each phase, and all of it in the last.
@@ -99,10 +115,6 @@ class TextTask:
                 failures[precision] = str(error)
             advance()
         return reports, failures
-
-    def save(self, folder: Path) -> None:
-        """Write how texts become token ids."""
-        self.tokens.save(folder)
 
     def usage(self, out: Path, report: Report) -> str:
         """How to use what was made."""

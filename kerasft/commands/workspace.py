@@ -33,7 +33,11 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(
-    out: Path, identity: Mapping[str, Any], overwrite: bool = False, resume: bool = False
+    out: Path,
+    identity: Mapping[str, Any],
+    overwrite: bool = False,
+    resume: bool = False,
+    unnamed: Mapping[str, Any] | None = None,
 ) -> Iterator[Workspace]:
     """Work on `out`, which appears when the block ends without an error, whole.
 
@@ -45,6 +49,7 @@ def workspace(
         identity: What the job is, for JSON; a resumed job must be the same.
         overwrite: Whether `out` may be replaced, and an unfinished job of it discarded.
         resume: Whether to go on with an unfinished job.
+        unnamed: What a job had whose identity does not name it.
 
     Yields:
         The folders to write into.
@@ -59,7 +64,7 @@ def workspace(
     work = unfinished(out)
     try:
         with lock(work, wait=False):
-            _begin(out, work, identity, resume)
+            _begin(out, work, identity, resume, unnamed)
             try:
                 yield Workspace(work / "results", work / "state", work / "scratch", resume)
                 if out.exists():
@@ -75,13 +80,19 @@ def workspace(
             work.rmdir()
 
 
-def _begin(out: Path, work: Path, identity: Mapping[str, Any], resume: bool) -> None:
+def _begin(
+    out: Path,
+    work: Path,
+    identity: Mapping[str, Any],
+    resume: bool,
+    unnamed: Mapping[str, Any] | None,
+) -> None:
     """Make the folders of a job, with what an unfinished one has saved if it is resumed."""
     description = work / "job.json"
     if resume:
         begun = f"The unfinished run of {out} was begun"
         advice = "Give what it had to resume it, or begin again with --overwrite and without --resume."
-        require_same(json.loads(description.read_text()), identity, begun, advice)
+        require_same(json.loads(description.read_text()), identity, begun, advice, unnamed)
     else:
         for path in work.iterdir():
             if path.name != "lock":

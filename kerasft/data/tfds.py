@@ -134,8 +134,18 @@ def _rows(
     inputs, label = _features(builder.info, kind, name)
     _prepare(builder, name)
     splits = {split: part_named(split) for split in builder.info.splits}
+    notes = []
+    if len(splits) == 1 and 0 not in splits.values():
+        notes.append(
+            f"The only split, {next(iter(splits))!r}, is divided into training, validation and test."
+        )
+        splits = dict.fromkeys(splits, 0)
     if 0 not in splits.values():
-        raise ValueError(f"{name} has no split `train`, only {list(splits)}.")
+        raise ValueError(
+            f"{name} has no split `train`, but {list(splits)}, and nothing says which of them is for "
+            f"training. Write the {kind.many} into a folder or a CSV file whose parts are named train, "
+            "validation and test."
+        )
     labels, parts, without = [], [], 0
     for split, part in splits.items():
         if part is not None:
@@ -148,9 +158,9 @@ def _rows(
                 labels.append(number)
                 parts.append(part)
     if 0 not in parts:
-        raise ValueError(f"{name} has no {kind.many} with a label in its split `train`.")
+        trained = [split for split, part in splits.items() if part == 0]
+        raise ValueError(f"{name} has no {kind.many} with a label in its split {trained[0]!r}.")
     others = [split for split, part in splits.items() if part is None]
-    notes = []
     if others:
         notes.append(f"The splits {others} are left out: they are not for training, validation or test.")
     if without:

@@ -10,16 +10,6 @@ import keras
 
 from kerasft import _keras
 
-_REGULARIZERS = (
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
-
 
 def frozen_part(model: keras.Model, frozen: Collection[keras.Layer]) -> list[keras.Layer]:
     """List the layers that compute what frozen layers give, parents before their children.
@@ -32,9 +22,9 @@ def frozen_part(model: keras.Model, frozen: Collection[keras.Layer]) -> list[ker
       and the first that trains regularizes the latter, and does not belong.
 
     Random layers that come before all weights that could train transform the data: they are augmentation, and
-    do not belong, unless they are Keras's own dropout and noise. A layer that is called at several places
-    belongs if each place does. Where Keras does not know the order of calls (a subclassed model), the first
-    rule counts alone.
+    do not belong, unless they draw a number for each element, as dropout and noise do. A layer that is called
+    at several places belongs if each place does. Where Keras does not know the order of calls (a subclassed
+    model), the first rule counts alone.
 
     Args:
         model: A built model.
@@ -116,7 +106,7 @@ class _Parts:
         for i, operation in enumerate(graph.operations):
             layer = operation.layer
             if isinstance(layer, keras.Layer) and id(layer) not in self._frozen:
-                is_ahead = ahead[i] and not isinstance(layer, _REGULARIZERS)
+                is_ahead = ahead[i] and not _is_noise(graph, operation)
                 yield layer, clean[i] and followed[i], is_ahead
             elif isinstance(layer, keras.Layer):
                 yield layer, False, False
@@ -158,3 +148,10 @@ def _could_train(layer: object) -> bool:
     return isinstance(layer, keras.Layer) and any(
         _keras.own_trainable_variables(part) for part in _keras.sublayers(layer)
     )
+
+
+def _is_noise(graph: _keras.Program, operation: _keras.Operation) -> bool:
+    """Whether all random numbers that a call draws stand one for each element of what it is given."""
+    given = [tuple(graph.tensors[n].shape) for n in operation.reads]
+    drawn = _keras.traced_call(graph, operation).drawn
+    return bool(drawn) and all(shape in given for shape in drawn)

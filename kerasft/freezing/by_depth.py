@@ -77,9 +77,10 @@ def freeze(
             A layer without weights is in the frozen part if it lies in a layer or nested model that is frozen
             as a whole, or between layers that are: nothing that trains comes before it, and a frozen layer
             comes after it. So a Dropout between the last frozen layer and the head is the head's, and stays
-            active. So does data augmentation: layers without weights before the first weight, but Keras's
-            own dropout and noise. Where Keras does not know the order of calls (a subclassed model), only
-            what lies in frozen layers counts. The policy is no part of a saved file: give it again.
+            active. So does data augmentation: layers without weights before the first weight, but those that
+            draw a number for each element, as dropout and noise do. Where Keras does not know the order of
+            calls (a subclassed model), only what lies in frozen layers counts. The policy is no part of a
+            saved file: give it again.
         keep_frozen: Layers that stay frozen whatever their flags were and whatever the depth is: names, paths
             (`student/body`) or patterns (`*_bn`) of layers, also of those that hold layers; or stages' names.
             It counts for this call.

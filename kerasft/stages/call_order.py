@@ -22,6 +22,7 @@ class Segment:
     Attributes:
         nodes: Its nodes, in order.
         inner: For each of its operations the calls inside, if that has blocks in series; else None.
+        why_whole: For each why it has none, as `Call.why_whole` says.
         operations: The operations in it that hold weights, each once, in order.
         last: The operation that gives what leaves it.
         shape: The shape of the tensor that leaves it; None if several do.
@@ -29,6 +30,7 @@ class Segment:
 
     nodes: tuple[int, ...]
     inner: tuple[_keras.InnerCalls | None, ...]
+    why_whole: tuple[str | None, ...]
     operations: tuple[keras.Layer, ...]
     last: keras.Operation
     shape: tuple[int | None, ...] | None
@@ -145,8 +147,9 @@ class CallOrder:
             call = self._calls[exits[0]]
             shape = tuple(call.outputs[0].shape) if len(exits) == len(call.outputs) == 1 else None
             operations = tuple(self.operations(group))
-            inner = tuple(next(c for c in self._calls if c.operation is op).inner() for op in operations)
-            yield Segment(tuple(group), inner, operations, call.operation, shape)
+            calls = [next(c for c in self._calls if c.operation is op) for op in operations]
+            inner, why = tuple(c.inner() for c in calls), tuple(c.why_whole() for c in calls)
+            yield Segment(tuple(group), inner, why, operations, call.operation, shape)
 
     def _holds_weights(self, node: int) -> bool:
         return bool(self.operations([node]))

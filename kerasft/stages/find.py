@@ -7,6 +7,7 @@ The pieces between two cuts are put together into blocks by the names of their l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -32,6 +33,10 @@ def find_stages(model: keras.Model | Stages, at: Sequence[str] | None = None) ->
     or, in transformers without such names, as attention and feed-forward repeat. A block is named after what
     its layers' names have in common, or after its first layer; a number tells it from another stage, or from
     a layer elsewhere, of that name.
+
+    A layer that is made of blocks in series is opened, and so is a block in it that holds most of its weights
+    and is made of blocks itself. Where one that holds most of the model's weights can't be opened,
+    `Stages.reason` says why.
 
     A Functional model in the model is a backbone, whether it is called once or several times, has one output
     or several, or is wrapped (TimeDistributed). First come the layers that it is computed from and its own
@@ -139,4 +144,15 @@ def _reason(stages: Mapping[str, Sequence[Piece]]) -> str | None:
                 f"The stage {name!r} could not be cut: all of it hangs together. It "
                 f"holds {largest} of {count} layers. {_WAY_OUT}"
             )
+    return _why_unopened(pieces)
+
+
+def _why_unopened(pieces: Sequence[Piece]) -> str | None:
+    """Why the layer that holds most of the weights was not divided; None if there is no such layer."""
+    sizes = [
+        sum(math.prod(v.shape) for x in piece.layers for v in _keras.own_variables(x)) for piece in pieces
+    ]
+    for piece, size in zip(pieces, sizes, strict=True):
+        if piece.unopened and 2 * size > sum(sizes) and len(piece.layers) > _LARGER_THAN_A_UNIT:
+            return f"{piece.unopened} It holds {size / sum(sizes):.0%} of the weights."
     return None

@@ -27,6 +27,7 @@ class Piece:
         kind: What tells the structure of a unit of several operations; else None.
         name: The name of its stage, if it is a stage by itself; else None.
         reason: Why it was not divided, where a model within it could be; else None.
+        unopened: Why it was not divided, if it is one layer that is made of others; else None.
     """
 
     names: tuple[str, ...]
@@ -37,6 +38,7 @@ class Piece:
     kind: Hashable = None
     name: str | None = None
     reason: str | None = None
+    unopened: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -107,16 +109,17 @@ def _owners(operations: Iterable[keras.Layer]) -> tuple[keras.Layer, ...]:
 
 
 def _inside(inner: _keras.InnerCalls) -> Iterator[Piece]:
-    """Divide a layer that has blocks in series at its calls; what it holds itself comes first."""
-    held = [inner.layer] if _keras.own_variables(inner.layer) else []
+    """Divide a layer that has blocks in series at its calls; what it owns itself comes with the first."""
+    seen: set[int] = set()
     for index, call in enumerate(inner.calls):
+        held = [x for x in (inner.layer, *call.holders) if id(x) not in seen and _keras.own_variables(x)]
         layers = [*held, *_owners([call.layer])]
         if index == len(inner.calls) - 1:  # what is never called has no place; earlier pieces keep theirs
             layers += _owners([inner.layer])
         if layers:
-            held = []
+            seen |= {id(holder) for holder in held}
             shape = tuple(call.outputs[0].shape) if len(call.outputs) == 1 else None
-            names = (f"{inner.layer.name}/{call.layer.name}",)
+            names = (f"{inner.layer.name}/{call.path}",)
             owners = tuple({id(layer): layer for layer in layers}.values())
             yield Piece(names, owners, shape, unit=_keras.is_made_of_layers(call.layer))
 
@@ -180,7 +183,11 @@ def _cut(order: CallOrder, nodes: set[int], sinks: Iterable[int]) -> Iterator[Pi
         owners = _owners(operations)
         unit = len(operations) > 1 or (segment.last in operations and segment.last not in owners)
         kind = _structure(owners) if len(operations) > 1 else None
-        piece = Piece(_names(operations), owners, segment.shape, unit=unit, kind=kind)
+        whys = [
+            _not_divided(op, f"{why}.") for op, why in zip(operations, segment.why_whole, strict=True) if why
+        ]
+        unopened = whys[0] if len(operations) == len(whys) == 1 else None
+        piece = Piece(_names(operations), owners, segment.shape, unit=unit, kind=kind, unopened=unopened)
         if towers := towers_in(segment.nodes):
             later = [op for op in order.operations(nodes) if op not in operations]
             piece = _side_by_side(piece, order.as_listed(order.operations(towers)), later)
@@ -206,10 +213,14 @@ def _unknown_order(layer: keras.Layer) -> str | None:
     held = [child for child in _keras.children(layer) if child.weights]
     if all(isinstance(child, StageLayer) for child in held):
         return None
-    names = _names(held)
+    return _not_divided(layer, f"Keras does not know in which order it calls {[*_names(held)]}.")
+
+
+def _not_divided(layer: keras.Layer, why: str) -> str:
+    first = next(child.name for child in _keras.children(layer) if child.weights)
     return (
-        f"{layer.name!r} was not divided: Keras does not know in which order it calls {[*names]}. Name the "
-        f"layers that start a stage, by their paths, with at=[{f'{layer.name}/{names[0]}'!r}, ...]."
+        f"{layer.name!r} was not divided: {why} Name the layers that start a stage, by their paths, with "
+        f"at=[{f'{layer.name}/{first}'!r}, ...]."
     )
 
 

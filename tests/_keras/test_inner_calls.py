@@ -130,6 +130,10 @@ def dino():
     return keras_hub.models.DINOV2Backbone(**options, hidden_dim=8, intermediate_dim=8)
 
 
+def deit():  # its blocks return a tensor and None
+    return keras_hub.models.DeiTBackbone((8, 8, 3), 4, 3, 2, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
@@ -139,6 +143,7 @@ def dino():
         (lambda: model_of(Residual()), ["residual"]),
         (vit, ["dropout", "transformer_block_1", "transformer_block_2", "transformer_block_3", "ln"]),
         (dino, ["layers_0", "layers_1", "layers_2"]),
+        (deit, [*(f"transformer_block_{i}" for i in (1, 2, 3)), "ln", "deit_encoder"]),
     ],
 )
 def test_the_parts_give_what_the_whole_gives_to_the_bit(make, parts):

@@ -10,7 +10,6 @@ from kerasft._keras.layers import (
     lora_values,
     own_variables,
     random_state,
-    random_variables,
     set_lora_values,
     set_random_state,
     sublayers,
@@ -94,12 +93,6 @@ def test_random_states_come_back():
     assert not np.array_equal(first, model(x, training=True))
     set_random_state(model, state)
     assert np.array_equal(first, model(x, training=True))
-
-
-def test_random_generators_are_found():
-    dropout, dense = keras.layers.Dropout(0.5), keras.layers.Dense(2)
-    dense.build((None, 2))
-    assert len(random_variables(dropout)) == 1 and not random_variables(dense)
 
 
 def test_which_layers_are_told_whether_the_model_trains():

@@ -4,10 +4,13 @@ import re
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import kerasft
+from kerasft import _keras
 from kerasft.cache.cut_plan import CutPlan
+from kerasft.cache.cuts import find_cut
 
 layers = keras.layers
 X, Y = np.random.default_rng(0).normal(size=(16, 8)).astype("float32"), np.ones((16, 1), "float32")
@@ -92,21 +95,54 @@ def test_augmentation_is_named_without_advice():
     assert "'flip' draws random numbers" in reason and "dropout=" not in reason
 
 
-class Draws(layers.Layer):
-    """Draws with no generator of Keras, so that tracing alone finds it."""
+class Grain(layers.Layer):
+    """Noise that only its call tells of."""
 
     def call(self, x, training=None):
-        return x + tf.random.uniform(tf.shape(x)) if training else x
+        return x + keras.random.uniform(keras.ops.shape(x)) if training else x
 
 
-def test_what_tracing_finds_is_named_as_well(caplog):
-    model = chain(drop=Draws(name="first_drop"))
+class Outside(layers.Layer):
+    """Noise from elsewhere than TensorFlow."""
+
+    def call(self, x, training=None):
+        if not training:
+            return x
+        noise = np.random.default_rng(0)
+        noisy = tf.numpy_function(lambda t: t + noise.random(t.shape, "float32"), [x], tf.float32)
+        return tf.ensure_shape(noisy, x.shape)
+
+
+class Calm(layers.Layer):
+    """Draws nothing, whatever its attribute seems to say."""
+
+    rate = 0.5
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.unused = keras.random.SeedGenerator(1)
+
+    def call(self, x, training=None):
+        return x * self.rate
+
+
+@pytest.mark.parametrize("drop", [Grain, Outside])
+def test_what_tracing_finds_is_named_as_well(drop, caplog):
+    model = chain(drop=drop(name="first_drop"))
     kerasft.freeze(model, "head")
     cache, reason = fitted(model)
     assert reason == cache.reason == kerasft.inspect_prefix(model).reason == ADVICE
     assert caplog.text.count(ADVICE) == 1
     kerasft.freeze(model, "head", dropout="inference")
     assert fitted(model)[1] is None
+
+
+def test_a_layer_with_a_rate_that_draws_nothing_is_recorded():
+    model = chain(drop=Calm(name="first_drop"))
+    kerasft.freeze(model, "head")
+    report = kerasft.inspect_prefix(model)
+    assert (report.cut, report.reason) == ("b", None)
+    assert fitted(model)[0].report.replayed == [False, True, True]
 
 
 def test_another_reason_is_named_as_it_is():
@@ -133,10 +169,21 @@ def test_less_than_a_twentieth_is_not_recorded(tmp_path):
     assert cache.report.cut == "a"
 
 
-def text(dropout):
+class Lexicon(layers.Layer):
+    """A user's own table of words."""
+
+    def build(self, shape):
+        self.rows = self.add_weight(shape=(5000, 8), name="rows")
+
+    def call(self, ids):
+        return keras.ops.take(self.rows, ids, axis=0)
+
+
+def text(dropout, table=layers.Embedding):
     """An encoder as KerasHub's are: a lookup, dropout, then layers that do the work."""
     ids = keras.Input((6,), dtype="int32")
-    x = layers.Embedding(5000, 8, name="words")(ids)
+    words = {"input_dim": 5000, "output_dim": 8} if table is layers.Embedding else {}
+    x = table(name="words", **words)(ids)
     x = layers.Dropout(0.1, name="words_drop")(x)
     x = layers.Dense(64, name="body")(x)
     x = layers.GlobalAveragePooling1D(name="pooling")(x)
@@ -145,13 +192,16 @@ def text(dropout):
     return model
 
 
-def test_to_look_up_words_is_no_work():
-    report = kerasft.inspect_prefix(text(None))
+@pytest.mark.parametrize("table", [layers.Embedding, Lexicon])
+def test_to_look_up_words_is_no_work(table):
+    report = kerasft.inspect_prefix(text(None, table))
     assert report.cut is None
     assert report.reason.startswith("What is frozen first saves no work: the layer 'words_drop' draws")
     assert "'words_drop' draws random numbers" in report.reason
-    report = kerasft.inspect_prefix(text("inference"))
+    model = text("inference", table)
+    report = kerasft.inspect_prefix(model)
     assert (report.cut, report.reason) == ("pooling", None)
+    assert find_cut(_keras.program(model)).cost == (8 * 64 + 64) * 6  # `body` at six places
     assert report.share > 0.9  # 40,000 weights that are looked up do not count
 
 

@@ -1,9 +1,14 @@
 """`kerasft finetune`, as it is typed."""
 
+import json
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from command_line import kerasft_command, tiny_backbone
+from tfds_sets import prepared
 
 import kerasft
 from kerasft import Phase
@@ -31,6 +36,34 @@ def test_finetune_from_a_folder(tmp_path):
     assert (tmp_path / "out" / "model.tflite").exists()
     status, output = kerasft_command(*words)
     assert status == 1 and "--overwrite" in output
+
+
+@pytest.mark.process
+def test_finetune_from_a_tfds_data_set(tmp_path):
+    features = {
+        "image": tfds.features.Image(shape=(16, 16, 3)),
+        "label": tfds.features.ClassLabel(names=["dark", "light"]),
+    }
+    rng = np.random.default_rng(0)
+
+    def rows(count):
+        shades = [(rng.integers(0, 90, (16, 16, 3)) + 150 * (i % 2)).astype("uint8") for i in range(count)]
+        return [{"image": shade, "label": i % 2} for i, shade in enumerate(shades)]
+
+    splits = {"train": rows(24), "validation": rows(8), "test": rows(6)}
+    prepared(tmp_path / "tfds", "kerasft_shades", features, splits)
+    backbone = tiny_backbone(tmp_path, blocks=2, side=None)
+    words = ["finetune", "tfds:kerasft_shades", "--data-dir", tmp_path / "tfds", "--backbone", backbone]
+    words += ["--out", tmp_path / "out", "--image-size", 16, "--input-range", "0,1", "--epochs", "3,1"]
+    status, output = kerasft_command(*words, "--learning-rate", 0.05)
+    assert status == 0, output
+    assert "24 images to train, 8 to validate, 6 to test, 2 classes" in " ".join(output.split())
+    assert (tmp_path / "out" / "labels.txt").read_text().split() == ["dark", "light"]
+    model = keras.models.load_model(tmp_path / "out" / "model.keras")
+    pictures = np.stack([row["image"] for row in splits["test"]]).astype("float32")
+    accuracy = float(np.mean(model.predict(pictures, verbose=0).argmax(1) == [0, 1] * 3))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["accuracy"] == pytest.approx(accuracy)
 
 
 def schedule_of(*phases):

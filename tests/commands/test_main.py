@@ -76,20 +76,20 @@ def test_every_option_keeps_its_name_and_its_default():
     shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
     shared |= {"resize": "antialias", "background": "white", "layout": None, "class_weights": None}
     shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
+    texts = {"kind": None, "vocab": None, "preprocessor": None, "length": 128}
     expected = {
         "quickstart": {
             "out": Path("quickstart"), "quick": False, "image_size": 96, "overwrite": False, "seed": 0,
             "text": False,
         },
         "finetune": {
-            **shared, "epochs": None, "learning_rate": None, "decay": None, "cache": True,
-            "schedule": None, "kind": None, "vocab": None, "preprocessor": None, "length": 128,
-            "class_weights": None,
+            **shared, **texts, "epochs": None, "learning_rate": None, "decay": None, "cache": True,
+            "schedule": None,
         },
         "search": {
-            **shared, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None, "recipes": None,
-            "learning_rate": "1e-4,1e-2", "precision": None, "max_bytes": None, "max_ms": None,
-            "minutes": None, "prune": True,
+            **shared, **texts, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None,
+            "recipes": None, "learning_rate": "1e-4,1e-2", "precision": None, "max_bytes": None,
+            "max_ms": None, "minutes": None, "prune": True,
         },
         "export": {
             "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,

@@ -6,6 +6,7 @@ import json
 
 import keras
 import pytest
+import small_texts
 from command_line import digits as load_digits
 from command_line import tiny_backbone
 from rich.console import Console
@@ -14,6 +15,7 @@ from small_searches import build_model
 from kerasft import FreezeDepthSearch
 from kerasft.commands.search_job import _tuner, run
 from kerasft.commands.settings import TUNERS, SearchSettings
+from kerasft.data import load_texts
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,9 @@ def test_the_seed_that_commands_have_by_default_is_one_for_the_tuner(name, tmp_p
 def test_a_tuner_that_does_not_exist(handle, digits, tmp_path):
     with pytest.raises(ValueError, match=r"no tuner 'best'.*'bayesian'"):
         run(digits, settings(handle, tmp_path / "out", tuner="best"))
+
+
+def test_texts_need_their_own_settings(handle, tmp_path):
+    texts = load_texts(str(small_texts.write_table(tmp_path / "texts.csv")))
+    with pytest.raises(TypeError, match="TextSearchSettings, not SearchSettings"):
+        run(texts, settings(handle, tmp_path / "out"))

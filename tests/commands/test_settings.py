@@ -1,12 +1,13 @@
 """Settings, and the identity of a run that is resumed."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from kerasft import Phase, UnfreezingSchedule
-from kerasft.commands.settings import FinetuneSettings, SearchSettings
+from kerasft.commands.settings import FinetuneSettings, SearchSettings, TextSettings
 from kerasft.data import PixelRule
 from kerasft.identity import as_stored, require_same
 
@@ -73,3 +74,38 @@ def test_a_run_goes_on_with_the_weights_of_classes_that_it_had():
             require_same(identity(then), identity(now), "It was begun", "")
     earlier = {name: value for name, value in identity(None).items() if name != "class_weights"}
     require_same(earlier, identity(None), "It was begun", "")
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ({"class_weights": "balanced"}, 'another class weights: it was null and is "balanced"'),
+        ({"schedule": UnfreezingSchedule([Phase("head", 2)])}, "another schedule: it was null and is"),
+        ({"seed": 0}, None),
+    ],
+)
+@pytest.mark.parametrize("kind", [FinetuneSettings, TextSettings])
+def test_a_run_of_an_earlier_version_had_the_defaults_of_what_it_does_not_name(kind, now, message):
+    then, settings = as_stored(kind("hub", Path("out")).identity(DATA)), kind("hub", Path("out"), **now)
+    del then["class_weights"]  # a version that did not know it
+    given = (then, settings.identity(DATA), "It was begun", "", settings.defaults())
+    if message is None:
+        require_same(*given)
+    else:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            require_same(*given)
+
+
+def test_a_schedule_that_is_left_out_is_noticed():
+    schedule = UnfreezingSchedule([Phase("head", 2)])
+    then = as_stored(FinetuneSettings("hub", Path("out"), schedule=schedule).identity(DATA))
+    settings = FinetuneSettings("hub", Path("out"))
+    with pytest.raises(ValueError, match="another schedule: it was .* and is null"):
+        require_same(then, settings.identity(DATA), "It was begun", "", settings.defaults())
+
+
+def test_what_a_search_may_change_is_no_part_of_its_defaults():
+    settings = SearchSettings("hub", Path("out"))
+    assert settings.defaults().keys() & {"trials", "budget", "prune"} == set()
+    then = as_stored(settings.identity(DATA)) | {"trials": 3}  # as if an earlier version had stored it
+    require_same(then, settings.identity(DATA), "It was begun", "", settings.defaults())

@@ -53,6 +53,26 @@ def test_a_training_split_alone_is_divided_by_hash(tmp_path):
     assert data.split == other.split and firsts(other.test) == parts[2]
 
 
+@pytest.mark.parametrize("name", ["test", "everything"])
+def test_a_single_split_is_divided_whatever_its_name_is(name, tmp_path):
+    features, rows = {"image": PICTURE, "label": CLASSES}, {name: pictures(0, 40)}
+    data = load_dataset(prepared(tmp_path, "kerasft_one", features, rows), image_size=4)
+    parts = [firsts(part) for part in (data.train, data.validation, data.test)]
+    assert sorted(parts[0] + parts[1] + parts[2]) == numbered(0, 40) and all(parts)
+    assert [note for note in data.notes if f"The only split, '{name}', is divided" in note]
+    alone = prepared(tmp_path / "train", "kerasft_one", features, {"train": pictures(0, 40)})
+    assert firsts(load_dataset(alone, image_size=4).test) == parts[2]  # the rule is that of a training split
+
+
+def test_several_splits_without_one_for_training_are_refused(tmp_path):
+    rows = {"validation": pictures(0, 8), "test": pictures(20, 8)}
+    builder = prepared(tmp_path, "kerasft_no_train", {"image": PICTURE, "label": CLASSES}, rows)
+    with pytest.raises(
+        ValueError, match=r"no split `train`, but \['validation', 'test'\].* Write the images"
+    ):
+        load_dataset(builder, image_size=4)
+
+
 def test_supervised_keys_say_what_is_the_label(tmp_path):
     features = {"photo": PICTURE, "coarse": CLASSES, "fine": tfds.features.ClassLabel(num_classes=3)}
     rows = {"train": [{"photo": picture(i), "coarse": i % 2, "fine": i % 3} for i in range(30)]}

@@ -1,6 +1,7 @@
 """Which layers belong to the frozen part, by a rule that is written out here for each kind of model."""
 
 import keras
+import pytest
 
 from kerasft.freezing import frozen_part
 
@@ -37,6 +38,36 @@ def test_in_a_flat_model_only_what_stands_between_frozen_layers():
     assert names(model, "a", "b") == {"first_drop", "inner_drop"}
     assert names(model, "b") == set()  # a layer that trains comes before it
     assert names(model, "a", "b", "head") == {"first_drop", "inner_drop", "head_drop"}
+
+
+class Grit(layers.Layer):
+    """Adds noise of a shape that it is given, batch first."""
+
+    def __init__(self, *shape, **options):
+        super().__init__(**options)
+        self.shape, self.grains = shape, keras.random.SeedGenerator(1)
+
+    def call(self, x, training=None):
+        if not training:
+            return x
+        return x + keras.random.normal((keras.ops.shape(x)[0], *self.shape), seed=self.grains)
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_noise"),
+    [
+        (lambda: layers.Dropout(0.5, name="drop"), True),
+        (lambda: layers.AlphaDropout(0.5, name="drop"), True),
+        (lambda: Grit(4, 4, 3, name="drop"), True),  # a number for each element
+        (lambda: Grit(1, 1, 1, name="drop"), False),  # brightness: one for each sample
+        (lambda: layers.RandomErasing(name="drop"), False),  # fills places that it draws as well
+        (lambda: layers.RandomBrightness(0.2, name="drop"), False),
+    ],
+)
+def test_noise_before_all_weights_belongs_and_augmentation_does_not(layer, is_noise):
+    first = [keras.Input((4, 4, 3)), layer(), layers.Dense(2, name="a")]
+    model = keras.Sequential([*first, layers.Dense(1, name="head")])
+    assert names(model, "a") == ({"drop"} if is_noise else set())
 
 
 def test_a_nested_model_that_is_frozen_keeps_its_last_dropout():

@@ -14,7 +14,6 @@ from kerasft.cache.cuts.cut import (
     NoCutError,
 )
 from kerasft.cache.cuts.determinism import (
-    draws_numbers,
     why_nondeterministic,
 )
 from kerasft.cache.cuts.find import (
@@ -35,7 +34,6 @@ __all__ = [
     "NoCutError",
     "Prefix",
     "Suffix",
-    "draws_numbers",
     "find_cut",
     "leaves",
     "trace_prefix",

@@ -87,12 +87,12 @@ class Cut:
     @functools.cached_property
     def cost(self) -> float:
         """What the prefix costs, in multiplications of a sample, roughly."""
-        return sum(_cost(operation) for operation in self.before)
+        return sum(cost_of(self.program, operation) for operation in self.before)
 
     @property
     def share(self) -> float:
         """The part of the whole model's cost that steps from the cut on are spared, roughly."""
-        costs = {id(call): _cost(call) for call in (*self.before, *self.after)}
+        costs = {id(call): cost_of(self.program, call) for call in (*self.before, *self.after)}
         whole = sum(costs.values())
         return (whole - sum(costs[id(call)] for call in self.after)) / whole if whole else 0.0
 
@@ -126,13 +126,13 @@ class NoCutError(Exception):
     """There is no cut; the message says why, as a sentence."""
 
 
-def _cost(operation: _keras.Operation) -> float:
-    """What a call costs, in multiplications of a sample, roughly; to look up rows of an embedding is none."""
-    parts = _keras.sublayers(operation.layer) if isinstance(operation.layer, keras.Layer) else ()
-    tables = [part for part in parts if isinstance(part, keras.layers.Embedding)]
-    looked_up = {id(v) for table in tables for v in _keras.own_variables(table)}
-    sizes = [math.prod(v.shape) for v in operation.weights if id(v) not in looked_up]
-    return sum(sizes) * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]) if sizes else 0
+def cost_of(program: _keras.Program, operation: _keras.Operation) -> int:
+    """What a call costs, in multiplications of a sample, roughly; to look up rows of a table is none."""
+    if not operation.weights or not isinstance(operation.layer, keras.Layer):
+        return 0
+    multiplied = _keras.multiplied_weights(program, operation)
+    size = sum(math.prod(v.shape) for v in operation.weights if id(v) in multiplied)
+    return int(size * math.prod(axis or 1 for axis in operation.outputs[0].shape[1:-1]))
 
 
 def sample_bytes(tensor: Any) -> float:

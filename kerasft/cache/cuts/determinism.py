@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Collection
 
 import keras
 
@@ -11,20 +10,30 @@ from kerasft import _keras
 from kerasft.stages import StageLayer
 
 
-def why_nondeterministic(layer: Any, trained: Collection[int]) -> str | None:
-    """Why what a layer gives may differ when a sample comes again; None if nothing is known against it."""
+def why_nondeterministic(
+    program: _keras.Program, operation: _keras.Operation, trained: Collection[int]
+) -> str | None:
+    """Why what a call gives may differ when a sample comes again; None if nothing is known against it.
+
+    Args:
+        program: The model.
+        operation: One of its calls.
+        trained: Ids of the weights that train.
+    """
+    if any(id(v) in trained for v in operation.weights):
+        return "trains"
+    layer = operation.layer
     if not isinstance(layer, keras.Layer):
         return None
-    if any(id(v) in trained for v in layer.weights):
-        return "trains"
-    for part in _keras.sublayers(layer):
+    for part in _keras.sublayers(layer) if operation.part_of is not layer else ():
         if isinstance(part, keras.layers.BatchNormalization) and part.trainable and part.weights:
             return "normalizes by the batch and updates its statistics"
         if isinstance(part, StageLayer) and part.updates_itself:
             return "normalizes by the batch and updates its statistics"
         if getattr(part, "activity_regularizer", None) is not None:
             return "has an activity regularizer"
-    return "draws random numbers while the model trains" if draws_numbers(layer) else None
+    draws = _keras.traced_call(program, operation).draws
+    return "draws random numbers while the model trains" if draws else None
 
 
 def _depends_on_training(layer: keras.Layer) -> bool:
@@ -36,18 +45,3 @@ def _depends_on_training(layer: keras.Layer) -> bool:
         and _keras.training_mode(part) != "inference"
         for part in _keras.sublayers(layer)
     )
-
-
-def draws_numbers(layer: keras.Layer) -> bool:
-    """Whether a layer with a random generator uses it; recurrent layers have one in any case."""
-    owners = [part for part in _callers(layer) if _keras.random_variables(part)]
-    rates = ("rate", "dropout", "recurrent_dropout")
-    said = [[getattr(part, r) for r in rates if hasattr(part, r)] for part in owners]
-    return any(not found or any(found) for found in said)
-
-
-def _callers(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """A layer and those inside it, without those that a policy has compute as in inference."""
-    for part in _keras.sublayers(layer):
-        if _keras.training_mode(part) != "inference":
-            yield part

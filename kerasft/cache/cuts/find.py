@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import keras
 
 from kerasft import _keras
-from kerasft.cache.cuts.cut import Cut, NoCutError, _cost, sample_bytes
+from kerasft.cache.cuts.cut import Cut, NoCutError, cost_of, sample_bytes
 from kerasft.cache.cuts.determinism import why_nondeterministic
 from kerasft.stages import cheapest_frontier
 
@@ -41,9 +41,12 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     for i, operation in enumerate(operations):
         if i in nondeterministic:
             reasons[i] = f"the layer {operation.name!r} draws random numbers, writes variables or adds a loss"
-        elif reason := _why_moving(operation, trained):
+        elif any(producer.get(n) in moving for n in operation.reads):
+            moving.add(i)  # whatever else is to be said of it
+            continue
+        elif reason := why_nondeterministic(program, operation, trained):
             reasons[i] = f"the layer {operation.name!r} {reason}"
-        if i in reasons or any(producer.get(n) in moving for n in operation.reads):
+        if i in reasons:
             moving.add(i)
     if not reasons:
         raise NoCutError("Nothing trains: every layer is frozen.")
@@ -51,14 +54,12 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     if not any(o.weights for i, o in enumerate(operations) if i not in moving):
         raise NoCutError(f"Nothing frozen comes first: {first}.")
     needed, _ = _needed(program, (), producer)
-    spared = {i for i in needed - moving if _cost(operations[i])}
+    spared = {i for i in needed - moving if cost_of(program, operations[i])}
     calls = [(o.reads, o.writes) if i in needed else ((), ()) for i, o in enumerate(operations)]
-    tensors = {n: t for o in operations for n, t in zip(o.writes, o.outputs, strict=True)}
-    tensors |= dict(zip(program.inputs, keras.tree.flatten(program.signature), strict=True))
     entered = {n for o in operations if o.layer is None for n in o.writes}
 
     def size(number: int) -> float:
-        return sample_bytes(tensors[number]) + 0.5 * (number in entered)  # rather what is read for it
+        return sample_bytes(program.tensors[number]) + 0.5 * (number in entered)  # rather what is read for it
 
     values = cheapest_frontier(calls, spared, needed & moving, program.outputs, size) if spared else []
     recorded = [number for number in values if number in producer]
@@ -115,9 +116,3 @@ def _needed(
             needed.add(producer[number])
             stack.extend(program.operations[producer[number]].reads)
     return needed, tuple(sorted(extra_inputs))
-
-
-def _why_moving(operation: _keras.Operation, trained: Collection[int]) -> str | None:
-    if any(id(v) in trained for v in operation.weights):
-        return "trains"
-    return None if operation.part_of is operation.layer else why_nondeterministic(operation.layer, trained)
