@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         resolve_multipliers,
         with_lr_multipliers,
     )
+    from kerasft.retention import with_l2_sp
     from kerasft.search import ExportedAccuracy, FreezeDepthSearch, TrialRecord, repair_search, search_on_ray
     from kerasft.stages import Stage, Stages, find_stages
     from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
@@ -41,6 +42,7 @@ _MODULES = {
     ),
     "kerasft.backup": ("BackupAndRestore",),
     "kerasft.cache": ("CacheReport", "PrefixCache", "PrefixReport", "inspect_prefix"),
+    "kerasft.retention": ("with_l2_sp",),
     "kerasft.search": (
         "ExportedAccuracy",
         "FreezeDepthSearch",
@@ -81,6 +83,7 @@ __all__ = [
     "resolve_multipliers",
     "search_on_ray",
     "unfreeze",
+    "with_l2_sp",
     "with_lr_multipliers",
 ]
 

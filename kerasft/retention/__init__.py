@@ -1,0 +1,13 @@
+"""How much of the pre-trained model is left after fine-tuning, and what keeps it.
+
+Fine-tuning on a few images of new classes overwrites what the model knew of the old ones. This folder
+measures how much is left, and holds what is known to help: decay towards the pre-trained weights, the
+average of both models' weights, the pre-trained model as a teacher, a few of the old images in each batch.
+Each works in a plain `fit`. Which weights both models have is found by `pairing.py` for all of them.
+"""
+
+from kerasft.retention.l2_sp import (
+    with_l2_sp,
+)
+
+__all__ = ["with_l2_sp"]
