@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 BATCH = 64
+logger = logging.getLogger(__name__)
 
 
 def check_labelled(what: str, data: Any) -> None:
@@ -53,6 +55,7 @@ class Scores:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
+        self._missing: set[int] = set()  # classes that the log has named
         self._run = tf.function(lambda x: model(x, training=False), autograph=False)
 
     def accuracy(self, data: Any) -> float:
@@ -61,10 +64,13 @@ class Scores:
         Args:
             data: What `check_labelled` lets pass. Labels are class numbers, or rows with a 1.
 
+        Classes without a sample are named in the log, once.
+
         Raises:
             ValueError: The model does not give a score for each of two or more classes, or labels do not fit.
         """
-        right = total = 0
+        right = total = classes = 0
+        seen: set[int] = set()
         for x, labels in batches(data):
             scores = np.asarray(self._run(x))
             if scores.ndim != 2 or scores.shape[1] < 2:
@@ -72,9 +78,19 @@ class Scores:
                     f"{self._model.name!r} gives scores of shape {scores.shape}; accuracy needs the shape "
                     "(samples, classes), with two classes or more."
                 )
-            truth = _class_numbers(labels, scores.shape[1])
+            classes = scores.shape[1]
+            truth = _class_numbers(labels, classes)
+            seen |= set(truth.tolist())
             right += int((scores.argmax(1) == truth).sum())
             total += len(truth)
+        if missing := set(range(classes)) - seen - self._missing:
+            self._missing |= missing
+            logger.warning(
+                "There are no samples of the classes %s, for which %r has scores: its accuracy says nothing "
+                "of them.",
+                sorted(missing),
+                self._model.name,
+            )
         return right / total
 
 
