@@ -168,8 +168,8 @@ class Retention(keras.callbacks.Callback):
         if self.reason is not None:
             similarities = [float("nan")] * len(changed)
         elif first < len(changed):
-            now = self._outputs.similarities(self._probe)
-            similarities += [linear_cka(now[i], self._before[i]) for i in range(first, len(changed))]
+            now = self._outputs.similarities(self._probe, first)
+            similarities += [linear_cka(a, b) for a, b in zip(now, self._before[first:], strict=True)]
         names = self._pairs.stages.names
         return [
             {"epoch": epoch, "stage": name, "cka": cka, "distance": distance}

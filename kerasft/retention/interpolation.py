@@ -77,7 +77,7 @@ class _Mixture:
         self.pairs = pair(function, model, original, shared, trained=True)
         self.model = self.pairs.stages.model
         _check_separate(function, self.pairs)
-        floats = [np.issubdtype(value.dtype, np.floating) for value in self.pairs.values]
+        floats = [keras.backend.is_float_dtype(v.dtype) for v in self.pairs.variables]
         now = [v.numpy() for v in self.pairs.variables]
         zipped = zip(self.pairs.variables, self.pairs.values, now, floats, strict=True)
         self._mixed = [(v, old, new) for v, old, new, is_float in zipped if is_float]

@@ -75,7 +75,8 @@ def with_l2_sp(
         _keras.set_anchors(optimizer, float(strength), None)
     else:
         anchored = _anchored(stages, reference, shared)
-        pairs = [(v, anchored.get(id(v))) for v in root.variables]
+        trains_ever = {id(v) for part in _keras.sublayers(root) for v in _keras.own_trainable_variables(part)}
+        pairs = [(v, anchored.get(id(v)) if id(v) in trains_ever else None) for v in root.variables]
         _keras.set_anchors(optimizer, float(strength), pairs)
     if trains:
         _keras.apply_trainable_flags(root)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -30,7 +29,6 @@ class StageOutputs:
 
     def __init__(self, stages: Stages, count: int) -> None:
         self._model = stages.model
-        self._numbers: list[list[int]] = []
         self.reason: str | None = None
         program = _keras.program(stages.model)
         if program is None:
@@ -40,52 +38,73 @@ class StageOutputs:
             )
             return
         self._program = program
-        self._numbers = _handed_on(program, stages, count)
+        self._latest = _latest_stages(program, stages)
+        self._numbers = _handed_on(program, self._latest, len(stages))[:count]
+        self._asked: int | None = None  # the stage from which it was asked to compute last
+        self._start = 0  # that from which it does
 
-    def similarities(self, x: Any) -> np.ndarray:
+    def similarities(self, x: Any, start: int = 0) -> np.ndarray:
         """The centred Gram matrix of each stage's output: float32 of shape (stages, samples, samples).
 
         Args:
-            x: A batch, as the model takes it.
+            x: A batch, as the model takes it; the same in each call.
+            start: The first stage to be measured. Those before it have not changed since the first call with
+                this number: what they hand on is computed then, and kept.
         """
-        return self._run(keras.tree.map_structure(tf.convert_to_tensor, x)).numpy()
+        if start != self._asked:
+            self._asked = self._start = start
+            self._kept = self._computed_before(start, x)
+            if any(_keras.mask_of(value) is not None for value in self._kept.values()):
+                self._start, self._kept = 0, self._computed_before(0, x)  # a traced call drops masks
+            self._rest = tf.function(self._from_kept, autograph=False)
+        return np.asarray(self._rest(self._kept))[start - self._start :]
 
-    @functools.cached_property
-    def _run(self) -> Any:
-        def run(x: Any) -> tf.Tensor:
-            values = self._program.enter(x)
-            self._program.run(self._operations, values, training=False)
-            count = tf.shape(keras.tree.flatten(x)[0])[0]
-            return tf.stack([_gram([values[n] for n in numbers], count) for numbers in self._numbers])
+    def _from_kept(self, kept: Mapping[int, tf.Tensor]) -> tf.Tensor:
+        values = dict(kept)
+        self._program.run(self._operations[1], values, training=False)
+        samples = tf.shape(next(iter(kept.values())))[0]
+        return tf.stack([_gram([values[n] for n in ns], samples) for ns in self._numbers[self._start :]])
 
-        return tf.function(run, autograph=False)
-
-    @functools.cached_property
-    def _operations(self) -> list[_keras.Operation]:
-        """What has to run for the outputs."""
+    def _computed_before(self, start: int, x: Any) -> dict[int, tf.Tensor]:
+        """What is read from the stages before `start`, and from the model's inputs."""
         producer = {n: o for o in self._program.operations for n in o.writes}
-        wanted, stack = set(), [n for numbers in self._numbers for n in numbers]
+        wanted: set[int] = set()
+        stack = [n for numbers in self._numbers[start:] for n in numbers]
         while stack:
             operation = producer.get(stack.pop())
             if operation is not None and id(operation) not in wanted:
                 wanted.add(id(operation))
                 stack.extend(operation.reads)
-        return [o for o in self._program.operations if id(o) in wanted]
+        parts: tuple[list[_keras.Operation], list[_keras.Operation]] = [], []
+        for operation in self._program.operations:
+            if id(operation) in wanted:
+                parts[self._latest[operation.writes[0]] >= start].append(operation)
+        self._operations = parts
+        values = self._program.enter(keras.tree.map_structure(tf.convert_to_tensor, x))
+        self._program.run(parts[0], values, training=False)
+        made = {n for o in parts[1] for n in o.writes}
+        return {n: values[n] for o in parts[1] for n in o.reads if n not in made}
 
 
-def _handed_on(program: _keras.Program, stages: Stages, count: int) -> list[list[int]]:
-    """The numbers of the values that each stage hands on."""
-    of_samples = {t.shape[0] for t in keras.tree.flatten(program.signature)}
-    tensors = {n: t for o in program.operations for n, t in zip(o.writes, o.outputs, strict=True)}
+def _latest_stages(program: _keras.Program, stages: Stages) -> dict[int, int]:
+    """For each value the last stage whose weights it depends on; -1 for none."""
     stage_of = {id(v): i for i, stage in enumerate(stages) for v in stage.weights}
-    latest: dict[int, int] = {}  # for each value the last stage whose weights it depends on
-    readers: dict[int, list[int]] = {n: [len(stages)] for n in program.outputs}
+    latest: dict[int, int] = {}
     for operation in program.operations:
         own = [stage_of[id(v)] for v in operation.weights if id(v) in stage_of]
         last = max([*own, *(latest.get(n, -1) for n in operation.reads)], default=-1)
-        for number in operation.reads:
-            readers.setdefault(number, []).append(last)
         latest |= dict.fromkeys(operation.writes, last)
+    return latest
+
+
+def _handed_on(program: _keras.Program, latest: Mapping[int, int], count: int) -> list[list[int]]:
+    """The numbers of the values of samples that each stage hands on: to later stages, or as results."""
+    of_samples = {t.shape[0] for t in keras.tree.flatten(program.signature)}
+    tensors = {n: t for o in program.operations for n, t in zip(o.writes, o.outputs, strict=True)}
+    readers: dict[int, list[int]] = {n: [count] for n in program.outputs}
+    for operation in program.operations:
+        for number in operation.reads:
+            readers.setdefault(number, []).append(latest[operation.writes[0]])
     return [
         [
             n

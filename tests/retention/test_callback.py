@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import kerasft
 from kerasft import GradualUnfreezing, Phase, PrefixCache, Retention
+from kerasft.retention.stage_outputs import StageOutputs, linear_cka
 
 
 def cka(a, b):
@@ -103,11 +104,9 @@ def test_frozen_stages_are_left_out_with_a_schedule_and_the_cache(image_model, i
         keras.optimizers.Adam(0.01), kerasft.layerwise_decay(image_model, 0.5)
     )
     image_model.compile(kerasft.with_l2_sp(optimizer, 0.1, image_model), loss)
-    from kerasft.retention.stage_outputs import StageOutputs
-
     measure = StageOutputs.similarities
     monkeypatch.setattr(
-        StageOutputs, "similarities", lambda self, x: calls.append(len(retention.history)) or measure(self, x)
+        StageOutputs, "similarities", lambda self, *given: calls.append(given[1:]) or measure(self, *given)
     )
     schedule = GradualUnfreezing([Phase("head", 2), Phase("block_2", 1)])
     image_model.fit(x, y, epochs=3, verbose=0, callbacks=[schedule, cache, retention])
@@ -118,20 +117,24 @@ def test_frozen_stages_are_left_out_with_a_schedule_and_the_cache(image_model, i
         assert rows[epoch, "head"][1] > 0
     assert rows[3, "stem"] == rows[3, "block_1"] == (1.0, 0.0)
     assert rows[3, "block_2"][0] < 1.0 and rows[3, "block_2"][1] > 0
+    assert calls == [(), (3,), (3,), (2,)]  # the original; the first stage that has moved
+    found, expected = StageOutputs(retention._pairs.stages, 4), retention._before
+    whole = found.similarities(x[:8])
+    np.testing.assert_allclose(rows[3, "block_2"][0], linear_cka(whole[2], expected[2]), atol=1e-6)
 
 
 def test_nothing_is_computed_while_no_stage_of_the_original_moves(monkeypatch):
-    from kerasft.retention.stage_outputs import StageOutputs
-
     original = net(7)
     model = fine_tuned(original)
     kerasft.freeze(model, "new")
     retention, calls = Retention(original, X), []
     measure = StageOutputs.similarities
-    monkeypatch.setattr(StageOutputs, "similarities", lambda self, x: calls.append(1) or measure(self, x))
+    monkeypatch.setattr(
+        StageOutputs, "similarities", lambda self, *given: calls.append(given[1:]) or measure(self, *given)
+    )
     logs = model.fit(X, Y, epochs=3, verbose=0, callbacks=[retention]).history
     assert logs["retention_cka_min"] == [1.0] * 3 and logs["retention_distance_max"] == [0.0] * 3
-    assert calls == [1]  # the original
+    assert calls == [()]  # the original
 
 
 def test_a_shared_backbone_under_its_own_head(make_backbone, image_data):

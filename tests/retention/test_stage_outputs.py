@@ -63,6 +63,26 @@ def test_what_two_later_stages_read_is_one_output():
     np.testing.assert_allclose(found[1], gram(keras.Model(inputs, joined)(x).numpy()), rtol=1e-4, atol=1e-5)
 
 
+def test_from_a_later_stage_on_it_gives_the_same(image_model, image_data):
+    outputs, x = StageOutputs(find_stages(image_model), 4), image_data[0][:6]
+    whole = outputs.similarities(x)
+    for start in (1, 3):
+        np.testing.assert_allclose(outputs.similarities(x, start), whole[start:], rtol=1e-3, atol=1e-4)
+    kernel = image_model.get_layer("logits").kernel
+    kernel.assign(2 * kernel.numpy())
+    np.testing.assert_allclose(outputs.similarities(x, 3)[0], 4 * whole[3], rtol=1e-3, atol=1e-4)
+
+
+def test_masks_reach_the_later_stages():
+    layers = [keras.layers.Embedding(9, 4, mask_zero=True, name="a"), keras.layers.LSTM(3, name="b")]
+    net = keras.Sequential([keras.Input((5,), dtype="int32"), *layers])
+    x = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0], [6, 7, 8, 1, 2]], "int32")
+    outputs = StageOutputs(find_stages(net), 2)
+    whole = outputs.similarities(x)
+    np.testing.assert_allclose(whole[1], gram(net.predict(x, verbose=0)), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(outputs.similarities(x, 1), whole[1:], rtol=1e-4, atol=1e-7)
+
+
 def test_a_subclassed_model_says_why_not():
     class Own(keras.Model):
         def __init__(self):
