@@ -96,9 +96,9 @@ class Retention(keras.callbacks.Callback):
         if source is not None:
             check_labelled("`source`", source)
         self._reference, self._source, self._shared, self._given_stages = reference, source, shared, stages
-        self._scores = _scores(reference, head, source)
-        root = reference.model if isinstance(reference, Stages) else reference
-        weights = root.weights if isinstance(root, keras.Model) else []
+        self._original = reference.model if isinstance(reference, Stages) else reference
+        self._scores = _scores(self._original, head, source)
+        weights = self._original.weights if isinstance(self._original, keras.Model) else []
         self._copied = {id(v): v.numpy() for v in weights}
         self._pairs: Pairs | None = None
         self.history: list[dict[str, Any]] = []
@@ -115,7 +115,7 @@ class Retention(keras.callbacks.Callback):
     def _begin(self, model: keras.Model) -> None:
         """Find what model and original share, and what the original's stages give for the probe."""
         stages = self._given_stages or find_stages(model)
-        reference = stages if self._reference is stages.model else self._reference
+        reference = stages if self._original is stages.model else self._reference
         pairs = pair("Retention", stages, reference, self._shared)
         if pairs.stages.model is not model:
             raise ValueError(
@@ -124,8 +124,8 @@ class Retention(keras.callbacks.Callback):
         if self._copied:
             pairs.values[:] = [self._copied[id(v)] for v in pairs.theirs]
         if self._source is not None and self._scores is None:
-            _check_has_head(self._reference, pairs)
-            self._scores = Scores(model if not pairs.theirs else self._reference)
+            _check_has_head(self._original, pairs)
+            self._scores = Scores(model if not pairs.theirs else self._original)
         _check_fits(model, self._probe)
         self._pairs, self._outputs = pairs, StageOutputs(pairs.stages, pairs.count)
         self.reason = self._outputs.reason
@@ -265,10 +265,11 @@ def _scores(reference: Any, head: keras.Layer | None, source: Any) -> Scores | N
     return Scores(keras.Model(reference.input, head(reference.output)))
 
 
-def _check_has_head(reference: Any, pairs: Pairs) -> None:
-    new = len(pairs.stages) - pairs.count
-    if isinstance(reference, keras.Model) and new and pairs.count == len(find_stages(reference)):
+def _check_has_head(original: Any, pairs: Pairs) -> None:
+    """Raise if the original has no weights beyond those that a model with a head of its own shares."""
+    ends_there = bool(pairs.theirs) and len(original.weights) == len({id(v) for v in pairs.theirs})
+    if ends_there and pairs.count < len(pairs.stages):
         raise ValueError(
-            f"{reference.name!r} has no stage beyond those of {pairs.stages.model.name!r}, so it has no head "
+            f"{original.name!r} has no stage beyond those of {pairs.stages.model.name!r}, so it has no head "
             "for `source`. Give head=, the layer or model that it was trained with."
         )

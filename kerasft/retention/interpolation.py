@@ -220,7 +220,8 @@ def interpolation_sweep(
     mixture = _Mixture("interpolation_sweep", model, original, shared, statistics)
     theirs = mixture.pairs.theirs
     scores = Scores(mixture.model)
-    source_scores = Scores(original) if theirs else scores
+    old = original.model if isinstance(original, Stages) else original
+    source_scores = Scores(old) if theirs and isinstance(old, keras.Model) else scores
     kept = [v.numpy() for v in theirs]
     found: list[float] = []
     on_source: list[float] = []
