@@ -51,12 +51,11 @@ def batches(data: Any) -> Iterator[tuple[Any, np.ndarray]]:
 
 
 class Scores:
-    """A model's scores in inference; traced once, whatever values its weights get later."""
+    """A model's scores by its `predict` step, which Keras traces once, whatever values its weights get."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._missing: set[int] = set()  # classes that the log has named
-        self._run = tf.function(lambda x: model(x, training=False), autograph=False)
 
     def accuracy(self, data: Any) -> float:
         """The share of samples whose largest score is that of their label.
@@ -72,7 +71,7 @@ class Scores:
         right = total = classes = 0
         seen: set[int] = set()
         for x, labels in batches(data):
-            scores = np.asarray(self._run(x))
+            scores = np.asarray(self._model.predict_on_batch(x))
             if scores.ndim != 2 or scores.shape[1] < 2:
                 raise ValueError(
                     f"{self._model.name!r} gives scores of shape {scores.shape}; accuracy needs the shape "
