@@ -23,6 +23,18 @@ if TYPE_CHECKING:
         resolve_multipliers,
         with_lr_multipliers,
     )
+    from kerasft.retention import (
+        DistillationLoss,
+        InterpolationSweep,
+        Retention,
+        interpolate,
+        interpolation_sweep,
+        reinitialize,
+        replay,
+        with_l2_sp,
+        with_original_head,
+        with_original_scores,
+    )
     from kerasft.search import ExportedAccuracy, FreezeDepthSearch, TrialRecord, repair_search, search_on_ray
     from kerasft.stages import Stage, Stages, find_stages
     from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
@@ -41,6 +53,18 @@ _MODULES = {
     ),
     "kerasft.backup": ("BackupAndRestore",),
     "kerasft.cache": ("CacheReport", "PrefixCache", "PrefixReport", "inspect_prefix"),
+    "kerasft.retention": (
+        "DistillationLoss",
+        "InterpolationSweep",
+        "Retention",
+        "interpolate",
+        "interpolation_sweep",
+        "reinitialize",
+        "replay",
+        "with_l2_sp",
+        "with_original_head",
+        "with_original_scores",
+    ),
     "kerasft.search": (
         "ExportedAccuracy",
         "FreezeDepthSearch",
@@ -55,13 +79,16 @@ _SUBMODULES = ("export", "hub")
 __all__ = [
     "BackupAndRestore",
     "CacheReport",
+    "DistillationLoss",
     "ExportedAccuracy",
     "FreezeDepthSearch",
     "GradualUnfreezing",
+    "InterpolationSweep",
     "LearningRateCurve",
     "Phase",
     "PrefixCache",
     "PrefixReport",
+    "Retention",
     "Stage",
     "Stages",
     "TrialRecord",
@@ -76,12 +103,19 @@ __all__ = [
     "frozen",
     "hub",
     "inspect_prefix",
+    "interpolate",
+    "interpolation_sweep",
     "layerwise_decay",
+    "reinitialize",
     "repair_search",
+    "replay",
     "resolve_multipliers",
     "search_on_ray",
     "unfreeze",
+    "with_l2_sp",
     "with_lr_multipliers",
+    "with_original_head",
+    "with_original_scores",
 ]
 
 saved_classes.register()

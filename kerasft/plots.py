@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # drawn where their data are made, which imports this file: they are found when they are first asked for
 _HOMES = {
+    "interpolation_sweep": "kerasft.retention.figure",
     "learning_rate_curve": "kerasft.learning_rates.figure",
+    "retention_by_stage": "kerasft.retention.figure",
     "trials_by_depth": "kerasft.search.results.figure",
 }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 # The module of each class, by the name under which Keras registers it.
 _MODULES = {
+    "kerasft>DistillationLoss": "kerasft.retention",
     "kerasft>HubStage": "kerasft.hub",
     "kerasft>LrMultipliers": "kerasft._keras.optimizer.lr_multipliers",
     "kerasft>ScaledLrMultipliers": "kerasft._keras.optimizer.variants",

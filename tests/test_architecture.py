@@ -28,6 +28,7 @@ FOLDERS = {
     "hub": ("_keras", "stages"),
     "freezing": ("_keras", "stages"),
     "learning_rates": ("_keras", "stages", "plots"),
+    "retention": ("_keras", "plots", "stages", "freezing", "learning_rates"),
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
     "cache": ("_keras", "stages", "freezing"),
     "search": (

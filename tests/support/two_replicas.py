@@ -20,7 +20,7 @@ import kerasft
 CASES = [(name, "plain") for name in cases.OPTIMIZERS] + [
     (name, option)
     for name in ("AdamW", "Momentum")
-    for option in ("weight_decay", "ema", "schedule", "loss_scale")
+    for option in ("weight_decay", "ema", "schedule", "loss_scale", "l2_sp")
 ]
 
 
@@ -31,9 +31,11 @@ def train(name: str, option: str) -> list[np.ndarray]:
     x = keras.layers.Dense(4, activation="tanh", name="slow")(inputs)
     x = keras.layers.Dense(2, activation="tanh", name="fast")(x)
     model = keras.Model(inputs, keras.layers.Dense(2, name="top")(x))
-    optimizer = kerasft.with_lr_multipliers(
-        cases.with_factors(name, option), {"slow": cases.FACTOR}, model=model
-    )
+    anchored = option == "l2_sp"
+    optimizer = cases.with_factors(name, "plain" if anchored else option)
+    kerasft.with_lr_multipliers(optimizer, {"slow": cases.FACTOR}, model=model)
+    if anchored:
+        kerasft.with_l2_sp(optimizer, 5.0, model, shared="top")
     model.compile(optimizer, "mse")
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(16, 3)).astype("float32"), rng.normal(size=(16, 2)).astype("float32")

@@ -8,6 +8,11 @@ Importing this folder registers the classes that saved models name: `kerasft>LrM
 """
 
 import kerasft._keras.optimizer.variants  # noqa: F401 - they register themselves
+from kerasft._keras.optimizer.anchors import (
+    has_anchors,
+    has_trained,
+    set_anchors,
+)
 from kerasft._keras.optimizer.averages import (
     trained_weights,
 )
@@ -38,6 +43,8 @@ __all__ = [
     "add_step_counts",
     "description",
     "extend_optimizer",
+    "has_anchors",
+    "has_trained",
     "inner_optimizer",
     "learning_rate_is_settable",
     "must_trace_for",
@@ -45,6 +52,7 @@ __all__ = [
     "numbered_paths",
     "optimizer_state",
     "optimizer_variables",
+    "set_anchors",
     "set_optimizer_state",
     "settable_rate",
     "trained_weights",

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from kerasft._keras.optimizer.anchored_decay import AnchoredDecay, Anchors
 from kerasft._keras.optimizer.keys import keys_of, path_of, without_number
 from kerasft._keras.optimizer.multiplier_state import MultiplierState, StepScalars, Tensors
 from kerasft._keras.optimizer.named_state import FileState
-from kerasft._keras.optimizer.phase_rate import PhaseRate
 from kerasft._keras.optimizer.settings import as_number, inner_optimizer, newer_optimizer
 
 Variables: TypeAlias = Sequence[keras.Variable]
@@ -25,7 +25,7 @@ _REPLACEMENTS: dict[type, type] = {}
 
 
 @keras.saving.register_keras_serializable("kerasft")
-class LrMultipliers(PhaseRate):
+class LrMultipliers(AnchoredDecay):
     """Mixin over an optimizer's class: a learning-rate factor and a step count for every variable.
 
     Keras corrects Adam's bias by one count for all variables. A variable that is thawed at step 5,000 has
@@ -56,12 +56,15 @@ class LrMultipliers(PhaseRate):
         else:
             names = self._names_since_configured(variables)
         state.multipliers = {names.get(path, path): factor for path, factor in state.multipliers.items()}
+        if state.anchors is not None:
+            state.anchors.rename(names)
         self._exclude_loaded(variables, names)
         super().build(variables)
         self._add_multiplier_state()
 
     def _add_multiplier_state(self) -> None:
         state = self._multiplier_state
+        self._add_anchors(state.keys)
         state.factors = self._take_factors()
         self._variable_steps = self._add_vector("variable_steps", 0, "int64")
         self._factor_values = self._add_vector("factors", list(state.factors), keras.config.floatx())
@@ -135,15 +138,6 @@ class LrMultipliers(PhaseRate):
         """The learning rate of `variable` at the next step."""
         factor = self._multiplier_state.factors[self._get_variable_index(variable)]
         return as_number(self.learning_rate) * as_number(self._warmup_factor()) * factor
-
-    def decay_of(self, variable: keras.Variable) -> float:
-        """The share of `variable` that weight decay takes away at the next step."""
-        decay = getattr(self, "weight_decay", None)
-        if decay is None or not self._use_weight_decay(variable):
-            return 0.0
-        factor = self._multiplier_state.factors[self._get_variable_index(variable)]
-        scale = factor if self._multiplier_state.scale_weight_decay else float(factor != 0)
-        return float(decay) * as_number(self.learning_rate) * as_number(self._warmup_factor()) * scale
 
     def steps_of(self, variable: keras.Variable) -> int:
         """How many steps `variable` has taken."""
@@ -251,11 +245,13 @@ class LrMultipliers(PhaseRate):
 
     def get_config(self) -> dict[str, Any]:
         inner = type(self).optimizer_class.from_config(super().get_config())
+        anchors = self._multiplier_state.anchors
         return {
             "optimizer": keras.saving.serialize_keras_object(inner),
             "multipliers": dict(self.lr_multipliers),
             "scale_weight_decay": self._multiplier_state.scale_weight_decay,
             "without_weight_decay": self._without_weight_decay(),
+            **({} if anchors is None else {"l2_sp": anchors.config()}),
             "variables": [
                 [self._multiplier_state.keys.get(id(v)) or path_of(v), list(v.shape)]
                 for v in self._trainable_variables
@@ -269,6 +265,8 @@ class LrMultipliers(PhaseRate):
         inner = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
         optimizer = add_step_counts(inner, config["multipliers"], config["scale_weight_decay"])
         optimizer._load_exclusions(config.get("without_weight_decay", {}))
+        if "l2_sp" in config:
+            optimizer.set_anchors(Anchors.from_config(config["l2_sp"]))
         optimizer._file_state.configured = [(p, tuple(s)) for p, s in config.get("variables", ())]
         return optimizer
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import keras
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from kerasft._keras.optimizer.anchored_decay import Anchors
 
 Tensors: TypeAlias = list[tf.Tensor]
 
@@ -27,6 +30,7 @@ class MultiplierState:
         self.factors: list[float] = []
         self.rate_schedule: keras.optimizers.schedules.LearningRateSchedule | None = None
         self.measure_gradients = False
+        self.anchors: Anchors | None = None
         # while a step is traced
         self.given: list[int] = []  # positions of the variables that have gradients
         self.trained: list[int] = []  # those that it moves

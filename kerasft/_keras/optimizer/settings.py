@@ -53,7 +53,9 @@ def description(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     config = optimizer_class.get_config(inner)
     left_out = ("name", "learning_rate") if learning_rate_is_settable(inner) else ("name",)
     plain = {name: plain_data(value) for name, value in config.items() if name not in left_out}
-    return {"class": class_name(inner), **plain}
+    anchors = getattr(getattr(inner, "_multiplier_state", None), "anchors", None)
+    l2_sp = {} if anchors is None else {"l2_sp": anchors.strength}
+    return {"class": class_name(inner), **plain, **l2_sp}
 
 
 def learning_rate_is_settable(optimizer: keras.optimizers.Optimizer) -> bool:
