@@ -30,12 +30,13 @@ FOLDERS = {
     "learning_rates": ("_keras", "stages", "plots"),
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
     "cache": ("_keras", "stages", "freezing"),
+    "probe": ("_keras",),
     "search": (
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
-        "cache", "search", "export", "examples",
+        "cache", "probe", "search", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip
