@@ -2,6 +2,7 @@
 
 from kerasft.probe.head import features_of, head_of, solve_head
 from kerasft.probe.linear import LinearProbe, Link, fit_probe, predictions, sample_losses
+from kerasft.probe.logme import logme
 
 __all__ = [
     "LinearProbe",
@@ -9,6 +10,7 @@ __all__ = [
     "features_of",
     "fit_probe",
     "head_of",
+    "logme",
     "predictions",
     "sample_losses",
     "solve_head",
