@@ -38,6 +38,8 @@ class LinearProbe:
         held_out: (samples, outputs), each sample's scores by a probe that has not seen it; NaN where a sample
             was in no fold that was held out.
         loss: The mean loss of the scores in `held_out`.
+        fold: (samples,), the fold of each sample.
+        fold_layers: For each fold that was held out the weights and the bias of the probe of the others.
     """
 
     weights: Array
@@ -47,10 +49,27 @@ class LinearProbe:
     losses: dict[float, float]
     held_out: Array
     loss: float
+    fold: Array
+    fold_layers: dict[int, tuple[Array, Array]]
 
     def scores(self, features: Array) -> Array:
         """Scores before the link, (samples, outputs)."""
         return np.asarray(features, "float64") @ self.weights + self.bias
+
+    def held_out_scores(self, features: Array) -> Array:
+        """Scores of other views of the same samples, in the same order, by probes that saw no view of them.
+
+        Args:
+            features: (samples, features), of augmented samples for instance.
+
+        Returns:
+            (samples, outputs); NaN where `held_out` is.
+        """
+        found = np.full(self.held_out.shape, np.nan)
+        for fold, (weights, bias) in self.fold_layers.items():
+            rows = self.fold == fold
+            found[rows] = np.asarray(features, "float64")[rows] @ weights + bias
+        return found
 
 
 def fit_probe(
@@ -102,6 +121,7 @@ def fit_probe(
 
     losses: dict[float, float] = {}
     out_of_fold: dict[float, Array] = {}
+    layers: dict[float, dict[int, Array]] = {}
     last: dict[int, Array] = {}
     for strength in sorted(strengths, reverse=True):
         scores = np.full(y.shape, np.nan)
@@ -109,16 +129,30 @@ def fit_probe(
             train, test = fold != k, fold == k
             last[k] = _minimum(rotated[train], y[train], w[train], link, strength, last.get(k))
             scores[test] = _linear(rotated[test], last[k])
+        layers[strength] = dict(last)
         seen = ~np.isnan(scores[:, 0])
         losses[strength] = float(np.average(sample_losses(scores[seen], y[seen], link), weights=w[seen]))
         out_of_fold[strength] = scores
         if losses[strength] > _WORSE * min(losses.values()):
             break
     best = min(losses, key=lambda s: losses[s])
-    found = _minimum(rotated, y, w, link, best, None)
-    weights = axes @ found[:-1] / scale[:, None]
+
+    def as_given(layer: Array) -> tuple[Array, Array]:
+        """Weights and bias for the features as they are given."""
+        weights = axes @ layer[:-1] / scale[:, None]
+        return weights, layer[-1] - mean @ weights
+
+    weights, bias = as_given(_minimum(rotated, y, w, link, best, None))
     return LinearProbe(
-        weights, found[-1] - mean @ weights, link, best, losses, out_of_fold[best], losses[best]
+        weights,
+        bias,
+        link,
+        best,
+        losses,
+        out_of_fold[best],
+        losses[best],
+        fold,
+        {k: as_given(layer) for k, layer in layers[best].items()},
     )
 
 

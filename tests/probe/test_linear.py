@@ -58,6 +58,14 @@ def test_each_samples_score_is_by_a_probe_that_has_not_seen_it():
     assert probe.loss == pytest.approx(losses.mean())
 
 
+def test_scores_views_by_probes_that_saw_no_view_of_them():
+    probe = fit_probe(FEATURES, np.eye(3)[LABELS], strengths=(0.01,))
+    np.testing.assert_allclose(probe.held_out_scores(FEATURES), probe.held_out, atol=1e-6)
+    moved = probe.held_out_scores(FEATURES + 0.1)
+    assert np.abs(moved - probe.held_out).max() > 1e-3
+    assert np.abs(moved - probe.scores(FEATURES + 0.1)).max() > 1e-3
+
+
 def test_groups_stay_in_one_fold():
     labels = RNG.integers(0, 2, 30)
     noise = RNG.normal(size=(30, 200))
