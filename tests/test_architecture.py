@@ -31,12 +31,14 @@ FOLDERS = {
     "retention": ("_keras", "plots", "stages", "freezing", "learning_rates"),
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
     "cache": ("_keras", "stages", "freezing"),
+    "probe": ("_keras",),
+    "recipes": ("_keras", "stages", "freezing", "learning_rates", "unfreezing", "probe"),
     "search": (
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
-        "cache", "search", "export", "examples",
+        "cache", "probe", "recipes", "search", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip

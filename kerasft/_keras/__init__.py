@@ -41,6 +41,9 @@ from kerasft._keras.inner_calls import (
     NotDivisibleError,
     is_made_of_layers,
 )
+from kerasft._keras.layer_input import (
+    layer_input,
+)
 from kerasft._keras.layers import (
     children,
     has_lora,
@@ -135,6 +138,7 @@ __all__ = [
     "is_made_of_layers",
     "is_stateless",
     "keeps_order",
+    "layer_input",
     "learning_rate_is_settable",
     "lora_bases",
     "lora_values",

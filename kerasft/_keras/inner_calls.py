@@ -220,7 +220,7 @@ class InnerCalls:
         kwargs = dict(kwargs)
         if "training" in getattr(self.layer, "_call_context_args", {}):
             kwargs["training"] = training
-        with _watched(self._holders, called):
+        with watched_calls(self._holders, called):
             return self.layer(*args, **kwargs)
 
     def _trace(self, training: bool) -> _Traced:
@@ -291,8 +291,10 @@ class _Call:
 
 
 @contextlib.contextmanager
-def _watched(layers: Collection[keras.Layer], called: Callable[[keras.Layer, Any], Any]) -> Iterator[None]:
-    """Hand calls of these layers to `called`, with the call that is to be made."""
+def watched_calls(
+    layers: Collection[keras.Layer], called: Callable[[keras.Layer, Any], Any]
+) -> Iterator[None]:
+    """Hand calls of these layers to `called`, with the call that is to be made and its `args`."""
     watched, thread, original = {id(layer) for layer in layers}, threading.get_ident(), keras.Layer.__call__
 
     def watch(self: keras.Layer, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,5 @@
+"""The default recipe: how a backbone is fine-tuned where nobody says how, and what each step of it is for."""
+
+from kerasft.recipes.augmentation import KINDS, Kind, KindReport, augmented, limits_of, look_at_kinds
+
+__all__ = ["KINDS", "Kind", "KindReport", "augmented", "limits_of", "look_at_kinds"]

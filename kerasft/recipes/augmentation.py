@@ -1,0 +1,222 @@
+"""Augmentation: other views of pictures, drawn anew in each pass, of the kinds that leave the class as it is.
+
+Which kinds those are depends on the pictures: a mirrored cat is a cat, a mirrored 2 is nothing. It is
+measured: linear probes on the frozen features look at views of samples that they have not seen, and a kind
+by which they lose much of what they know is left out.
+
+Views are drawn by a random number for each batch that follows from the seed and the number of the pass, as
+`tf.data`'s own shuffling does, so that a run that is resumed sees the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import tensorflow as tf
+
+from kerasft.probe import LinearProbe
+
+Kind: TypeAlias = Literal["flip", "affine", "color"]
+"""A kind of view: "flip" mirrors half of the pictures left to right, "affine" turns, moves, scales and
+stretches them, "color" changes their brightness, contrast and the balance of their channels."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LEAST_KEPT = 0.8
+
+
+@dataclass(frozen=True)
+class KindReport:
+    """What a kind of view does to the classes.
+
+    Attributes:
+        kind: The kind.
+        accuracy: Of probes on plain pictures that they have not seen.
+        view_accuracy: Of the same probes on views of those pictures.
+        kept: The part of the accuracy above chance that is left.
+    """
+
+    kind: Kind
+    accuracy: float
+    view_accuracy: float
+    kept: float
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the views still show their classes."""
+        return self.kept >= LEAST_KEPT
+
+
+def augmented(
+    data: tf.data.Dataset,
+    kinds: Sequence[Kind] = KINDS,
+    *,
+    strength: float = 0.15,
+    limits: tuple[float, float],
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Batches whose pictures are views of the given ones, drawn anew in each pass.
+
+    Args:
+        data: Batches of (pictures, …): one tensor (batch, height, width, channels), and what belongs to it.
+        kinds: The kinds of views, all of which are used for each picture.
+        strength: How far pictures are turned (radians), scaled and stretched (parts), moved (half of that, in
+            parts of the side) and changed in brightness and contrast (parts of the range), at most.
+        limits: The lowest and the highest value of a pixel; views stay between them.
+        seed: Of what is drawn.
+
+    Returns:
+        As many batches, of the same shapes and dtypes.
+
+    Raises:
+        ValueError: A kind that does not exist, or data that are no batches of one tensor of pictures.
+
+    Example:
+        >>> pictures = tf.random.uniform((4, 8, 8, 3))
+        >>> views = augmented(tf.data.Dataset.from_tensors((pictures, [0, 1, 0, 1])), limits=(0.0, 1.0))
+        >>> next(iter(views))[0].shape
+        TensorShape([4, 8, 8, 3])
+    """
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise ValueError(f"There are no views of the kinds {unknown}. There are {list(KINDS)}.")
+    check_pictures(data)
+    if not kinds:
+        return data
+    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+
+    def view(batch: tuple[Any, ...], draw: tf.Tensor) -> tuple[Any, ...]:
+        return (view_of(batch[0], draw, kinds, strength, limits), *batch[1:])
+
+    return tf.data.Dataset.zip(data, draws).map(view, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def check_pictures(data: tf.data.Dataset) -> None:
+    """Raise unless data are batches of one tensor of pictures and what belongs to them.
+
+    Raises:
+        ValueError: They are something else.
+    """
+    spec = data.element_spec
+    pictures = spec[0] if isinstance(spec, tuple) and spec else None
+    if not isinstance(pictures, tf.TensorSpec) or pictures.shape.rank != 4:
+        raise ValueError(
+            "Views are made of batches (pictures, labels), the pictures one tensor of shape (batch, height, "
+            f"width, channels); the data give {spec}."
+        )
+
+
+def view_of(
+    pictures: tf.Tensor,
+    draw: tf.Tensor,
+    kinds: Sequence[Kind],
+    strength: float,
+    limits: tuple[float, float],
+) -> tf.Tensor:
+    """A view of each picture, a function of two random integers.
+
+    Args:
+        pictures: (batch, height, width, channels).
+        draw: (2,), integers.
+        kinds, strength, limits: See `augmented`.
+    """
+    count = tf.shape(pictures)[0]
+    seeds = iter(tf.unstack(tf.random.split(tf.cast(draw, tf.int32), 8), num=8))
+
+    def drawn(low: float, high: float, *shape: int) -> tf.Tensor:
+        return tf.random.stateless_uniform((count, *shape), next(seeds), low, high)
+
+    views = tf.cast(pictures, tf.float32)
+    if "flip" in kinds:
+        views = tf.where(drawn(0.0, 1.0, 1, 1, 1) < 0.5, views[:, :, ::-1], views)
+    if "affine" in kinds:
+        angle, scale, stretch = drawn(-strength, strength), drawn(-strength, strength), drawn(-1.0, 1.0)
+        views = _moved(
+            views, angle, 1.0 + scale, tf.exp(0.5 * strength * stretch), drawn(-1.0, 1.0, 2) * strength / 2
+        )
+    if "color" in kinds:
+        low, high = limits
+        middle = (low + high) / 2
+        contrast = 1.0 + drawn(-strength, strength, 1, 1, 1)
+        shift = drawn(-strength / 2, strength / 2, 1, 1, views.shape[-1] or 1) * (high - low)
+        views = tf.clip_by_value(middle + (views - middle) * contrast + shift, low, high)
+    if pictures.dtype.is_integer:
+        views = tf.round(views)
+    return tf.ensure_shape(tf.cast(views, pictures.dtype), pictures.shape)
+
+
+def _moved(
+    pictures: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, stretch: tf.Tensor, shift: tf.Tensor
+) -> tf.Tensor:
+    """Pictures turned, scaled, stretched and moved around their middle; edges go on outside."""
+    height, width = tf.unstack(tf.cast(tf.shape(pictures)[1:3], tf.float32))
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b = cos * scale * stretch, -sin * scale
+    c, d = sin * scale, cos * scale / stretch
+    zero = tf.zeros_like(a)
+    offset_x = middle_x - a * middle_x - b * middle_y + shift[:, 0] * width
+    offset_y = middle_y - c * middle_x - d * middle_y + shift[:, 1] * height
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pictures,
+        transforms=tf.stack([a, b, offset_x, c, d, offset_y, zero, zero], axis=1),
+        output_shape=tf.shape(pictures)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+
+
+def limits_of(data: Iterable[Any]) -> tuple[float, float]:
+    """The lowest and the highest value of a pixel in all pictures.
+
+    Raises:
+        ValueError: There are none.
+    """
+    low, high = np.inf, -np.inf
+    for batch in data:
+        pictures = np.asarray(batch[0])
+        low, high = min(low, float(pictures.min())), max(high, float(pictures.max()))
+    if not low <= high:
+        raise ValueError("The data are empty.")
+    return low, high
+
+
+def look_at_kinds(
+    features: Callable[[tf.data.Dataset], np.ndarray],
+    data: tf.data.Dataset,
+    probe: LinearProbe,
+    labels: np.ndarray,
+    *,
+    strength: float,
+    limits: tuple[float, float],
+    kinds: Sequence[Kind] = KINDS,
+    seed: int = 0,
+) -> list[KindReport]:
+    """Measure which kinds of views leave the classes as they are.
+
+    Args:
+        features: What a probe is given for some data, (samples, features).
+        data: Batches in the order of the probe's samples, the same in each pass.
+        probe: The probe of the plain pictures.
+        labels: (samples,), their classes.
+        strength, limits, seed: See `augmented`.
+        kinds: The kinds to look at.
+
+    Returns:
+        A report on each kind.
+    """
+    seen = ~np.isnan(probe.held_out[:, 0])
+    chance = np.bincount(labels[seen]).max() / seen.sum()
+
+    def accuracy(scores: np.ndarray) -> float:
+        return float((scores[seen].argmax(1) == labels[seen]).mean())
+
+    plain = accuracy(probe.held_out)
+    reports = []
+    for kind in kinds:
+        views = augmented(data, [kind], strength=strength, limits=limits, seed=seed)
+        on_views = accuracy(probe.held_out_scores(features(views)))
+        kept = (on_views - chance) / (plain - chance) if plain > chance else 0.0
+        reports.append(KindReport(kind, plain, on_views, kept))
+    return reports

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from kerasft.probe import fit_probe, predictions, sample_losses
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 90)
+FEATURES = RNG.normal(size=(90, 12)) * np.linspace(0.1, 5, 12) + LABELS[:, None] + 7
+WIDE = np.hstack([FEATURES, RNG.normal(size=(90, 200))])
+
+
+def standardized(x):
+    return (x - x.mean(0)) / x.std(0)
+
+
+@pytest.mark.parametrize("x", [FEATURES, WIDE], ids=["more samples", "more features"])
+@pytest.mark.parametrize("strength", [0.3, 0.01])
+def test_equals_sklearns_minimum(x, strength):
+    probe = fit_probe(x, np.eye(3)[LABELS], strengths=(strength,))
+    sklearn = LogisticRegression(C=1 / (strength * len(x)), max_iter=5000, tol=1e-9)
+    expected = sklearn.fit(standardized(x), LABELS).predict_proba(standardized(x))
+    np.testing.assert_allclose(predictions(probe.scores(x), "softmax"), expected, atol=2e-4)
+    assert probe.strength == strength
+
+
+def test_equals_sklearn_for_each_of_several_outputs():
+    y = np.stack([LABELS == 1, FEATURES[:, 0] > 7.5], axis=1).astype("float64")
+    probe = fit_probe(FEATURES, y, "sigmoid", strengths=(0.05,))
+    for k in range(2):  # the loss is the mean over two outputs, so each has half of it
+        sklearn = LogisticRegression(C=1 / (2 * 0.05 * len(y)), max_iter=5000, tol=1e-9)
+        expected = sklearn.fit(standardized(FEATURES), y[:, k]).predict_proba(standardized(FEATURES))[:, 1]
+        np.testing.assert_allclose(predictions(probe.scores(FEATURES), "sigmoid")[:, k], expected, atol=2e-4)
+
+
+def test_equals_ridge_regression():
+    y = FEATURES @ RNG.normal(size=(12, 2)) + 3
+    probe = fit_probe(FEATURES, y, "identity", strengths=(0.1,))
+    expected = Ridge(alpha=0.1 * 2 * len(y)).fit(standardized(FEATURES), y).predict(standardized(FEATURES))
+    np.testing.assert_allclose(probe.scores(FEATURES), expected, atol=2e-3)
+
+
+def test_a_weight_counts_as_often_as_the_sample_would():
+    weight = 1 + (LABELS == 0)
+    twice = np.repeat(np.arange(90), weight)
+    weighted = fit_probe(FEATURES, np.eye(3)[LABELS], strengths=(0.1,), sample_weight=weight)
+    repeated = fit_probe(FEATURES[twice], np.eye(3)[LABELS[twice]], strengths=(0.1,), groups=twice)
+    np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
+
+
+def test_each_samples_score_is_by_a_probe_that_has_not_seen_it():
+    labels = RNG.integers(0, 2, 60)  # nothing to learn: a probe that saw them would be right all the same
+    noise = RNG.normal(size=(60, 300))
+    probe = fit_probe(noise, np.eye(2)[labels], strengths=(1e-3,))
+    assert (probe.scores(noise).argmax(1) == labels).all()
+    assert (probe.held_out.argmax(1) == labels).mean() < 0.7
+    losses = sample_losses(probe.held_out, np.eye(2)[labels], "softmax")
+    assert probe.loss == pytest.approx(losses.mean())
+
+
+def test_scores_views_by_probes_that_saw_no_view_of_them():
+    probe = fit_probe(FEATURES, np.eye(3)[LABELS], strengths=(0.01,))
+    np.testing.assert_allclose(probe.held_out_scores(FEATURES), probe.held_out, atol=1e-6)
+    moved = probe.held_out_scores(FEATURES + 0.1)
+    assert np.abs(moved - probe.held_out).max() > 1e-3
+    assert np.abs(moved - probe.scores(FEATURES + 0.1)).max() > 1e-3
+
+
+def test_groups_stay_in_one_fold():
+    labels = RNG.integers(0, 2, 30)
+    noise = RNG.normal(size=(30, 200))
+    views = np.tile(np.arange(30), 4)
+    x, y = noise[views] + 0.01 * RNG.normal(size=(120, 200)), np.eye(2)[labels[views]]
+    apart = fit_probe(x, y, strengths=(1e-3,))
+    together = fit_probe(x, y, strengths=(1e-3,), groups=views)
+    assert (apart.held_out.argmax(1) == y.argmax(1)).mean() > 0.95  # it has seen another view
+    assert (together.held_out.argmax(1) == y.argmax(1)).mean() < 0.75
+
+
+def test_the_strength_has_the_lowest_held_out_loss():
+    probe = fit_probe(WIDE, np.eye(3)[LABELS])
+    assert probe.strength == min(probe.losses, key=probe.losses.get)
+    assert probe.losses[probe.strength] == probe.loss
+    assert len(probe.losses) > 2
+
+
+def test_of_many_samples_one_fold_is_held_out():
+    labels = RNG.integers(0, 2, 3500)
+    probe = fit_probe(RNG.normal(size=(3500, 3)) + labels[:, None], np.eye(2)[labels], strengths=(0.01,))
+    assert np.isnan(probe.held_out[:, 0]).sum() == 2800
+
+
+def test_a_feature_that_never_changes_gets_no_weight():
+    x = np.hstack([FEATURES, np.full((90, 1), 3.0)])
+    probe = fit_probe(x, np.eye(3)[LABELS], strengths=(0.1,))
+    assert (probe.weights[-1] == 0).all()
+    np.testing.assert_allclose(
+        probe.scores(x), fit_probe(FEATURES, np.eye(3)[LABELS], strengths=(0.1,)).scores(FEATURES), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((FEATURES, np.eye(3)[LABELS], "probit"), "No link is named 'probit'. There are"),
+        ((FEATURES, LABELS), r"it got \(90, 12\), \(90,\)"),
+        ((FEATURES[:5], np.eye(3)[LABELS]), r"it got \(5, 12\), \(90, 3\)"),
+        ((FEATURES[:1], np.eye(3)[LABELS[:1]]), "at least two samples"),
+        ((np.where(FEATURES > 20, np.nan, FEATURES), np.eye(3)[LABELS]), "of 90 samples have features that"),
+    ],
+)
+def test_refuses_what_does_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit_probe(*arguments)

@@ -1,0 +1,151 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from kerasft.probe import fit_probe
+from kerasft.recipes import KINDS, augmented, limits_of, look_at_kinds
+from kerasft.recipes.augmentation import _moved, view_of
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.uniform(0, 255, (6, 12, 10, 3)).astype("float32")
+DATA = tf.data.Dataset.from_tensor_slices((PICTURES, np.arange(6))).batch(4)
+LIMITS = (0.0, 255.0)
+
+
+def views(data, *args, **kwargs):
+    return np.concatenate([x for x, _ in augmented(data, *args, limits=LIMITS, **kwargs).as_numpy_iterator()])
+
+
+def test_each_pass_draws_anew_and_a_second_run_draws_the_same():
+    data = augmented(DATA, seed=3, limits=LIMITS)
+    first, second = ([x for x, _ in data.as_numpy_iterator()] for _ in range(2))
+    assert np.abs(first[0] - second[0]).max() > 1
+    again = augmented(DATA, seed=3, limits=LIMITS)
+    for one, other in zip([first, second], (list(again.as_numpy_iterator()) for _ in range(2)), strict=True):
+        for a, (b, _) in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    other_seed = [x for x, _ in augmented(DATA, seed=4, limits=LIMITS).as_numpy_iterator()]
+    assert np.abs(first[0] - other_seed[0]).max() > 1
+
+
+def test_keeps_shapes_labels_and_number():
+    data = augmented(DATA, limits=LIMITS)
+    assert data.cardinality() == DATA.cardinality() == 2
+    assert data.element_spec[0].shape == DATA.element_spec[0].shape
+    assert np.concatenate([y for _, y in data.as_numpy_iterator()]).tolist() == [*range(6)]
+    weighted = augmented(DATA.map(lambda x, y: (x, y, 2.0)), limits=LIMITS)
+    assert next(iter(weighted))[2].numpy() == 2.0
+
+
+def test_a_flip_is_the_picture_or_its_mirror():
+    many = np.repeat(PICTURES[:1], 60, 0)
+    found = views(tf.data.Dataset.from_tensors((many, np.zeros(60))), ["flip"])
+    mirrored = [np.array_equal(view, many[0][:, ::-1]) for view in found]
+    plain = [np.array_equal(view, many[0]) for view in found]
+    assert all(a != b for a, b in zip(mirrored, plain, strict=True))
+    assert 15 < sum(mirrored) < 45
+
+
+def test_colors_stay_within_the_limits_and_move_no_pixel():
+    found = views(DATA, ["color"], strength=0.5)
+    assert found.min() >= 0
+    assert found.max() <= 255
+    assert np.abs(found - PICTURES).max() > 10
+    flat = np.full((1, 4, 4, 3), 100.0, "float32")
+    (view,) = views(tf.data.Dataset.from_tensors((flat, [0])), ["color"])
+    assert np.ptp(view, axis=(0, 1)).max() < 1e-3  # the same change for all pixels of a channel
+
+
+@pytest.mark.parametrize(
+    ("angle", "scale", "stretch", "shift"),
+    [
+        (0.2, 1.0, 1.0, (0, 0)),
+        (0, 1.3, 1.0, (0, 0)),
+        (0, 1, 1.2, (0, 0)),
+        (0, 1, 1, (0.1, -0.2)),
+        (0.1, 0.9, 0.8, (0.1, 0)),
+    ],
+)
+def test_moves_pictures_as_pillow_does(angle, scale, stretch, shift):
+    """Pillow maps the middle of each pixel of the view to a point of the picture by the same matrix."""
+    y, x = np.mgrid[:40, :30]
+    picture = (100 + 60 * np.sin(x / 5) + 60 * np.cos(y / 7)).astype("float32")
+    given = [tf.constant([float(v)]) for v in (angle, scale, stretch)]
+    moved = _moved(picture[None, :, :, None], *given, tf.constant([list(map(float, shift))]))[
+        0, :, :, 0
+    ].numpy()
+    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = scale * turned * [[stretch, 1], [1, 1 / stretch]]
+    middle = np.array([14.5, 19.5])
+    offset = middle - matrix @ middle + np.multiply(shift, (30, 40))
+    offset += 0.5 - matrix @ [0.5, 0.5]  # Pillow counts from the corner of the first pixel
+    coefficients = [*matrix[0], offset[0], *matrix[1], offset[1]]
+    expected = Image.fromarray(picture).transform(
+        (30, 40), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
+    inside = np.s_[12:-12, 8:-8]
+    np.testing.assert_allclose(moved[inside], np.asarray(expected)[inside], atol=0.5)
+
+
+def test_views_of_integers_are_integers():
+    pictures = PICTURES.astype("uint8")
+    found = views(tf.data.Dataset.from_tensors((pictures, np.arange(6))))
+    assert found.dtype == np.uint8
+    as_numbers = view_of(tf.constant(pictures, tf.float32), tf.constant([1, 2]), KINDS, 0.15, LIMITS)
+    as_bytes = view_of(tf.constant(pictures), tf.constant([1, 2]), KINDS, 0.15, LIMITS)
+    np.testing.assert_allclose(as_numbers, tf.cast(as_bytes, tf.float32), atol=0.51)
+
+
+def test_limits_are_those_of_all_pictures():
+    assert limits_of(DATA.as_numpy_iterator()) == (PICTURES.min(), PICTURES.max())
+
+
+def features(data):
+    return np.concatenate([x.reshape(len(x), -1) for x, *_ in data.as_numpy_iterator()])
+
+
+def test_digits_are_not_mirrored():
+    digits = load_digits()
+    x = np.pad(digits.images[:600, ..., None], ((0, 0), (2, 2), (2, 2), (0, 0))).astype("float32")
+    labels = digits.target[:600]
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(100)
+    probe = fit_probe(features(data), np.eye(10)[labels])
+    flip, affine, color = look_at_kinds(features, data, probe, labels, strength=0.05, limits=(0.0, 16.0))
+    assert flip.accuracy > 0.85
+    assert flip.view_accuracy < 0.75
+    assert not flip.is_used
+    assert affine.is_used
+    assert color.is_used
+
+
+def test_symmetric_classes_are_mirrored():
+    labels = RNG.integers(0, 2, 200)
+    x = RNG.uniform(size=(200, 8, 8, 1)).astype("float32") + labels[:, None, None, None]
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(100)
+    probe = fit_probe(features(data), np.eye(2)[labels])
+    (flip,) = look_at_kinds(features, data, probe, labels, strength=0.1, limits=(0.0, 2.0), kinds=["flip"])
+    assert flip.is_used
+
+
+@pytest.mark.parametrize(
+    ("data", "kinds", "message"),
+    [
+        (DATA, ["flip", "cutmix"], r"no views of the kinds \['cutmix'\]. There are \['flip'"),
+        (DATA.map(lambda x, y: ({"image": x}, y)), ["flip"], "the pictures one tensor of shape"),
+        (DATA.map(lambda x, y: x), ["flip"], "the pictures one tensor of shape"),
+        (DATA.unbatch(), ["flip"], "the pictures one tensor of shape"),
+    ],
+)
+def test_refuses_what_it_can_not_look_at(data, kinds, message):
+    with pytest.raises(ValueError, match=message):
+        augmented(data, kinds, limits=LIMITS)
+
+
+def test_works_inside_fit():
+    model = keras.Sequential([keras.Input((12, 10, 3)), keras.layers.Flatten(), keras.layers.Dense(6)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(augmented(DATA, limits=LIMITS), epochs=2, shuffle=False, verbose=0).history
+    assert len(history["loss"]) == 2
