@@ -125,7 +125,7 @@ def test_a_job_trains_as_plain_keras_does_with_class_weight(handle, uneven, tmp_
         model.get_layer("dropout").rate = 0.0
         return model
 
-    monkeypatch.setattr(finetune_job, "build_classifier", without_dropout)
+    monkeypatch.setattr(image_task, "build_classifier", without_dropout)
 
     def job(name, weights):
         settings = FinetuneSettings(

@@ -11,6 +11,7 @@ from command_line import tiny_backbone
 import kerasft
 from kerasft import export
 from kerasft.commands import finetune_job as job
+from kerasft.commands import image_task
 from kerasft.commands.progress import EpochBar
 from kerasft.commands.settings import FinetuneSettings
 
@@ -56,7 +57,7 @@ def test_an_export_that_fails_keeps_the_trained_model(handle, digits, tmp_path, 
     def fail(*args, **kwargs):
         raise export.ExportError("by so much")
 
-    monkeypatch.setattr(job, "to_tflite", fail)
+    monkeypatch.setattr(image_task, "to_tflite", fail)
     outcome = job.run(digits, settings(handle, tmp_path / "out"))
     assert outcome.failures == {"float32": "by so much", "float16": "by so much"} and outcome.reports == {}
     assert (tmp_path / "out" / "model.keras").exists()
