@@ -12,7 +12,7 @@ from command_line import kerasft_command, tiny_backbone
 from sklearn.utils.class_weight import compute_class_weight
 
 from kerasft import Phase, UnfreezingSchedule
-from kerasft.commands import finetune_job, search_job
+from kerasft.commands import finetune_job, image_task, search_job
 from kerasft.commands.class_weights import read_class_weights, say_weights, weights_of
 from kerasft.commands.classifier import build_classifier, load_for
 from kerasft.commands.settings import FinetuneSettings, SearchSettings
