@@ -21,6 +21,7 @@ FOLDERS = {
     "tables": ("export",),
     "data": (),
     "text": (),
+    "report": (),
     "plots": (),
     "backup": ("_keras",),
     "saved_classes": (),
@@ -35,7 +36,7 @@ FOLDERS = {
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
-        "cache", "search", "export", "examples",
+        "cache", "search", "report", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip

@@ -16,12 +16,15 @@ from rich.console import Console
 
 from kerasft.commands.class_weights import named, say_weights, weights_of
 from kerasft.commands.classifier import build_classifier, load_for
+from kerasft.commands.evaluation import evaluated
+from kerasft.commands.evidence import Evidence, described, versions
 from kerasft.commands.input_range import input_range
 from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
 from kerasft.commands.settings import SearchSettings
 from kerasft.commands.workspace import workspace
 from kerasft.data import ImageData
+from kerasft.report import PAGE, write_page
 from kerasft.search import ExportedAccuracy, FreezeDepthSearch, ranked, repair_search
 
 
@@ -44,6 +47,8 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
     weights = weights_of(settings.class_weights, data.class_names, data.class_counts)
     with workspace(settings.out, identity, settings.overwrite, settings.resume) as work:
         console = console or Console()
+        evidence = Evidence(work)
+        evidence.add(settings=identity, data=described(data), versions=versions())
         say = partial(console.print, highlight=False, markup=False)
         say_weights(weights, data.class_names, data.class_counts, say)
         stored = work.state / "input_range.json"
@@ -75,7 +80,7 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             )
         records, objective = search.results(tuner), tuner.oracle.objective.name
         model = search.best_model(tuner)
-        accuracy = float(model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"])
+        tested = evaluated(model, data, data.test)
         folder = work.results
         model.save(folder / "model.keras")
         best = ranked(records, "max")[0]
@@ -87,8 +92,13 @@ def run(data: ImageData, settings: SearchSettings, console: Console | None = Non
             (folder / "class_weights.json").write_text(content + "\n", encoding="utf-8")
         data.split.to_json(folder / "split.json")
         data.pixels.to_json(folder / "pixels.json")
-        files = sorted(path.name for path in folder.iterdir())
-    return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
+        seconds = time.perf_counter() - begin
+        found = {"objective": objective, "accuracy": tested.accuracy, "seconds": seconds}
+        evidence.add(search=found, evaluation=tested.stored())
+        evidence.finish(folder)
+        files = sorted([*(path.name for path in folder.iterdir()), PAGE])
+    write_page(settings.out)
+    return SearchOutcome(records, objective, tested.accuracy, seconds, settings.out, files)
 
 
 def _build(settings: SearchSettings, classes: int, pixels: tuple[float, float]) -> keras.Model:
