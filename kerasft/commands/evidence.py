@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import platform
 from collections.abc import Sequence
@@ -148,10 +149,9 @@ class EpochEvidence(keras.callbacks.Callback):
     def _now(self) -> list[float]:
         """The learning rate of each stage at the next step, the largest of its weights'; frozen: 0."""
         optimizer: Any = _keras.inner_optimizer(self.model.optimizer)
-        return [
-            max((optimizer.rate_of(v) for v in weights if v.trainable and optimizer.knows(v)), default=0.0)
-            for weights in self._weights
-        ]
+        trains = [[v for v in weights if v.trainable and optimizer.knows(v)] for weights in self._weights]
+        rates = iter(optimizer.rates_of(itertools.chain(*trains)))
+        return [max(itertools.islice(rates, len(weights)), default=0.0) for weights in trains]
 
     def _moved(self) -> list[float | None] | None:
         """The movement of each stage, None where it began at 0; None for all where that is not known."""
@@ -161,9 +161,10 @@ class EpochEvidence(keras.callbacks.Callback):
         for weights in self._weights:
             far = size = 0.0
             for variable in weights:
-                before = next(begun).astype("float64")
-                far += float(np.sum((_array(variable) - before) ** 2))
-                size += float(np.sum(before**2))
+                before, now = next(begun), _array(variable)
+                size += _squared(before)
+                if not np.array_equal(now, before):
+                    far += _squared(now - before)
             found.append(float(np.sqrt(far / size)) if size else 0.0 if not far else None)
         return found
 
@@ -176,6 +177,10 @@ def _trainable(stage: Stage) -> list[keras.Variable]:
 
 def _array(variable: keras.Variable) -> np.ndarray:
     return np.array(variable.numpy(), "float32")
+
+
+def _squared(values: np.ndarray) -> float:
+    return float(np.sum(np.square(values, dtype="float64")))
 
 
 def _rate(phase: Phase) -> Any:

@@ -1,4 +1,18 @@
-"""A run as its folder tells it: what a job has written, of which any part may be missing."""
+"""A run as its folder tells it: what a job has written, of which any part may be missing.
+
+evidence.json is an object with `version`, 1, and sections, each of which is written when it is known:
+
+- `settings`: what the job was given, by name.
+- `data`: `kind` ("images" or "texts"), `name`, sizes of the parts, `classes`, `class_counts`, `notes`, and
+  `skipped` and `left_out`, each with `count` and some `names`.
+- `stages`: `name` and `parameters` of each, from the input on. `phases`: what was planned.
+- `optimizer`, `loss`, `versions`: by name.
+- `epochs`: for each epoch `rates` and `distance`, a number for each stage; `distance` may be null. `moved`:
+  the distances in the end.
+- `retention`, optional: `stages`, and `cka` and `distance`, for each epoch a number for each of these stages.
+- `evaluation`: `classes`; `confusion`, rows of [label, label that was named, count]; `wrong`, some samples.
+- `search`: `objective`, `accuracy` and `seconds`; `usage`: how to load the files.
+"""
 
 from __future__ import annotations
 
