@@ -21,6 +21,7 @@ FOLDERS = {
     "tables": ("export",),
     "data": (),
     "text": (),
+    "report": (),
     "plots": (),
     "backup": ("_keras",),
     "saved_classes": (),
@@ -38,7 +39,7 @@ FOLDERS = {
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
-        "cache", "probe", "recipes", "search", "export", "examples",
+        "cache", "probe", "recipes", "search", "report", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip

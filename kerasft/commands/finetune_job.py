@@ -18,15 +18,18 @@ from kerasft.backup import BackupAndRestore
 from kerasft.cache import PrefixCache
 from kerasft.commands.class_weights import named, say_weights, weights_of
 from kerasft.commands.classifier import train_head_alone
+from kerasft.commands.evaluation import evaluated
+from kerasft.commands.evidence import EpochEvidence, Evidence, described, planned, versions
 from kerasft.commands.image_task import ImageTask
 from kerasft.commands.outcome import Outcome, phase_rows, report_json
 from kerasft.commands.progress import EpochBar, progress_display
 from kerasft.commands.settings import FinetuneSettings
 from kerasft.commands.workspace import Workspace, workspace
-from kerasft.data import ImageData, Split
+from kerasft.data import ImageData, Split, TextData
 from kerasft.export import Report
 from kerasft.files import write_text
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
+from kerasft.report import PAGE, write_page
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
 from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule
@@ -41,6 +44,14 @@ class Task(Protocol):
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
     split: Split
+
+    @property
+    def data(self) -> ImageData | TextData:
+        """The images or texts themselves."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was made of them, a sentence each."""
 
     def identity(self) -> dict[str, Any]:
         """What a resumed job has to have in common with the one before."""
@@ -105,13 +116,16 @@ def run(
         if schedule is None:
             schedule = task.schedule(stages)
         schedule.check(stages, sum(settings.epochs))
+        evidence = Evidence(work)
+        evidence.add(settings=task.identity(), data=described(task.data, task.notes), versions=versions())
+        evidence.add(**planned(schedule, stages))
         head_accuracy = _head_accuracy(work, model, task, display, weights)
         cache = None
         if settings.cache:
             cache = PrefixCache(work.scratch / "record", keep=True, seed=settings.seed)
-        history = _fit(model, stages, schedule, task, settings, display, work, cache, weights)
+        history = _fit(model, stages, schedule, task, settings, display, work, cache, weights, evidence)
         bar = display.add_task("testing and exporting", total=1 + len(settings.precisions))
-        accuracy = float(model.evaluate(task.test, verbose=0, return_dict=True)["accuracy"])
+        tested = evaluated(model, task.data, task.test)
         display.advance(bar)
         model.save(folder / "model.keras")
         reports, failures = task.export(model, folder, lambda: display.advance(bar))
@@ -121,21 +135,25 @@ def run(
         task.save(folder)
         for path in keep:
             shutil.move(path, folder / path.name)
+        usage = task.usage(settings.out, next(iter(reports.values()))) if reports else ""
+        evidence.add(evaluation=tested.stored(), usage=usage)
+        evidence.finish(folder)
         outcome = Outcome(
             phase_rows(schedule, stages, history),
             head_accuracy,
-            accuracy,
+            tested.accuracy,
             reports,
             failures,
             int(sum(history["frozen_weights"])),
             time.perf_counter() - begin,
             settings.out,
-            [*sorted(p.name for p in folder.iterdir()), "report.json"],
+            [*sorted(p.name for p in folder.iterdir()), "report.json", PAGE],
             None if cache is None else cache.report,
-            task.usage(settings.out, next(iter(reports.values()))) if reports else "",
+            usage,
             named(weights, task.class_names),
         )
         (folder / "report.json").write_text(report_json(outcome, history))
+    write_page(settings.out)
     return outcome
 
 
@@ -161,6 +179,7 @@ def _fit(
     work: Workspace,
     cache: PrefixCache | None,
     weights: dict[int, float] | None,
+    evidence: Evidence,
 ) -> dict[str, list[float]]:
     keras.utils.set_random_seed(settings.seed)  # whatever came before: a resumed run skips some of it
     optimizer = with_lr_multipliers(
@@ -173,6 +192,7 @@ def _fit(
         unfreezing,
         *([] if cache is None else [cache]),
         rows,
+        EpochEvidence(evidence, stages, work),
         BackupAndRestore(work.state / "backup", delete_checkpoint=False),
         EpochBar(display, stages),
         keras.callbacks.TerminateOnNaN(),

@@ -32,6 +32,7 @@ class ImageSamples:
         self.train, self.validation, self.test = data.train, data.validation, data.test
         self.class_names, self.split = data.class_names, data.split
         self.class_counts = data.class_counts
+        self.notes: Sequence[str] = ()  # what is said of images is said when they are read
 
     def identity(self) -> dict[str, Any]:
         """What a resumed job has to have in common with the one before."""

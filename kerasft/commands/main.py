@@ -9,6 +9,7 @@ import typer
 
 from kerasft.commands.export import export, inspect, verify
 from kerasft.commands.finetune import finetune, quickstart
+from kerasft.commands.report import report
 from kerasft.commands.search import search
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ for command, short in (
     (quickstart, "Fine-tune on digits, or on reviews: --text."),
     (finetune, "Fine-tune a backbone on images or texts."),
     (search, "Search how deep to unfreeze a backbone."),
+    (report, "Show a run on one page of HTML."),
     (export, "Export a model to checked .tflite files."),
     (verify, "Check a golden pack in LiteRT."),
     (inspect, "Show stages, or what accelerators refuse."),

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from kerasft.cache import CacheReport
 from kerasft.export import Report
+from kerasft.report import PAGE
 from kerasft.search import TrialRecord, ranked, table
 from kerasft.stages import Stages
 from kerasft.tables import FittingTable
@@ -155,6 +156,8 @@ def show(outcome: Outcome) -> None:
         raise typer.Exit(1)
     files = ", ".join(sorted(outcome.files))
     console.print(f"{outcome.seconds:.0f} s. In {outcome.out}: {files}", highlight=False)
+    if PAGE in outcome.files:
+        typer.echo(f"The whole run on one page: {outcome.out / PAGE}")
     typer.echo(outcome.usage)
 
 
@@ -197,6 +200,7 @@ def show_search(outcome: SearchOutcome) -> None:
         highlight=False,
     )
     console.print(f"{outcome.seconds:.0f} s. In {outcome.out}: {', '.join(outcome.files)}", highlight=False)
+    typer.echo(f"The whole search on one page: {outcome.out / PAGE}")
     typer.echo(f"""
     kerasft export {outcome.out / "model.keras"} --out model.tflite --labels {outcome.out / "labels.txt"}
     tensorboard --logdir {outcome.out / "tensorboard"}

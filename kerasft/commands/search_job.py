@@ -15,6 +15,8 @@ import keras_tuner
 from rich.console import Console
 
 from kerasft.commands.class_weights import named, say_weights, weights_of
+from kerasft.commands.evaluation import evaluated
+from kerasft.commands.evidence import Evidence, described, versions
 from kerasft.commands.image_task import ImageSamples
 from kerasft.commands.live_table import LiveTable
 from kerasft.commands.outcome import SearchOutcome
@@ -22,6 +24,7 @@ from kerasft.commands.settings import SearchSettings, TextSearchSettings
 from kerasft.commands.text_task import TextSamples
 from kerasft.commands.workspace import workspace
 from kerasft.data import ImageData, TextData
+from kerasft.report import PAGE, write_page
 from kerasft.search import ExportedAccuracy, FreezeDepthSearch, ranked, repair_search
 
 
@@ -48,6 +51,8 @@ def run(
     identity, defaults = samples.identity(), settings.defaults()
     with workspace(settings.out, identity, settings.overwrite, settings.resume, defaults) as work:
         console = console or Console()
+        evidence = Evidence(work)
+        evidence.add(settings=identity, data=described(data, samples.notes), versions=versions())
         say = partial(console.print, highlight=False, markup=False)
         say_weights(weights, data.class_names, data.class_counts, say)
         build = samples.builder(work.state, say)
@@ -78,7 +83,7 @@ def run(
             )
         records, objective = search.results(tuner), tuner.oracle.objective.name
         model = search.best_model(tuner)
-        accuracy = float(model.evaluate(samples.test, verbose=0, return_dict=True)["accuracy"])
+        tested = evaluated(model, data, samples.test)
         folder = work.results
         model.save(folder / "model.keras")
         best = ranked(records, "max")[0]
@@ -90,8 +95,13 @@ def run(
             (folder / "class_weights.json").write_text(content + "\n", encoding="utf-8")
         data.split.to_json(folder / "split.json")
         samples.save(folder)
-        files = sorted(path.name for path in folder.iterdir())
-    return SearchOutcome(records, objective, accuracy, time.perf_counter() - begin, settings.out, files)
+        seconds = time.perf_counter() - begin
+        found = {"objective": objective, "accuracy": tested.accuracy, "seconds": seconds}
+        evidence.add(search=found, evaluation=tested.stored())
+        evidence.finish(folder)
+        files = sorted([*(path.name for path in folder.iterdir()), PAGE])
+    write_page(settings.out)
+    return SearchOutcome(records, objective, tested.accuracy, seconds, settings.out, files)
 
 
 def _samples(data: ImageData | TextData, settings: SearchSettings) -> ImageSamples | TextSamples:

@@ -48,6 +48,7 @@ class ImageData:
         notes: What has to be known about the data, a sentence each: what was left out, turned upright or set
             on a background, and what was understood of names. They are logged as well.
         class_counts: Number of training images of each class.
+        test_names: The file of each test image, in their order; empty where they have none.
     """
 
     train: tf.data.Dataset
@@ -64,6 +65,7 @@ class ImageData:
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+    test_names: tuple[str, ...] = ()
 
 
 def load_dataset(
@@ -177,6 +179,7 @@ def load_dataset(
         left_out=found.left_out,
         notes=notes,
         class_counts=tuple(np.bincount(found.labels[train], minlength=len(found.class_names)).tolist()),
+        test_names=tuple(found.names[row] for row in test) if found.names else (),
     )
 
 

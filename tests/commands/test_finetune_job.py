@@ -119,6 +119,13 @@ def test_a_job_that_is_stopped_resumes_to_the_same_model(
     for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert outcome.phases == whole.phases
+    one, other = (json.loads((out / "evidence.json").read_text()) for out in (folder, tmp_path / "out"))
+    for name in ("rates", "distance"):
+        rows, expected = ([row[name] for row in found["epochs"]] for found in (other, one))
+        np.testing.assert_allclose(rows, expected, atol=1e-6)
+    np.testing.assert_allclose(other["moved"], one["moved"], atol=1e-6)
+    assert other["moved"][0] == 0 < other["moved"][-1] and len(other["epochs"]) == 4
+    assert other["evaluation"]["confusion"] == one["evaluation"]["confusion"]
     assert (outcome.frozen_checked, outcome.accuracy) == (whole.frozen_checked, whole.accuracy)
     assert (whole.cache is not None) == cache
     if cache:

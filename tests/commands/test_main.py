@@ -19,7 +19,7 @@ def test_help_names_every_command_and_loads_no_tensorflow():
     assert run.stdout.strip() == "False False"
     status, output = kerasft_command("--help")
     assert status == 0
-    for name in ("quickstart", "finetune", "search", "export", "verify", "inspect"):
+    for name in ("quickstart", "finetune", "search", "report", "export", "verify", "inspect"):
         assert name in output
 
 
@@ -99,6 +99,7 @@ def test_every_option_keeps_its_name_and_its_default():
             "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
         },
         "verify": {"pack": None},
+        "report": {"run": None, "out": None, "overwrite": False},
         "inspect": {"source": None, "at": None, "trust": False},
     }  # fmt: skip
     commands = get_command(app).commands

@@ -9,6 +9,7 @@ import pytest
 import small_texts
 from command_line import digits as load_digits
 from command_line import tiny_backbone
+from html_text import Page
 from rich.console import Console
 from small_searches import build_model
 
@@ -53,6 +54,14 @@ def test_a_search_writes_what_it_reports(handle, digits, tmp_path):
     assert [r["curve"] for r in json.loads((out / "trials.json").read_text())] == [
         r.curve for r in outcome.records
     ]
+    page = Page((out / "report.html").read_text())
+    best = outcome.best
+    assert f"The best is trial {best.trial}: " in page.of("trials")
+    assert f"val_accuracy {best.score:.4f}." in page.of("trials")
+    assert f"out: kerasft search {outcome.accuracy:.4f} test accuracy of the best" in page.of("")
+    right = round(outcome.accuracy * digits.test_size)
+    assert f"{right} of {digits.test_size} test samples are right" in page.of("confusion")
+    assert not any("Not shown" in text for text in page.text.values())
     assert (out / "trials.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((out / "tensorboard").glob("trial_*/events*"))) == 3
     lines = printed.getvalue().splitlines()

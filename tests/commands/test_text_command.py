@@ -29,6 +29,8 @@ def test_finetune_from_a_table(tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["accuracy"] == 1.0 and report["phases"][0]["from"] == "head"
     assert report["exports"]["float32"]["quality"]["accuracy_file"] == 1.0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "texts of 9 tokens" in page and "texts have more than 9 tokens" in page and "Not shown" not in page
     rule = TextRule.load(tmp_path / "out")
     assert rule.words == tuple(small_texts.WORDS) and rule.length == 9 and rule.lower_case
 
@@ -46,7 +48,9 @@ def test_finetune_from_a_table(tmp_path):
         np.testing.assert_allclose(lite(**one)["scores"][0], scores[row], atol=1e-5)
     split = json.loads((tmp_path / "out" / "split.json").read_text())
     assert sum(len(split[part]) for part in ("train", "validation", "test")) == len(small_texts.texts())
-    assert load_texts(data).test_size == len(split["test"])
+    tested = len(split["test"])
+    assert load_texts(data).test_size == tested
+    assert f"{tested} of {tested} test samples are right" in page
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -136,8 +136,12 @@ class LrMultipliers(AnchoredDecay):
 
     def rate_of(self, variable: keras.Variable) -> float:
         """The learning rate of `variable` at the next step."""
-        factor = self._multiplier_state.factors[self._get_variable_index(variable)]
-        return as_number(self.learning_rate) * as_number(self._warmup_factor()) * factor
+        return self.rates_of([variable])[0]
+
+    def rates_of(self, variables: Iterable[keras.Variable]) -> list[float]:
+        """The learning rate of each variable at the next step."""
+        base = as_number(self.learning_rate) * as_number(self._warmup_factor())
+        return [base * self._multiplier_state.factors[self._get_variable_index(v)] for v in variables]
 
     def steps_of(self, variable: keras.Variable) -> int:
         """How many steps `variable` has taken."""
