@@ -17,6 +17,7 @@ import tensorflow as tf
 from kerasft import _keras
 
 _STRING_BYTES = 10**12
+_TEXT_COST = 100_000  # to split a text into 20 words and look them up takes 10 to 20 microseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,12 @@ class NoCutError(Exception):
 
 
 def cost_of(program: _keras.Program, operation: _keras.Operation) -> int:
-    """What a call costs, in multiplications of a sample, roughly; to look up rows of a table is none."""
+    """What a call costs, in multiplications of a sample, roughly; to look up rows of a table is none.
+
+    A call that reads strings splits them into words, which no weight tells.
+    """
+    if any(program.tensors[number].dtype == "string" for number in operation.reads):
+        return _TEXT_COST
     if not operation.weights or not isinstance(operation.layer, keras.Layer):
         return 0
     multiplied = _keras.multiplied_weights(program, operation)
