@@ -122,7 +122,7 @@ def hub_backbones() -> dict[str, Callable[[], tuple[Any, Any]]]:
         "CSPDarkNet": lambda: (
             models.CSPNetBackbone(
                 stem_filters=16, stem_kernel_size=3, stem_strides=1, stackwise_num_filters=[16, 32],
-                stackwise_strides=[1, 2], stackwise_depth=[1, 1], block_type="dark_block",
+                stackwise_strides=[1, 2], stackwise_depth=[1, 1], block_type="dark_block", stage_type="dark",
                 image_shape=(32, 32, 3),
             ),
             pictures(32),
