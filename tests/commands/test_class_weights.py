@@ -117,6 +117,7 @@ GIVEN = {"input_range": (0.0, 1.0), "seed": 3}
 
 
 @pytest.mark.training
+@pytest.mark.process
 def test_a_job_trains_as_plain_keras_does_with_class_weight(handle, uneven, tmp_path, monkeypatch):
     """One batch of all images and no dropout: nothing depends on order and random numbers."""
 
