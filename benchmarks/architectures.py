@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,7 +334,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     notes: dict[str, int] = {}
 
     def note(text: str) -> str:
-        return f"[{notes.setdefault(' '.join(text.split()), len(notes) + 1)}]"
+        short = textwrap.shorten(text.removeprefix("ExportError: "), 200, placeholder=" …")
+        return f"[{notes.setdefault(short, len(notes) + 1)}]"
 
     for row in rows:
         if "error" in row:

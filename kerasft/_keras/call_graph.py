@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -101,12 +101,21 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A Functional or Sequential model as a list of calls, those inside of nested models included."""
+    """A Functional or Sequential model as a list of calls, those inside of nested models included.
+
+    Attributes:
+        model: The model.
+        operations: Its calls, each after those whose values it takes.
+        inputs, outputs: Numbers of the model's inputs and outputs.
+        without_rows: Numbers of the values that are known not to have a row for each sample, whatever their
+            symbolic tensors say: positions, for instance. Who runs a part of the program adds to them.
+    """
 
     model: keras.Model
     operations: tuple[Operation, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    without_rows: set[int] = field(default_factory=set)
 
     @property
     def signature(self) -> Any:

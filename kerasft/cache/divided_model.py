@@ -140,7 +140,9 @@ def _check_independence(prefix: Prefix, x: Any, values: Sequence[Any]) -> None:
         StorageError: Every second sample gives something else when the batch has no others.
     """
     flat = [value for each in values for value in each]
-    rows = int(flat[0].shape[0])
+    rows = len(keras.tree.flatten(x)[0])
+    if any(value.shape[:1].as_list() != [rows] for value in flat):
+        raise StorageError("What the frozen layers give does not have a row for each sample.")
     second = np.arange(0, rows, 2)
     others = prefix(keras.tree.map_structure(lambda t: tf.gather(t, np.tile(second, 2)[:rows]), x))[0]
     for value, other in zip(flat, [other for each in others for other in each], strict=True):

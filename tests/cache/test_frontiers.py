@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasft
 
@@ -51,12 +52,42 @@ def encoder_and_decoder():
     return keras.Model([a, b], layers.Dense(2, name="top")(layers.LSTM(3, name="last")(y)))
 
 
-def data_of(model):
+class Positions(layers.Layer):
+    """A number for each place: no row for each sample, though its symbolic shape is (None,)."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(name="scale")
+
+    def call(self, x):
+        return self.scale * keras.ops.cast(keras.ops.arange(keras.ops.shape(x)[1]), "float32")
+
+
+class Block(layers.Layer):
+    def build(self, x_shape, places_shape):
+        self.kernel = self.add_weight(shape=(4, 4), name="kernel")
+
+    def call(self, x, places):
+        return keras.ops.tanh(x @ self.kernel + places[:, None])
+
+
+def with_positions():
+    inputs = keras.Input((None, 4))
+    x = layers.Dense(4, name="body")(inputs)
+    places = Positions(name="positions")(x)
+    for i in range(3):
+        x = Block(name=f"block_{i}")(x, places)
+    return keras.Model(inputs, layers.Dense(2, name="top")(layers.GlobalAveragePooling1D()(x)))
+
+
+def data_of(model, length=5):
     rng = np.random.default_rng(0)
+    shapes = {
+        t.name: (SAMPLES, *(length if axis is None else axis for axis in t.shape[1:])) for t in model.inputs
+    }
     x = {
-        t.name: rng.integers(0, 5, (SAMPLES, *t.shape[1:]))
+        t.name: rng.integers(0, 5, shapes[t.name])
         if t.dtype == "int32"
-        else rng.normal(size=(SAMPLES, *t.shape[1:])).astype("float32")
+        else rng.normal(size=shapes[t.name]).astype("float32")
         for t in model.inputs
     }
     x = x if isinstance(model.input, dict) else list(x.values())
@@ -86,6 +117,8 @@ def fitted(make, depth, callbacks, **options):
         (image_and_table, "columns", "flatten", False),
         (encoder_and_decoder, "decoder_1", None, True),
         (encoder_and_decoder, "last", "decoder_2", False),
+        (with_positions, "block_1", "body + block_0", False),
+        (with_positions, "top", "global_average_pooling1d", False),
     ],
 )
 def test_a_cached_fit_ends_where_a_plain_one_ends(make, depth, values, folder, tmp_path):
@@ -105,6 +138,23 @@ def test_a_cached_fit_ends_where_a_plain_one_ends(make, depth, values, folder, t
         _, _, later = fitted(make, depth, [again])
         assert again.report.kept and again.report.traced_prefixes == 0
         np.testing.assert_allclose(later["loss"], expected["loss"], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*ran out of data")  # plain Keras says so, too
+def test_places_of_open_length_are_not_taken_for_rows():
+    """Nothing but the data says that they are none."""
+    model = with_positions()
+    kerasft.freeze(model, "block_1")
+    model.compile("sgd", "mse")
+    x, y = data_of(model)
+    data = tf.data.Dataset.from_generator(
+        lambda: ((x[i : i + 4], y[i : i + 4]) for i in (0, 4, 8)),
+        output_signature=(tf.TensorSpec((None, None, 4)), tf.TensorSpec((None, 2))),
+    )
+    cache = kerasft.PrefixCache()
+    model.fit(data, epochs=3, verbose=0, shuffle=False, callbacks=[cache])
+    assert cache.report.replayed == [False] * 3
+    assert cache.reason == "What the frozen layers give does not have a row for each sample."
 
 
 def test_coming_depths_are_recorded_in_one_pass_and_made_from_kept_records(tmp_path):

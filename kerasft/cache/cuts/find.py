@@ -59,6 +59,8 @@ def find_cut(program: _keras.Program, nondeterministic: Collection[int] = ()) ->
     entered = {n for o in operations if o.layer is None for n in o.writes}
 
     def size(number: int) -> float:
+        if number in program.without_rows:  # it is not recorded
+            return 0.0
         return sample_bytes(program.tensors[number]) + 0.5 * (number in entered)  # rather what is read for it
 
     values = cheapest_frontier(calls, spared, needed & moving, program.outputs, size) if spared else []
@@ -74,16 +76,35 @@ def _without_cheap_values(cut: Cut, producer: Mapping[int, int], size: Callable[
     left = cut.share - COST_OF_ROOM
     for number, tensor in sorted(zip(cut.values, cut.tensors, strict=True), key=lambda pair: -size(pair[0])):
         others = [value for value in cut.values if value != number]
+        if number in cut.program.without_rows or tensor.shape[0] not in fixed:
+            cut = _without_value_of_no_sample(cut, number, producer)
+            continue
         if not others:
             break
         other = _cut_at(cut.program, others, producer)
-        of_no_sample = tensor.shape[0] not in fixed
         bytes_now, bytes_then = (sum(map(size, (*c.values, *c.extra_inputs))) for c in (cut, other))
         # masks and the like: the inputs that they are computed from are recorded instead
         is_free = other.share == cut.share and bytes_then <= MORE_FOR_INPUTS * bytes_now
-        if of_no_sample or is_free or (bytes_then < bytes_now and other.share >= left):
+        if is_free or (bytes_then < bytes_now and other.share >= left):
             cut = other
     return cut
+
+
+def _without_value_of_no_sample(cut: Cut, number: int, producer: Mapping[int, int]) -> Cut:
+    """The same cut without a value that has no row for each sample: the rest computes it again.
+
+    It does so from what is recorded and from the model's inputs. If that spares more, what the value was
+    computed from is recorded as well.
+    """
+    program = cut.program
+    others = [value for value in cut.values if value != number]
+    read = [n for n in program.operations[producer[number]].reads if n in producer and n not in others]
+    rows = [n for n in read if n not in program.without_rows]
+    choices = [sorted(v, key=lambda n: producer.get(n, -1)) for v in (others, [*others, *rows]) if v]
+    if not choices:
+        raise NoCutError("What is frozen hands on values that have no row for each sample.")
+    cuts = [_cut_at(program, values, producer) for values in choices]
+    return cuts[-1] if cuts[-1].share > cuts[0].share + COST_OF_ROOM else cuts[0]
 
 
 def _cut_at(program: _keras.Program, values: Sequence[int], producer: Mapping[int, int]) -> Cut:

@@ -110,7 +110,9 @@ def trace_prefix(
         except Exception as error:  # of a user's layer, say: the whole model may train all the same
             message = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
             raise NoCutError(f"The frozen layers can't be traced by themselves. {message}") from error
-        if adding := [i for i in indices if _keras.has_losses(program.operations[i].layer)]:
+        if fixed := _of_fixed_length(cuts, signature, concrete):
+            program.without_rows.update(fixed)
+        elif adding := [i for i in indices if _keras.has_losses(program.operations[i].layer)]:
             nondeterministic.update(adding)
         elif _keras.impure_operations(concrete.graph):
             nondeterministic.add(indices[_first_impure(compute, signature, len(indices))])
@@ -122,6 +124,15 @@ def trace_prefix(
             if traced is not None:
                 traced.append(found)
             return found
+
+
+def _of_fixed_length(cuts: Sequence[Cut], signature: Any, function: Any) -> set[int]:
+    """Numbers of values at the cuts whose length stays the same while that of the batch is open."""
+    if any(spec.shape[0] is not None for spec in leaves(signature)):
+        return set()
+    found, _, _ = function.structured_outputs
+    pairs = zip([n for cut in cuts for n in cut.values], [t for each in found for t in each], strict=True)
+    return {n for n, t in pairs if t.shape.rank is not None and t.shape[:1].as_list() != [None]}
 
 
 def _kinds(specs: Sequence[Any]) -> list[Any]:
