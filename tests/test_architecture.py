@@ -55,6 +55,18 @@ PUBLIC_FACES = {  # users import from these
         "read_picture",
     ),
     "kerasft.hub": ("HubStage", "load_backbone", "resolve"),
+    "kerasft.probe": (
+        "LinearProbe",
+        "Link",
+        "features_of",
+        "fit_probe",
+        "head_of",
+        "logme",
+        "predictions",
+        "sample_losses",
+        "solve_head",
+    ),
+    "kerasft.recipes": ("KINDS", "Kind", "KindReport", "augmented", "limits_of", "look_at_kinds"),
     "kerasft.text": ("TextRule", "WordPiece", "read_vocabulary"),
 }
 MOST_FLOORS = 8
