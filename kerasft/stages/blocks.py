@@ -99,8 +99,9 @@ def group_blocks(
             last = labels[blocks[-1][-1]]
             same = label is not None and label in (last, labels[blocks[-1][0]])
             words = _words([n for j in (blocks[-1][-1], i) for n in names[j]])
-            is_path = f"{words}/" == names[i][0][: len(words) + 1] if names[i] else False
-            sibling = has_blocks and label is last is None and words and not is_path
+            # a whole unit and what lies beside it in one layer, such as encoder/first, encoder/second
+            apart = (units[i] or units[blocks[-1][-1]]) and names[i][0].startswith(f"{words}/")
+            sibling = has_blocks and label is last is None and words and not apart
             if same or sibling or (not kernels[i] and (label is None or label not in labels[i + 1 :])):
                 blocks[-1].append(i)
                 continue
