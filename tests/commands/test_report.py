@@ -41,6 +41,7 @@ def evidence_of(out):
     return json.loads((out / "evidence.json").read_text())
 
 
+@pytest.mark.process
 def test_the_run_has_its_page(ran):
     out, output, _ = ran
     assert f"The whole run on one page: {out / 'report.html'}" in output
@@ -52,6 +53,7 @@ def test_the_run_has_its_page(ran):
     assert "model_float16.tflite" in found.of("precisions") and "<b>cat" in found.of("confusion")
 
 
+@pytest.mark.process
 def test_rates_and_movement_are_those_of_the_optimizer_and_the_weights(ran):
     out, _, backbone = ran
     found = evidence_of(out)
@@ -76,6 +78,7 @@ def test_rates_and_movement_are_those_of_the_optimizer_and_the_weights(ran):
     assert distances[0][:3] == [0, 0, 0] and distances[0][3] > 0 and distances[-1] == found["moved"]
 
 
+@pytest.mark.process
 def test_the_confusion_is_that_of_the_saved_model(ran):
     out, _, _ = ran
     data = load_dataset(out.parent / "data", image_size=16, skip_corrupt=True)
@@ -104,6 +107,7 @@ def test_the_confusion_is_that_of_the_saved_model(ran):
         assert row["score"] == pytest.approx(float(scores[place].max()), abs=1e-5)
 
 
+@pytest.mark.process
 def test_the_command_makes_the_page_again(ran, tmp_path):
     out, _, _ = ran
     status, output = kerasft_command("report", out)
