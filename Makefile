@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 # Folders whose tests run with the lowest versions that setup.cfg allows.
 FLOOR_TESTS ?= tests/_keras/test_call_graph.py tests/_keras/test_fit_loop.py tests/_keras/test_layers.py \
 	tests/_keras/test_tracing.py tests/_keras/test_training_step.py tests/_keras/optimizer/test_references.py \
-	tests/_keras/optimizer/test_named_state.py tests/stages tests/freezing tests/learning_rates/test_multipliers.py \
+	tests/_keras/optimizer/test_named_state.py tests/stages tests/freezing tests/learning_rates/test_multipliers.py tests/probe \
 	tests/unfreezing tests/cache tests/hub tests/search/test_hypermodel.py tests/commands/test_main.py \
 	tests/export/model tests/export/tflite_file tests/test_backup.py \
 	tests/data/test_pictures.py tests/data/test_rule.py tests/data/test_examine.py tests/data/test_folder.py
