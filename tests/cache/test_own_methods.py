@@ -1,7 +1,6 @@
 """Models with methods of their own outside the step: nothing changes for them, or the reason says so."""
 
 import keras
-import keras_hub
 import numpy as np
 import pytest
 
@@ -128,6 +127,7 @@ def test_inspection_knows_of_a_call_that_is_not_that_of_the_layers():
 
 
 def test_a_task_of_keras_hub_has_a_harmless_call():
+    keras_hub = pytest.importorskip("keras_hub")
     backbone = keras_hub.models.BertBackbone(30, 1, 2, 8, 8, dropout=0.0, max_sequence_length=6)
     model = keras_hub.models.BertTextClassifier(backbone, 2, dropout=0.0)
     assert type(model).__call__ is not keras.Layer.__call__
