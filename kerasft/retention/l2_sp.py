@@ -36,8 +36,9 @@ def with_l2_sp(
         optimizer: Any optimizer that `with_lr_multipliers` takes; changed in place and returned.
         strength: The share of the distance, times the learning rate, that a step takes away; 0 for none.
         model: The model that trains.
-        reference: The pre-trained model, or its `get_weights()`. None takes the values that the stages before
-            `head` have now, or, if the optimizer has pre-trained values, those that it has.
+        reference: The pre-trained model, or its `get_weights()`. None takes the values that the optimizer has
+            if it has pre-trained ones, else those that the stages before the last one have now, where a model
+            in the model, the backbone, holds just them.
         shared: How many stages the reference and the model have in common, or the name of the first that is
             new; None finds it out.
 
@@ -86,7 +87,7 @@ def with_l2_sp(
 def _anchored(stages: Stages, reference: Original | None, shared: int | str | None) -> dict[int, np.ndarray]:
     """The pre-trained values, by the `id` of the weight that they belong to."""
     if reference is None:
-        if shared is None and stages.names[-1] != "head":
+        if shared is None and not _ends_with_a_model(stages):
             raise ValueError(
                 f"Nothing tells which weights of {stages.model.name!r} are pre-trained: it holds no model. "
                 f"Its stages are {stages.names}. Give reference=, the pre-trained model, or shared=, the "
@@ -98,3 +99,10 @@ def _anchored(stages: Stages, reference: Original | None, shared: int | str | No
         return {id(v): np.array(v.numpy()) for v in variables}
     found = pair("with_l2_sp", stages, reference, shared)
     return {id(v): value for v, value in zip(found.variables, found.values, strict=True)}
+
+
+def _ends_with_a_model(stages: Stages) -> bool:
+    """Whether a model in the model holds the weights of all stages but the last, and no others."""
+    body = {id(v) for stage in stages[:-1] for v in stage.weights}
+    inner = (x for x in _keras.sublayers(stages.model) if isinstance(x, keras.Model))
+    return any({id(v) for v in x.weights} == body for x in inner if x is not stages.model)

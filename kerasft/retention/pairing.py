@@ -53,9 +53,9 @@ def pair(
 ) -> Pairs:
     """Find the weights that a model and its original both have.
 
-    Stages are compared from the first on by the shapes of their weights; names are a hint alone. The last
-    stage of either may differ: a new head. Where its shapes agree as well, it is the original's if its
-    values are; if they alone differ, it is a new head. After training, equal names tell.
+    Stages are compared from the first on by the shapes of their weights. The last stage of either may differ:
+    a new head. Where its shapes agree as well, it is the original's if its values are; before training, if
+    they alone differ, it is a new head. After training nothing tells which of the two it is.
 
     Args:
         function: The function that was called, for messages.
@@ -123,8 +123,6 @@ def _without_new_head(function: str, stages: Stages, others: Stages, agreeing: i
     body = [(a, b) for a, b in zip(stages[:-1], others[:-1], strict=True)]
     if not trained and body and all(_equal(a, b) for a, b in body):
         return agreeing - 1
-    if trained and [x.name for x in stages[-1].layers] == [x.name for x in others[-1].layers]:
-        return agreeing
     raise ValueError(
         f"{function}: the last stage of {stages.model.name!r}, {stages[-1].name!r}, has the shapes of the "
         "original's and other values. It may be a new head, or the original's, trained since. Give "

@@ -233,6 +233,13 @@ def test_a_backbone_in_the_model_is_what_is_pre_trained(image_model):
             np.testing.assert_array_equal(anchor.numpy(), variable.numpy())
 
 
+def test_the_name_of_a_layer_does_not_tell_what_is_pre_trained():
+    dense = [keras.layers.Dense(3, name="body"), keras.layers.Dense(2, name="head")]
+    net = keras.Sequential([keras.Input((4,)), *dense])
+    with pytest.raises(ValueError, match=r"it holds no model.*shared='head' if the last is a new head"):
+        kerasft.with_l2_sp(keras.optimizers.SGD(RATE), STRENGTH, net)
+
+
 def test_what_is_wrong_is_named():
     net = linear()
     with pytest.raises(ValueError, match=r"which weights of 'net' are pre-trained.*shared='top'"):
