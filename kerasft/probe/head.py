@@ -60,7 +60,7 @@ def solve_head(
     layer = head_of(model)
     features, targets, weights, outputs = _one_pass(model, layer, data)
     kernel, bias = layer.get_weights()
-    found = _link(model, features @ kernel + bias, outputs, targets) if link is None else link
+    found = _link(model, features @ kernel + bias, outputs, targets, link)
     wanted = _columns(targets, kernel.shape[1], found)
     if class_weight is not None:
         weights = weights * _class_weights(class_weight, wanted, found)
@@ -121,18 +121,21 @@ def _one_pass(model: keras.Model, layer: keras.Layer, data: Iterable[Any]) -> tu
     return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
 
 
-def _link(model: keras.Model, scores: Array, outputs: Array, targets: Array) -> Link:
-    """What turns scores into predictions, by the model's output, and by its loss where that does nothing."""
+def _link(model: keras.Model, scores: Array, outputs: Array, targets: Array, given: Link | None) -> Link:
+    """What turns scores into predictions, by the model's output, and by its loss where that does nothing.
+
+    A link that is given has to be what the model does with the scores, unless it does nothing with them.
+    """
     if scores.shape == outputs.shape:
         links = [k for k in _LINKS if k != "softmax" or scores.shape[1] > 1]  # of one score it is always 1
         fits = [k for k in links if np.allclose(predictions(scores, k), outputs, rtol=1e-3, atol=1e-4)]
-        if len(fits) == 1 and fits != ["identity"]:
+        if len(fits) == 1 and fits != ["identity"] and given in (None, fits[0]):
             return fits[0]
         if fits == ["identity"]:
-            return _link_by_loss(model, scores, targets)
+            return _link_by_loss(model, scores, targets) if given is None else given
     raise ValueError(
         f"What {model.name!r} does to the scores of its last layer is none of softmax, sigmoid and nothing, "
-        "or can't be told apart. Give link= if it is one of them."
+        "or can't be told apart." + ("" if given is None else f" It is not {given!r} alone, as link= says.")
     )
 
 

@@ -100,6 +100,25 @@ def test_a_sigmoid_is_seen_by_the_output():
     )
 
 
+@pytest.mark.parametrize(
+    ("activation", "link"), [("relu", "softmax"), ("relu", "identity"), ("softmax", "sigmoid")]
+)
+def test_a_link_that_the_model_contradicts_is_refused(activation, link):
+    model = network(activation=activation)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"It is not '{link}' alone, as link= says"):
+        solve_head(model, [(X, LABELS)], link=link)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_link_is_given_where_the_model_ends_with_scores():
+    model = network(3, None)
+    probe = solve_head(model, [(X, LABELS)], link="softmax")
+    assert probe.link == "softmax"
+    assert (model.predict(X, verbose=0).argmax(1) == LABELS).mean() > 0.6
+
+
 def test_class_weights_count_as_sample_weights_do():
     reference, model = network(), network()
     model.set_weights(reference.get_weights())
