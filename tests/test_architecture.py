@@ -56,6 +56,8 @@ PUBLIC_FACES = {  # users import from these
     ),
     "kerasft.hub": ("HubStage", "load_backbone", "resolve"),
     "kerasft.probe": (
+        "FrozenHead",
+        "Given",
         "LinearProbe",
         "Link",
         "features_of",
@@ -63,10 +65,23 @@ PUBLIC_FACES = {  # users import from these
         "head_of",
         "logme",
         "predictions",
+        "rightness",
         "sample_losses",
         "solve_head",
     ),
-    "kerasft.recipes": ("KINDS", "Kind", "KindReport", "augmented", "limits_of", "look_at_kinds"),
+    "kerasft.recipes": (
+        "KINDS",
+        "LAYER_DECAY",
+        "LEARNING_RATE",
+        "DefaultRecipe",
+        "Kind",
+        "KindReport",
+        "augmented",
+        "default",
+        "limits_of",
+        "look_at_kinds",
+        "views_of",
+    ),
     "kerasft.text": ("TextRule", "WordPiece", "read_vocabulary"),
 }
 MOST_FLOORS = 8

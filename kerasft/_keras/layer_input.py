@@ -14,7 +14,7 @@ from kerasft._keras.inner_calls import watched_calls
 def layer_input(model: keras.Model, layer: keras.Layer) -> Callable[[Any], tuple[tf.Tensor, Any]]:
     """A function of a batch: what the layer is given, and the model's outputs, as in inference.
 
-    It is traced once for each shape of a batch. Its first call raises ValueError if the model does not call
+    It is traced once for batches of any size. Its first call raises ValueError if the model does not call
     the layer exactly once, and with one tensor.
 
     Args:
@@ -23,7 +23,7 @@ def layer_input(model: keras.Model, layer: keras.Layer) -> Callable[[Any], tuple
     """
 
     @tf.function(autograph=False)
-    def run(x: Any) -> tuple[tf.Tensor, Any]:
+    def traced(x: Any) -> tuple[tf.Tensor, Any]:
         given: list[tf.Tensor] = []
 
         def called(_: keras.Layer, call: Any) -> Any:
@@ -39,5 +39,13 @@ def layer_input(model: keras.Model, layer: keras.Layer) -> Callable[[Any], tuple
                 f"{model.name!r} calls the layer {layer.name!r} {len(given)} times in a pass, not once."
             )
         return given[0], outputs
+
+    functions: dict[str, Any] = {}
+
+    def run(x: Any) -> tuple[tf.Tensor, Any]:
+        spec = keras.tree.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), x)
+        if (key := str(spec)) not in functions:
+            functions[key] = traced.get_concrete_function(spec)
+        return functions[key](x)
 
     return run

@@ -55,7 +55,7 @@ def quickstart(
                 handle=str(backbone),
                 out=out,
                 image_size=image_size,
-                epochs=(2, 1) if quick else (3, 3, 4, 4),
+                epochs=(2,) if quick else FinetuneSettings.epochs,
                 overwrite=overwrite,
                 seed=seed,
             )
@@ -80,8 +80,8 @@ def finetune(
     epochs: Annotated[
         str | None,
         typer.Option(
-            help="Epochs in each phase, from the head down, separated by commas: 3,3,4,4, for texts 4,1,3. "
-            "With --schedule: in all."
+            help="How long everything trains: 12, for texts 4. Or the epochs of phases from the head down, "
+            "separated by commas: 3,3,4,4. With --schedule: in all."
         ),
     ] = None,
     schedule: Annotated[
@@ -94,11 +94,13 @@ def finetune(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Base learning rate of AdamW: 1e-3; for texts that of the thawed part, 1e-4."),
+        typer.Option(help="Highest learning rate of AdamW: 1e-3, for texts 1e-4."),
     ] = None,
     decay: Annotated[
         float | None,
-        typer.Option(help="Learning-rate factor from a stage to the one below: 0.8; for texts 0.9."),
+        typer.Option(
+            help="Learning-rate factor from a stage to the one below: 0.9; in phases 0.8."
+        ),
     ] = None,
     batch_size: options.BatchSize = 32,
     batch_norm: options.BatchNorm = "inference",

@@ -5,73 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import keras
-import tensorflow as tf
 from rich.progress import Progress
 
 from kerasft.backup import BackupAndRestore
 from kerasft.cache import PrefixCache
 from kerasft.commands.class_weights import named, say_weights, weights_of
-from kerasft.commands.classifier import train_head_alone
 from kerasft.commands.evaluation import evaluated
 from kerasft.commands.evidence import EpochEvidence, Evidence, described, planned, versions
 from kerasft.commands.image_task import ImageTask
 from kerasft.commands.outcome import Outcome, phase_rows, report_json
 from kerasft.commands.progress import EpochBar, progress_display
 from kerasft.commands.settings import FinetuneSettings
+from kerasft.commands.task import Task
+from kerasft.commands.training import Training, prepared
 from kerasft.commands.workspace import Workspace, workspace
-from kerasft.data import ImageData, Split, TextData
-from kerasft.export import Report
+from kerasft.data import ImageData
 from kerasft.files import write_text
-from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.report import PAGE, write_page
 from kerasft.stages import Stages, find_stages
 from kerasft.typing import Logs
-from kerasft.unfreezing import GradualUnfreezing, UnfreezingSchedule
-
-
-class Task(Protocol):
-    """What a job fine-tunes on: images, or the texts of `kerasft.commands.text_task`."""
-
-    train: tf.data.Dataset
-    validation: tf.data.Dataset
-    test: tf.data.Dataset
-    class_names: tuple[str, ...]
-    class_counts: tuple[int, ...]
-    split: Split
-
-    @property
-    def data(self) -> ImageData | TextData:
-        """The images or texts themselves."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What was made of them, a sentence each."""
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed job has to have in common with the one before."""
-
-    def builder(self, state: Path, say: Callable[..., object]) -> Callable[[], keras.Model]:
-        """What builds the classifier that is trained, each time with the backbone's own weights."""
-
-    def schedule(self, stages: Stages) -> UnfreezingSchedule:
-        """The phases, where none are given."""
-
-    def export(
-        self, model: keras.Model, folder: Path, advance: Callable[[], None]
-    ) -> tuple[dict[str, Report], dict[str, str]]:
-        """Export each precision to a file; the reports, and why a precision was not written."""
-
-    def save(self, folder: Path) -> None:
-        """Write the rule by which a sample becomes the model's inputs."""
-
-    def usage(self, out: Path, report: Report) -> str:
-        """How to use what was made."""
+from kerasft.unfreezing import GradualUnfreezing
 
 
 def run(
@@ -112,18 +70,19 @@ def run(
         say_weights(weights, task.class_names, task.class_counts, say)
         model = task.builder(work.state, say)()
         stages = find_stages(model)
-        schedule = settings.schedule
-        if schedule is None:
-            schedule = task.schedule(stages)
-        schedule.check(stages, sum(settings.epochs))
+        training = prepared(model, stages, task, settings, work, weights)
+        schedule = training.schedule
         evidence = Evidence(work)
         evidence.add(settings=task.identity(), data=described(task.data, task.notes), versions=versions())
         evidence.add(**planned(schedule, stages))
-        head_accuracy = _head_accuracy(work, model, task, display, weights)
+        for sentence in training.measured:
+            say(sentence)
+        evidence.add(measured=training.measured)
+        head_accuracy = _head_accuracy(work, model, task)
         cache = None
-        if settings.cache:
+        if settings.cache and training.is_repeated:
             cache = PrefixCache(work.scratch / "record", keep=True, seed=settings.seed)
-        history = _fit(model, stages, schedule, task, settings, display, work, cache, weights, evidence)
+        history = _fit(model, stages, training, task, settings, display, work, cache, weights, evidence)
         bar = display.add_task("testing and exporting", total=1 + len(settings.precisions))
         tested = evaluated(model, task.data, task.test)
         display.advance(bar)
@@ -157,22 +116,18 @@ def run(
     return outcome
 
 
-def _head_accuracy(
-    work: Workspace, model: keras.Model, data: Task, display: Progress, weights: dict[int, float] | None
-) -> float:
-    """Return what `train_head_alone` does, measured now or before the run was killed."""
+def _head_accuracy(work: Workspace, model: keras.Model, task: Task) -> float:
+    """The test accuracy of the frozen backbone with the solved head, measured now or before a kill."""
     path = work.state / "head_accuracy.json"
-    if work.resumed and path.exists():
-        next(iter(data.train))  # each pass has an order of its own, and training has the second one
-    else:
-        write_text(path, json.dumps(train_head_alone(model, data, display, weights)))
+    if not (work.resumed and path.exists()):
+        write_text(path, json.dumps(evaluated(model, task.data, task.test).accuracy))
     return float(json.loads(path.read_text()))
 
 
 def _fit(
     model: keras.Model,
     stages: Stages,
-    schedule: UnfreezingSchedule,
+    training: Training,
     data: Task,
     settings: FinetuneSettings,
     display: Progress,
@@ -182,11 +137,8 @@ def _fit(
     evidence: Evidence,
 ) -> dict[str, list[float]]:
     keras.utils.set_random_seed(settings.seed)  # whatever came before: a resumed run skips some of it
-    optimizer = with_lr_multipliers(
-        keras.optimizers.AdamW(settings.learning_rate), layerwise_decay(stages, settings.decay)
-    )
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    unfreezing = GradualUnfreezing(schedule, dropout="inference")
+    model.compile(training.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    unfreezing = GradualUnfreezing(training.schedule, dropout="inference")
     rows = _Rows(work.state / "history.json", unfreezing)
     callbacks = [
         unfreezing,
@@ -197,11 +149,10 @@ def _fit(
         EpochBar(display, stages),
         keras.callbacks.TerminateOnNaN(),
     ]
-    epochs = sum(settings.epochs)
     model.fit(
-        data.train,
+        training.train,
         validation_data=data.validation,
-        epochs=epochs,
+        epochs=sum(settings.epochs),
         shuffle=False,  # the data set shuffles itself
         verbose=0,
         callbacks=callbacks,

@@ -57,15 +57,24 @@ class ImageSamples:
 
 
 class ImageTask(ImageSamples):
-    """Images as the task of fine-tuning."""
+    """Images as the task of fine-tuning.
+
+    Attributes:
+        limits: The lowest and the highest value of a pixel.
+        phase_rate, phase_decay: The learning rate of phases and its decay, where none are given.
+    """
+
+    limits: tuple[float, float] | None = (0.0, 255.0)
+    phase_rate: float = 1e-3
+    phase_decay: float = 0.8
 
     def __init__(self, data: ImageData, settings: FinetuneSettings) -> None:
         super().__init__(data, settings)
         self.settings = settings
 
     def schedule(self, stages: Stages) -> UnfreezingSchedule:
-        settings = self.settings
-        return UnfreezingSchedule(equal_parts(stages, settings.epochs, settings.learning_rate / 3))
+        rate = self.settings.learning_rate or self.phase_rate
+        return UnfreezingSchedule(equal_parts(stages, self.settings.epochs, rate / 3))
 
     def export(
         self, model: keras.Model, folder: Path, advance: Callable[[], None]

@@ -75,18 +75,21 @@ class FinetuneSettings(TrainingSettings):
     """The settings of fine-tuning; the others are those of `TrainingSettings`.
 
     Attributes:
-        epochs: Epochs in each phase: the head, then equal parts of the backbone from its upper end down. With
-            a schedule: its epochs in all.
-        learning_rate: Base learning rate of AdamW; the last phase has a third of it.
-        decay: Layer-wise learning-rate decay from one stage to the one below it.
+        epochs: One number: how long everything trains (`kerasft.recipes.default`). Several: epochs in each
+            phase, the head, then equal parts of the backbone from its upper end down. With a schedule: its
+            epochs in all.
+        learning_rate: Highest learning rate of AdamW; None for the recipe's, or for that of phases: 1e-3, of
+            which the last one has a third.
+        decay: Layer-wise learning-rate decay from one stage to the one below it; None for the recipe's, or
+            for that of phases, 0.8.
         precisions: The precisions to export, each to a file of its own.
         cache: Whether frozen work is recorded and done once (`kerasft.PrefixCache`).
         schedule: The phases; None makes them of `epochs`.
     """
 
-    epochs: tuple[int, ...] = (3, 3, 4, 4)
-    learning_rate: float = 1e-3
-    decay: float = 0.8
+    epochs: tuple[int, ...] = (12,)
+    learning_rate: float | None = None
+    decay: float | None = None
     precisions: tuple[str, ...] = ("float32", "float16")
     cache: bool = True
     schedule: UnfreezingSchedule | None = None
@@ -124,13 +127,12 @@ class TextSettings(TextInputs, FinetuneSettings):
     """The settings of fine-tuning on texts; the others are those of `TextInputs` and `FinetuneSettings`.
 
     Attributes:
-        epochs: Epochs of the head, then of phases that thaw more of the encoder; the last thaws all of it.
-        learning_rate, decay: As in `FinetuneSettings`; the rate is that of the thawed part.
+        epochs: One number: how long everything trains. Several: epochs of the head, then of phases that thaw
+            more of the encoder; the last thaws all of it.
+        learning_rate, decay: As in `FinetuneSettings`; in phases 1e-4, for the thawed part, and 0.9.
     """
 
-    epochs: tuple[int, ...] = (4, 1, 3)
-    learning_rate: float = 1e-4
-    decay: float = 0.9
+    epochs: tuple[int, ...] = (4,)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def quickstart_text(out: Path, quick: bool, overwrite: bool, seed: int) -> None:
             out,
             length=24 if quick else _LENGTH,
             vocabulary=str(vocabulary),
-            epochs=(2, 1) if quick else TextSettings.epochs,
+            epochs=(2,) if quick else TextSettings.epochs,
             overwrite=overwrite,
             seed=seed,
         )

@@ -66,7 +66,16 @@ class TextSamples:
 
 
 class TextTask(TextSamples):
-    """Texts and an encoder as the task of fine-tuning."""
+    """Texts and an encoder as the task of fine-tuning.
+
+    Attributes:
+        limits: None: token ids have no views.
+        phase_rate, phase_decay: The learning rate of phases and its decay, where none are given.
+    """
+
+    limits: tuple[float, float] | None = None
+    phase_rate: float = 1e-4
+    phase_decay: float = 0.9
 
     def __init__(self, data: TextData, settings: TextSettings) -> None:
         super().__init__(data, settings)
@@ -77,7 +86,7 @@ class TextTask(TextSamples):
 
         The rate of the last phase falls to zero.
         """
-        steps, rate = len(self.train), self.settings.learning_rate
+        steps, rate = len(self.train), self.settings.learning_rate or self.phase_rate
         head, *counts = self.settings.epochs
         last = len(stages) - 1
         phases = [Phase("head", head, learning_rate=_HEAD_RATE)]

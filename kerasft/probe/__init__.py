@@ -1,10 +1,12 @@
 """What a frozen backbone's features alone can do: the linear probe, solved and not trained."""
 
-from kerasft.probe.head import features_of, head_of, solve_head
-from kerasft.probe.linear import LinearProbe, Link, fit_probe, predictions, sample_losses
+from kerasft.probe.head import FrozenHead, Given, features_of, head_of, solve_head
+from kerasft.probe.linear import LinearProbe, Link, fit_probe, predictions, rightness, sample_losses
 from kerasft.probe.logme import logme
 
 __all__ = [
+    "FrozenHead",
+    "Given",
     "LinearProbe",
     "Link",
     "features_of",
@@ -12,6 +14,7 @@ __all__ = [
     "head_of",
     "logme",
     "predictions",
+    "rightness",
     "sample_losses",
     "solve_head",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -57,16 +58,8 @@ def solve_head(
     References:
         Kumar et al. (2022), Fine-tuning can distort pretrained features, arXiv:2202.10054.
     """
-    layer = head_of(model)
-    features, targets, weights, outputs = _one_pass(model, layer, data)
-    kernel, bias = layer.get_weights()
-    found = _link(model, features @ kernel + bias, outputs, targets, link)
-    wanted = _columns(targets, kernel.shape[1], found)
-    if class_weight is not None:
-        weights = weights * _class_weights(class_weight, wanted, found)
-    probe = fit_probe(features, wanted, found, sample_weight=weights, groups=groups, seed=seed)
-    layer.set_weights([probe.weights, probe.bias])
-    return probe
+    head = FrozenHead(model)
+    return head.solve(head.read(data), link=link, class_weight=class_weight, groups=groups, seed=seed)
 
 
 def head_of(model: keras.Model) -> keras.Layer:
@@ -89,36 +82,110 @@ def head_of(model: keras.Model) -> keras.Layer:
 
 def features_of(model: keras.Model, data: Iterable[Any]) -> tuple[Array, Any]:
     """What the model's last layer is given for some data, (samples, features), and their targets."""
-    features, targets, _, _ = _one_pass(model, head_of(model), data)
-    return features, targets
+    given = FrozenHead(model).read(data)
+    return given.features, given.targets
 
 
-def _one_pass(model: keras.Model, layer: keras.Layer, data: Iterable[Any]) -> tuple[Array, ...]:
-    """Features, targets, weights and the model's outputs, a row for each sample."""
-    run: Callable[[Any], Any] = _keras.layer_input(model, layer)
-    rows: list[tuple[Array, ...]] = []
-    for batch in data:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        given, outputs = run(keras.tree.map_structure(tf.convert_to_tensor, x))
-        leaves = keras.tree.flatten(outputs)
-        if y is None or len(keras.tree.flatten(y)) != 1 or len(leaves) != 1 or given.shape.rank != 2:
-            raise ValueError(
-                f"A head is solved for one output and its targets, on features (samples, features): "
-                f"{model.name!r} has {len(leaves)} outputs, its last layer is given {given.shape}, and there "
-                f"are {0 if y is None else len(keras.tree.flatten(y))} targets."
+@dataclass(frozen=True)
+class Given:
+    """What a model's last layer is given in one pass over data.
+
+    Attributes:
+        features: (samples, features).
+        targets: (samples, …), as they come with the data.
+        weights: (samples,), what each sample counts.
+        outputs: (samples, outputs), of the model.
+        views: What it is given for views of the same samples, (samples, features) each, by name.
+        batches: How many batches there were.
+    """
+
+    features: Array
+    targets: Array
+    weights: Array
+    outputs: Array
+    views: dict[str, Array]
+    batches: int
+
+
+class FrozenHead:
+    """A model's last layer over all others, which do not change: what it is given, and its best weights.
+
+    The pass is traced once for each shape of a batch, however often data are read.
+
+    Args:
+        model: As `solve_head` takes it.
+
+    Attributes:
+        layer: The last layer.
+
+    Raises:
+        ValueError: The last layer is no Dense layer with a bias.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model, self.layer = model, head_of(model)
+        self._run: Callable[[Any], Any] = _keras.layer_input(model, self.layer)
+
+    def read(self, data: Iterable[Any], views: Mapping[str, Callable[[Any], Any]] | None = None) -> Given:
+        """One pass over batches of (x, y) or (x, y, sample_weight).
+
+        Args:
+            data: The batches.
+            views: Functions of a batch's inputs, such as augmentations, by name.
+
+        Raises:
+            ValueError: There are none, or the model has not one output, or not one row a sample.
+        """
+        rows: list[tuple[Array, ...]] = []
+        seen: dict[str, list[Array]] = {name: [] for name in views or {}}
+        for batch in data:
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+            x = keras.tree.map_structure(tf.convert_to_tensor, x)
+            given, outputs = self._run(x)
+            leaves = keras.tree.flatten(outputs)
+            if y is None or len(keras.tree.flatten(y)) != 1 or len(leaves) != 1 or given.shape.rank != 2:
+                raise ValueError(
+                    "A head is solved for one output and its targets, on features (samples, features): "
+                    f"{self.model.name!r} has {len(leaves)} outputs, its last layer is given {given.shape}, "
+                    f"and there are {0 if y is None else len(keras.tree.flatten(y))} targets."
+                )
+            count = len(given)
+            rows.append(
+                (
+                    given.numpy().astype("float64"),
+                    np.asarray(keras.tree.flatten(y)[0]),
+                    np.ones(count) if weight is None else np.asarray(weight, "float64").reshape(count),
+                    leaves[0].numpy().astype("float64"),
+                )
             )
-        count = len(given)
-        rows.append(
-            (
-                given.numpy().astype("float64"),
-                np.asarray(keras.tree.flatten(y)[0]),
-                np.ones(count) if weight is None else np.asarray(weight, "float64").reshape(count),
-                leaves[0].numpy().astype("float64"),
-            )
-        )
-    if not rows:
-        raise ValueError("The data are empty: there is nothing to solve the head on.")
-    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+            for name, view in (views or {}).items():
+                seen[name].append(self._run(view(x))[0].numpy().astype("float64"))
+        if not rows:
+            raise ValueError("The data are empty: there is nothing to solve the head on.")
+        features, targets, weights, scores = (np.concatenate(column) for column in zip(*rows, strict=True))
+        of_views = {name: np.concatenate(found) for name, found in seen.items()}
+        return Given(features, targets, weights, scores, of_views, len(rows))
+
+    def solve(
+        self,
+        given: Given,
+        *,
+        link: Link | None = None,
+        class_weight: dict[int, float] | None = None,
+        groups: Array | None = None,
+        seed: int = 0,
+    ) -> LinearProbe:
+        """Set the layer to the best one for what it was given; see `solve_head`."""
+        kernel, bias = self.layer.get_weights()
+        scores = given.features @ kernel + bias
+        found = _link(self.model, scores, given.outputs, given.targets, link)
+        wanted = _columns(given.targets, kernel.shape[1], found)
+        weights = given.weights
+        if class_weight is not None:
+            weights = weights * _class_weights(class_weight, wanted, found)
+        probe = fit_probe(given.features, wanted, found, sample_weight=weights, groups=groups, seed=seed)
+        self.layer.set_weights([probe.weights, probe.bias])
+        return probe
 
 
 def _link(model: keras.Model, scores: Array, outputs: Array, targets: Array, given: Link | None) -> Link:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 Array: TypeAlias = np.ndarray
 Link: TypeAlias = Literal["softmax", "sigmoid", "identity"]
@@ -40,6 +41,7 @@ class LinearProbe:
         loss: The mean loss of the scores in `held_out`.
         fold: (samples,), the fold of each sample.
         fold_layers: For each fold that was held out the weights and the bias of the probe of the others.
+        targets: (samples, outputs), what it was fitted to.
     """
 
     weights: Array
@@ -51,6 +53,7 @@ class LinearProbe:
     loss: float
     fold: Array
     fold_layers: dict[int, tuple[Array, Array]]
+    targets: Array
 
     def scores(self, features: Array) -> Array:
         """Scores before the link, (samples, outputs)."""
@@ -112,6 +115,20 @@ def fit_probe(
         [0, 0, 1, 1]
     """
     x, y, w, group = _checked(features, targets, link, strengths, sample_weight, groups)
+    with threadpool_limits(1 if len(x) <= _MANY else None, "blas"):  # in small products threads wait
+        return _fitted(x, y, w, group, link, strengths, folds, seed)
+
+
+def _fitted(
+    x: Array,
+    y: Array,
+    w: Array,
+    group: Array,
+    link: Link,
+    strengths: tuple[float, ...],
+    folds: int,
+    seed: int,
+) -> LinearProbe:
     mean = (w[:, None] * x).sum(0) / w.sum()
     deviation = np.sqrt((w[:, None] * (x - mean) ** 2).sum(0) / w.sum())
     scale = np.where(deviation > 1e-6 * max(deviation.max(), 1e-30), deviation, np.inf)
@@ -153,6 +170,7 @@ def fit_probe(
         losses[best],
         fold,
         {k: as_given(layer) for k, layer in layers[best].items()},
+        y,
     )
 
 
@@ -164,6 +182,22 @@ def predictions(scores: Array, link: Link) -> Array:
         return np.exp(-np.logaddexp(0, -scores))
     shifted = np.exp(scores - scores.max(1, keepdims=True))
     return shifted / shifted.sum(1, keepdims=True)
+
+
+def rightness(scores: Array, targets: Array, link: Link) -> Array:
+    """How right each sample's scores are, (samples,): their mean is the accuracy, or minus the squared error.
+
+    Args:
+        scores: (samples, outputs), before the link.
+        targets: (samples, outputs).
+        link: "softmax": 1 for the right class and 0 for another; "sigmoid": the part of the outputs that is
+            right; "identity": minus the mean squared error.
+    """
+    if link == "softmax":
+        return (scores.argmax(1) == targets.argmax(1)).astype("float64")
+    if link == "sigmoid":
+        return ((scores > 0) == (targets > 0.5)).mean(1)
+    return -((scores - targets) ** 2).mean(1)
 
 
 def sample_losses(scores: Array, targets: Array, link: Link) -> Array:

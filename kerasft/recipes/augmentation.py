@@ -10,14 +10,14 @@ Views are drawn by a random number for each batch that follows from the seed and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import tensorflow as tf
 
-from kerasft.probe import LinearProbe
+from kerasft.probe import LinearProbe, rightness
 
 Kind: TypeAlias = Literal["flip", "affine", "color"]
 """A kind of view: "flip" mirrors half of the pictures left to right, "affine" turns, moves, scales and
@@ -32,9 +32,9 @@ class KindReport:
 
     Attributes:
         kind: The kind.
-        accuracy: Of probes on plain pictures that they have not seen.
+        accuracy: Of probes on plain pictures that they have not seen; of numbers minus the squared error.
         view_accuracy: Of the same probes on views of those pictures.
-        kept: The part of the accuracy above chance that is left.
+        kept: The part of the accuracy above that of a constant answer that is left.
     """
 
     kind: Kind
@@ -120,6 +120,7 @@ def view_of(
         draw: (2,), integers.
         kinds, strength, limits: See `augmented`.
     """
+    pictures = tf.convert_to_tensor(pictures)
     count = tf.shape(pictures)[0]
     seeds = iter(tf.unstack(tf.random.split(tf.cast(draw, tf.int32), 8), num=8))
 
@@ -182,41 +183,46 @@ def limits_of(data: Iterable[Any]) -> tuple[float, float]:
     return low, high
 
 
-def look_at_kinds(
-    features: Callable[[tf.data.Dataset], np.ndarray],
-    data: tf.data.Dataset,
-    probe: LinearProbe,
-    labels: np.ndarray,
-    *,
-    strength: float,
-    limits: tuple[float, float],
-    kinds: Sequence[Kind] = KINDS,
-    seed: int = 0,
-) -> list[KindReport]:
+def views_of(
+    kinds: Sequence[Kind], strength: float, limits: tuple[float, float], seed: int = 0
+) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+    """A function for each kind that makes views of a batch of pictures, drawn anew for each batch.
+
+    Args:
+        kinds, strength, limits, seed: See `augmented`.
+    """
+
+    def view(kind: Kind, draws: np.random.Generator) -> Callable[[tf.Tensor], tf.Tensor]:
+        return lambda pictures: view_of(
+            pictures, tf.constant(draws.integers(0, 2**31, 2), tf.int32), [kind], strength, limits
+        )
+
+    return {kind: view(kind, np.random.default_rng([seed, KINDS.index(kind)])) for kind in kinds}
+
+
+def look_at_kinds(probe: LinearProbe, views: Mapping[str, np.ndarray]) -> list[KindReport]:
     """Measure which kinds of views leave the classes as they are.
 
     Args:
-        features: What a probe is given for some data, (samples, features).
-        data: Batches in the order of the probe's samples, the same in each pass.
         probe: The probe of the plain pictures.
-        labels: (samples,), their classes.
-        strength, limits, seed: See `augmented`.
-        kinds: The kinds to look at.
+        views: Features of views of the same pictures, (samples, features), by kind.
 
     Returns:
         A report on each kind.
     """
     seen = ~np.isnan(probe.held_out[:, 0])
-    chance = np.bincount(labels[seen]).max() / seen.sum()
+    targets = probe.targets[seen]
+    constant = np.broadcast_to(targets.mean(0), targets.shape)
+    guess = constant - 0.5 if probe.link == "sigmoid" else constant
 
-    def accuracy(scores: np.ndarray) -> float:
-        return float((scores[seen].argmax(1) == labels[seen]).mean())
+    def rate(scores: np.ndarray) -> float:
+        return float(rightness(scores, targets, probe.link).mean())
 
-    plain = accuracy(probe.held_out)
+    plain, chance = rate(probe.held_out[seen]), rate(guess)
     reports = []
-    for kind in kinds:
-        views = augmented(data, [kind], strength=strength, limits=limits, seed=seed)
-        on_views = accuracy(probe.held_out_scores(features(views)))
-        kept = (on_views - chance) / (plain - chance) if plain > chance else 0.0
-        reports.append(KindReport(kind, plain, on_views, kept))
+    for kind in KINDS:
+        if kind in views:
+            on_views = rate(probe.held_out_scores(views[kind])[seen])
+            kept = (on_views - chance) / (plain - chance) if plain > chance else 0.0
+            reports.append(KindReport(kind, plain, on_views, kept))
     return reports

@@ -13,7 +13,7 @@ from kerasft.report.run_folder import MissingError, Run
 def recipe(run: Run) -> Markup:
     """What was done, in sentences."""
     settings = run.section("settings")
-    said = [_backbone(settings), *_phases(run), *_training(run, settings)]
+    said = [_backbone(settings), *_measured(run), *_phases(run), *_training(run, settings)]
     known = {"handle", "batch_norm", "image_size", "input_range", "decay", "class_weights", "seed", "data",
              "classes", "schedule", "pixels", "images", "texts"}  # fmt: skip
     rest = sorted((name, value) for name, value in settings.items() if name not in known)
@@ -81,6 +81,11 @@ def _backbone(settings: Mapping[str, Any]) -> str:
     if "length" in settings:
         said += f", on texts of {settings['length']} tokens"
     return f"{said}; batch normalization: {settings.get('batch_norm', 'as the model has it')}."
+
+
+def _measured(run: Run) -> list[str]:
+    """What was measured before training, in the words of the run."""
+    return [str(sentence) for sentence in run.evidence.get("measured") or []]
 
 
 def _phases(run: Run) -> list[str]:

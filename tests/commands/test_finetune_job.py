@@ -53,6 +53,31 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
 
 
 @pytest.mark.training
+def test_one_number_of_epochs_is_the_default_recipe(handle, digits, tmp_path):
+    """Everything trains from the solved head on, on views; phases see the pictures as they are."""
+    job.run(digits, settings(handle, tmp_path / "out", epochs=(2,), precisions=("float32",)))
+    evidence = json.loads((tmp_path / "out" / "evidence.json").read_text())
+    (phase,) = evidence["phases"]
+    assert (phase["from"], phase["epochs"]) == ("block_0", 2)
+    assert (phase["learning_rate"], phase["warmup_steps"]) == ("CosineDecay", len(digits.train))
+    head, *views = evidence["measured"]
+    assert head.startswith(f"The head, solved on {digits.train_size} samples, has an accuracy of 0.")
+    assert [view.split()[1] for view in views] == ["(flip)", "(affine)", "(color)"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["cache"] is None
+    assert all(moved > 0 for moved in evidence["moved"])
+
+
+@pytest.mark.training
+def test_phases_begin_with_the_solved_head_too(handle, digits, tmp_path):
+    """So the head has moved little from what logistic regression finds: its accuracy is there at once."""
+    outcome = job.run(digits, settings(handle, tmp_path / "out", epochs=(1, 1), precisions=("float32",)))
+    evidence = json.loads((tmp_path / "out" / "evidence.json").read_text())
+    assert len(evidence["measured"]) == 1
+    assert outcome.phases[0]["val_accuracy"] > outcome.head_accuracy - 0.1
+
+
+@pytest.mark.training
 def test_an_export_that_fails_keeps_the_trained_model(handle, digits, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise export.ExportError("by so much")
@@ -73,29 +98,35 @@ def test_a_job_that_breaks_off_leaves_nothing(handle, digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-STOPPED = {"epochs": (2, 1, 1)}
+STOPPED = {
+    "plain": {"epochs": (2, 1, 1), "cache": False},
+    "cached": {"epochs": (2, 1, 1)},
+    "recipe": {"epochs": (4,)},
+}
 
 
 @pytest.fixture(scope="module")
 def whole_jobs(handle, tmp_path_factory):
-    """A job that nobody stops, without and with the cache: its folder and its outcome."""
+    """Jobs that nobody stops: the folder and the outcome of each."""
     found = {}
-    for cache in (False, True):
+    for kind, changes in STOPPED.items():
         out = tmp_path_factory.mktemp("whole") / "out"
         keras.utils.set_random_seed(0)
-        found[cache] = out, job.run(load_digits(300), settings(handle, out, cache=cache, **STOPPED))
+        found[kind] = out, job.run(load_digits(300), settings(handle, out, **changes))
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize(("cache", "epoch"), [(False, 1), (True, 1), (True, 2), (True, 3)])
+@pytest.mark.parametrize(
+    ("kind", "epoch"), [("plain", 1), ("cached", 1), ("cached", 2), ("cached", 3), ("recipe", 2)]
+)
 def test_a_job_that_is_stopped_resumes_to_the_same_model(
-    handle, digits, whole_jobs, tmp_path, monkeypatch, cache, epoch
+    handle, digits, whole_jobs, tmp_path, monkeypatch, kind, epoch
 ):
     """With the cache, epochs 0 and 1 read the data, and epochs 2 and 3 come from the record."""
-    options = {**STOPPED, "cache": cache}
-    folder, whole = whole_jobs[cache]
+    options, cache = STOPPED[kind], kind == "cached"
+    folder, whole = whole_jobs[kind]
     original, batches = EpochBar.on_train_batch_end, []
 
     def stop(self, batch, logs=None):
@@ -111,7 +142,7 @@ def test_a_job_that_is_stopped_resumes_to_the_same_model(
     assert (tmp_path / ".out.unfinished").is_dir() and not (tmp_path / "out").exists()
     with pytest.raises(FileExistsError, match="--resume"):
         job.run(digits, settings(handle, tmp_path / "out"))
-    with pytest.raises(ValueError, match=r"another learning rate: it was 0\.001 and is 0\.1"):
+    with pytest.raises(ValueError, match=r"another learning rate: it was null and is 0\.1"):
         job.run(digits, settings(handle, tmp_path / "out", resume=True, learning_rate=0.1, **options))
     outcome = job.run(load_digits(300), settings(handle, tmp_path / "out", resume=True, **options))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
@@ -124,7 +155,8 @@ def test_a_job_that_is_stopped_resumes_to_the_same_model(
         rows, expected = ([row[name] for row in found["epochs"]] for found in (other, one))
         np.testing.assert_allclose(rows, expected, atol=1e-6)
     np.testing.assert_allclose(other["moved"], one["moved"], atol=1e-6)
-    assert other["moved"][0] == 0 < other["moved"][-1] and len(other["epochs"]) == 4
+    assert (other["moved"][0] == 0) == (kind != "recipe")
+    assert other["moved"][-1] > 0 and len(other["epochs"]) == 4
     assert other["evaluation"]["confusion"] == one["evaluation"]["confusion"]
     assert (outcome.frozen_checked, outcome.accuracy) == (whole.frozen_checked, whole.accuracy)
     assert (whole.cache is not None) == cache

@@ -23,13 +23,15 @@ DATA = SimpleNamespace(
 
 
 def test_the_identity_of_a_run_names_settings_and_data():
-    settings = FinetuneSettings("hub", Path("out"), 16, epochs=(1, 2))
+    settings = FinetuneSettings("hub", Path("out"), 16, epochs=(1, 2), decay=0.5)
     identity = as_stored(settings.identity(DATA))
     assert identity["images"] == {"train": 6, "validation": 2, "test": 3}
     assert (identity["data"], identity["classes"], identity["batches"]) == ("digits", ["a", "b"], 2)
     assert identity["pixels"]["resize"] == "bilinear"
-    assert (identity["epochs"], identity["handle"], identity["decay"]) == ([1, 2], "hub", 0.8)
-    again = FinetuneSettings("hub", Path("elsewhere"), 16, epochs=(1, 2), overwrite=True, resume=True)
+    assert (identity["epochs"], identity["handle"], identity["decay"]) == ([1, 2], "hub", 0.5)
+    again = FinetuneSettings(
+        "hub", Path("elsewhere"), 16, epochs=(1, 2), decay=0.5, overwrite=True, resume=True
+    )
     assert as_stored(again.identity(DATA)) == identity  # where, and in place of what, is free
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from kerasft.probe import fit_probe
-from kerasft.recipes import KINDS, augmented, limits_of, look_at_kinds
+from kerasft.recipes import KINDS, augmented, limits_of, look_at_kinds, views_of
 from kerasft.recipes.augmentation import _moved, view_of
 
 RNG = np.random.default_rng(0)
@@ -103,17 +103,20 @@ def test_limits_are_those_of_all_pictures():
     assert limits_of(DATA.as_numpy_iterator()) == (PICTURES.min(), PICTURES.max())
 
 
-def features(data):
-    return np.concatenate([x.reshape(len(x), -1) for x, *_ in data.as_numpy_iterator()])
+def look(x, targets, kinds, strength, limits, link="softmax"):
+    """Reports of a probe on pixels, over batches of 100."""
+    seen = {
+        kind: np.concatenate([view(x[i : i + 100]).numpy() for i in range(0, len(x), 100)])
+        for kind, view in views_of(kinds, strength, limits).items()
+    }
+    flat = {kind: pictures.reshape(len(x), -1) for kind, pictures in seen.items()}
+    return look_at_kinds(fit_probe(x.reshape(len(x), -1), targets, link), flat)
 
 
 def test_digits_are_not_mirrored():
     digits = load_digits()
     x = np.pad(digits.images[:600, ..., None], ((0, 0), (2, 2), (2, 2), (0, 0))).astype("float32")
-    labels = digits.target[:600]
-    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(100)
-    probe = fit_probe(features(data), np.eye(10)[labels])
-    flip, affine, color = look_at_kinds(features, data, probe, labels, strength=0.05, limits=(0.0, 16.0))
+    flip, affine, color = look(x, np.eye(10)[digits.target[:600]], KINDS, 0.05, (0.0, 16.0))
     assert flip.accuracy > 0.85
     assert flip.view_accuracy < 0.75
     assert not flip.is_used
@@ -124,10 +127,23 @@ def test_digits_are_not_mirrored():
 def test_symmetric_classes_are_mirrored():
     labels = RNG.integers(0, 2, 200)
     x = RNG.uniform(size=(200, 8, 8, 1)).astype("float32") + labels[:, None, None, None]
-    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(100)
-    probe = fit_probe(features(data), np.eye(2)[labels])
-    (flip,) = look_at_kinds(features, data, probe, labels, strength=0.1, limits=(0.0, 2.0), kinds=["flip"])
+    (flip,) = look(x, np.eye(2)[labels], ["flip"], 0.1, (0.0, 2.0))
     assert flip.is_used
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "identity"])
+def test_looks_at_numbers_and_several_answers_as_well(link):
+    """What lies left and what lies right is lost in a mirror; how bright a picture is stays."""
+    left, right = RNG.uniform(size=(2, 200))
+    x = np.zeros((200, 8, 8, 1), "float32")
+    x[:, :, :4], x[:, :, 4:] = left[:, None, None, None], right[:, None, None, None]
+    sides, sums = np.stack([left, right], 1), np.stack([left + right, left + right], 1)
+    if link == "sigmoid":
+        sides, sums = (sides > 0.5) * 1.0, (sums > 1) * 1.0
+    (lost,) = look(x, sides, ["flip"], 0.1, (0.0, 1.0), link)
+    (kept,) = look(x, sums, ["flip"], 0.1, (0.0, 1.0), link)
+    assert not lost.is_used
+    assert kept.kept > 0.97
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_every_section_is_shown(whole):
         ("stages", "head 1,234 epoch 1 0.001 5.00e-04"),
         ("curves", "3 2 0.6000 0.8000 0.6250 0.5000"),
         ("movement", "block_1 0 0 0.01 0.02"),
+        ("recipe", "The head, solved on 20 samples, has an accuracy of 0.600 ± 0.110."),
         ("precisions", "model.tflite float32 13.49 MB 0.7000 0.00 (-1.00 to 2.00) 1.25 ms 8.1e-06"),
         ("precisions", "int8 was not exported: differs by 0.3"),
         ("confusion", "7 of 10 test samples are right (0.7000)."),

@@ -77,6 +77,7 @@ def evidence():
         },
         "versions": {"kerasft": "0.1.0", "python": "3.12.1"},
         "stages": [{"name": name, "parameters": 1234} for name in STAGES],
+        "measured": ["The head, solved on 20 samples, has an accuracy of 0.600 ± 0.110."],
         "phases": [
             {"from": "head", "epochs": 2, "patience": None, "monitor": None, "learning_rate": None,
              "warmup_steps": 0},

@@ -1,0 +1,330 @@
+"""The default recipe: the head solved on frozen features, then the backbone thawed on views of pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasft.arguments import check_integer, check_number
+from kerasft.files import replacing
+from kerasft.freezing import BatchNormPolicy
+from kerasft.identity import as_stored, require_same
+from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
+from kerasft.probe import FrozenHead, Link, rightness
+from kerasft.recipes.augmentation import (
+    KINDS,
+    Kind,
+    KindReport,
+    augmented,
+    check_pictures,
+    limits_of,
+    look_at_kinds,
+    views_of,
+)
+from kerasft.stages import Stages, find_stages
+from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
+
+EPOCHS, LEARNING_RATE, LAYER_DECAY, WEIGHT_DECAY, STRENGTH = 12, 1e-3, 0.9, 0.05, 0.15
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the default recipe measures before training.
+
+    Attributes:
+        samples: How many samples the head was solved on.
+        batches: In how many batches.
+        link: What turns the head's scores into predictions.
+        takes_scores: Whether the model gives scores, and its loss does what the link does.
+        has_ids: Whether the targets are ids of classes.
+        strength: The penalty of the head, see `kerasft.probe.fit_probe`.
+        loss: The loss of samples that the head had not seen.
+        right: Their accuracy; of numbers minus their squared error.
+        error: The standard error of `right`.
+        limits: The lowest and the highest value of a pixel; None without pictures.
+        kinds: What each kind of view does.
+    """
+
+    samples: int
+    batches: int
+    link: Link
+    takes_scores: bool
+    has_ids: bool
+    strength: float
+    loss: float
+    right: float
+    error: float
+    limits: tuple[float, float] | None
+    kinds: tuple[KindReport, ...]
+
+    def sentences(self) -> list[str]:
+        """The head's worth, and what views do, in words."""
+        what = "a squared error" if self.link == "identity" else "an accuracy"
+        said = [
+            f"The head, solved on {self.samples:,} samples, has {what} of {abs(self.right):.3f} ± "
+            f"{self.error:.3f} on samples that it had not seen."
+        ]
+        for kind in self.kinds:
+            used = "They are trained on." if kind.is_used else "They are left out."
+            said.append(f"Views ({kind.kind}) keep {max(kind.kept, 0):.0%} of what the head tells. {used}")
+        return said
+
+
+@dataclass(frozen=True)
+class DefaultRecipe:
+    """What `default` made of a model and data; `print` says it in words.
+
+    Attributes:
+        optimizer, loss: For `model.compile`.
+        train: For `model.fit`: views of the pictures, drawn anew in each pass; other data as they are.
+        epochs, callbacks: For `model.fit`, too; the callbacks are `GradualUnfreezing`.
+        schedule: The one phase, in which everything from the freeze depth on trains.
+        stages: The model's stages.
+        measured: What was measured: the head's accuracy, and what views do.
+    """
+
+    optimizer: keras.optimizers.Optimizer
+    loss: Any
+    train: tf.data.Dataset
+    epochs: int
+    callbacks: list[keras.callbacks.Callback]
+    schedule: UnfreezingSchedule
+    stages: Stages
+    measured: Measured
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds of views that are trained on."""
+        return [report.kind for report in self.measured.kinds if report.is_used]
+
+    def __str__(self) -> str:
+        (phase,) = self.schedule.phases
+        trained = len(self.stages) - self.stages.depth(phase.depth)
+        then = f"Then {trained} of {len(self.stages)} stages train, {self.epochs} epochs."
+        return "\n".join([*self.measured.sentences(), then])
+
+
+def default(
+    model: keras.Model | Stages,
+    data: tf.data.Dataset,
+    *,
+    epochs: int = EPOCHS,
+    depth: int | str = 0,
+    learning_rate: float = LEARNING_RATE,
+    layer_decay: float = LAYER_DECAY,
+    weight_decay: float = WEIGHT_DECAY,
+    views: Sequence[Kind] | None = None,
+    strength: float = STRENGTH,
+    limits: tuple[float, float] | None = None,
+    class_weight: dict[int, float] | None = None,
+    batch_norm: BatchNormPolicy | None = "inference",
+    seed: int = 0,
+    kept: str | os.PathLike[str] | None = None,
+) -> DefaultRecipe:
+    """Solve a model's head, and prepare the training of all of it in the user's own `fit`.
+
+    1. The head becomes the best linear layer on what the frozen backbone gives (`kerasft.probe.solve_head`):
+       the start that distorts the backbone least, for the time of one pass.
+    2. Everything from `depth` on trains for `epochs`: AdamW, whose rate warms up in the first epoch and falls
+       to zero by a cosine; lower stages at smaller rates; decay of kernels alone. BatchNormalization keeps
+       its statistics.
+    3. Pictures are seen in other views in each pass, of the kinds that leave the classes as they are. Which
+       those are is measured with the head.
+
+    Args:
+        model: A built model whose last layer is a Dense layer of one row a sample.
+        data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
+        epochs: For how long everything trains.
+        depth: How many of the lowest stages stay frozen, or the name of the first that trains.
+        learning_rate: The highest rate, of the last stage.
+        layer_decay: The factor from a stage's rate to the one below it.
+        weight_decay: The decay of kernels, as AdamW counts it.
+        views: The kinds of views; None for those that the measurement keeps. Empty: pictures as they are.
+        strength: How far views go, see `augmented`.
+        limits: The lowest and the highest value of a pixel; None reads them in a pass of its own.
+        class_weight: What the samples of each class count when the head is solved; give it to `fit` as well.
+        batch_norm: Policy for BatchNormalization in stages that train, see `kerasft.freeze`.
+        seed: Of views and folds.
+        kept: A file, `.npz`. What was measured is written there, or read if the file is there, so that a run
+            that is resumed goes on with the same.
+
+    Returns:
+        What `model.compile` and `model.fit` take. The model's head has new weights.
+
+    Raises:
+        TypeError: `data` are no `tf.data.Dataset`, or a number is none.
+        ValueError: The data are infinite or empty, their targets don't fit the head, the last layer is no
+            Dense layer, a number is out of bounds, views are asked for and x is no picture, or `kept` belongs
+            to another model or other settings. The model is as it was.
+
+    Example:
+        >>> x, y = np.random.default_rng(0).uniform(size=(32, 8, 8, 3)).astype("float32"), np.arange(32) % 2
+        >>> data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(32, seed=0).batch(8)
+        >>> net = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="body"),
+        ...     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, "softmax", name="head")])
+        >>> recipe = default(net, data, epochs=2)
+        >>> net.compile(recipe.optimizer, recipe.loss, metrics=["accuracy"])
+        >>> training = {"epochs": recipe.epochs, "callbacks": recipe.callbacks, "shuffle": False}
+        >>> history = net.fit(recipe.train, **training, verbose=0)
+
+    References:
+        Kumar et al. (2022), arXiv:2202.10054; Clark et al. (2020), arXiv:2003.10555; Loshchilov & Hutter
+        (2017), arXiv:1608.03983.
+    """
+    stages = find_stages(model)
+    root = stages.model
+    _check(data, epochs, learning_rate, layer_decay, weight_decay, strength)
+    wanted = _kinds(data, views)
+    UnfreezingSchedule([Phase(depth, epochs)]).check(stages, epochs)
+    head = FrozenHead(root)
+    settings = {
+        "head": [list(v.shape) for v in head.layer.weights], "views": wanted, "strength": strength,
+        "limits": limits, "class_weight": class_weight, "seed": seed, "data": str(data.element_spec),
+    }  # fmt: skip
+    measured = None if kept is None else _read(Path(kept), head, settings)
+    if measured is None:
+        measured = _measure(head, data, wanted, views is None, strength, limits, class_weight, seed)
+        if kept is not None:
+            _write(Path(kept), head, settings, measured)
+    steps = measured.batches * epochs
+    phase = Phase(
+        depth,
+        epochs,
+        learning_rate=keras.optimizers.schedules.CosineDecay(learning_rate, steps, 0.0),
+        warmup_steps=measured.batches,
+    )
+    optimizer = with_lr_multipliers(
+        keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay),
+        layerwise_decay(stages, layer_decay),
+        decay_vectors=False,
+    )
+    schedule = UnfreezingSchedule([phase])
+    kinds = [report.kind for report in measured.kinds if report.is_used] if views is None else list(views)
+    train = data
+    if kinds and measured.limits is not None:
+        train = augmented(data, kinds, strength=strength, limits=measured.limits, seed=seed)
+    return DefaultRecipe(
+        optimizer,
+        root.loss if root.compiled and root.loss is not None else _loss(measured),
+        train,
+        epochs,
+        [GradualUnfreezing(schedule, batch_norm=batch_norm, stages=stages, dropout="inference")],
+        schedule,
+        stages,
+        measured,
+    )
+
+
+def _check(data: Any, epochs: int, rate: float, layers: float, weights: float, strength: float) -> None:
+    if not isinstance(data, tf.data.Dataset):
+        raise TypeError(
+            f"The default recipe takes a tf.data.Dataset of batches (x, y), not {type(data).__name__}. For "
+            "arrays: tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x)).batch(32)."
+        )
+    if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "The data never end, so a pass over them has no number of steps. Leave out .repeat(), or say "
+            "with .take(steps) how long a pass is."
+        )
+    check_integer("epochs", epochs, at_least=1)
+    check_number("learning_rate", rate, above=0)
+    check_number("layer_decay", layers, above=0)
+    check_number("weight_decay", weights, at_least=0)
+    check_number("strength", strength, at_least=0, below=1)
+
+
+def _kinds(data: tf.data.Dataset, views: Sequence[Kind] | None) -> list[Kind]:
+    """The kinds of views to look at: all that are named, or all if x is a picture."""
+    if views is not None:
+        if views:
+            check_pictures(data)
+        if unknown := sorted(set(views) - set(KINDS)):
+            raise ValueError(f"There are no views of the kinds {unknown}. There are {list(KINDS)}.")
+        return list(views)
+    try:
+        check_pictures(data)
+    except ValueError:
+        return []
+    return list(KINDS)
+
+
+def _measure(
+    head: FrozenHead,
+    data: tf.data.Dataset,
+    kinds: Sequence[Kind],
+    look: bool,
+    strength: float,
+    limits: tuple[float, float] | None,
+    class_weight: dict[int, float] | None,
+    seed: int,
+) -> Measured:
+    """Solve the head, and look at the kinds of views, in one pass over the data."""
+    if kinds and limits is None:
+        limits = limits_of(data)
+    seen = views_of(kinds, strength, limits, seed) if look and limits is not None else {}
+    kernel, bias = head.layer.get_weights()
+    given = head.read(data, seen)
+    scores = given.features @ kernel + bias
+    probe = head.solve(given, class_weight=class_weight, seed=seed)
+    rows = ~np.isnan(probe.held_out[:, 0])
+    right = rightness(probe.held_out[rows], probe.targets[rows], probe.link)
+    return Measured(
+        len(given.features),
+        given.batches,
+        probe.link,
+        scores.shape == given.outputs.shape and bool(np.allclose(scores, given.outputs, 1e-3, 1e-4)),
+        given.targets.size == len(given.targets),
+        probe.strength,
+        probe.loss,
+        float(right.mean()),
+        float(right.std() / np.sqrt(len(right))),
+        limits,
+        tuple(look_at_kinds(probe, given.views)),
+    )
+
+
+def _loss(measured: Measured) -> Any:
+    """The loss of the link, for predictions or scores."""
+    losses = keras.losses
+    if measured.link == "identity":
+        return losses.MeanSquaredError()
+    if measured.link == "sigmoid":
+        return losses.BinaryCrossentropy(from_logits=measured.takes_scores)
+    kind = losses.SparseCategoricalCrossentropy if measured.has_ids else losses.CategoricalCrossentropy
+    return kind(from_logits=measured.takes_scores)
+
+
+def _write(path: Path, head: FrozenHead, settings: dict[str, Any], measured: Measured) -> None:
+    kernel, bias = head.layer.get_weights()
+    told = json.dumps({"settings": as_stored(settings), "measured": dataclasses.asdict(measured)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, overwrite=True) as partial, partial.open("wb") as file:
+        np.savez(file, kernel=kernel, bias=bias, told=np.array(told))
+
+
+def _read(path: Path, head: FrozenHead, settings: dict[str, Any]) -> Measured | None:
+    """What an earlier run has measured, its head set; None if there is nothing.
+
+    Raises:
+        ValueError: It belongs to another model, other data or settings.
+    """
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as found:
+        told = json.loads(str(found["told"]))
+        begun, advice = f"What is kept in {path} was measured", "Give the same, or another file as `kept`."
+        require_same(told["settings"], as_stored(settings), begun, advice, {})
+        head.layer.set_weights([found["kernel"], found["bias"]])
+    fields = told["measured"]
+    fields["kinds"] = tuple(KindReport(**kind) for kind in fields["kinds"])
+    fields["limits"] = None if fields["limits"] is None else tuple(fields["limits"])
+    return Measured(**fields)
