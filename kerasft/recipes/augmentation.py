@@ -2,7 +2,9 @@
 
 Which kinds those are depends on the pictures: a mirrored cat is a cat, a mirrored 2 is nothing. It is
 measured: linear probes on the frozen features look at views of samples that they have not seen, and a kind
-by which they lose much of what they know is left out.
+by which they lose much of what they know is left out. Mirrors have to do more: a network may see no more in a
+mirrored 2 than in a 2, and still learns nothing from it. They are used where a probe cannot tell mirrored
+pictures from plain ones, so that the mirror makes pictures of the same kind.
 
 Views are drawn by a random number for each batch that follows from the seed and the number of the pass, as
 `tf.data`'s own shuffling does, so that a run that is resumed sees the same ones.
@@ -17,13 +19,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import tensorflow as tf
 
-from kerasft.probe import LinearProbe, rightness
+from kerasft.probe import LinearProbe, fit_probe, rightness
 
 Kind: TypeAlias = Literal["flip", "affine", "color"]
 """A kind of view: "flip" mirrors half of the pictures left to right, "affine" turns, moves, scales and
 stretches them, "color" changes their brightness, contrast and the balance of their channels."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST_KEPT = 0.8
+MOST_TOLD_APART = 0.55
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,25 @@ class KindReport:
         accuracy: Of probes on plain pictures that they have not seen; of numbers minus the squared error.
         view_accuracy: Of the same probes on views of those pictures.
         kept: The part of the accuracy above that of a constant answer that is left.
+        told_apart: Of mirrored pictures: how often a probe that has not seen a picture tells it from its
+            mirror image; one half where the data look the same in a mirror. None of other kinds.
+        error: The standard error of `told_apart`.
     """
 
     kind: Kind
     accuracy: float
     view_accuracy: float
     kept: float
+    told_apart: float | None = None
+    error: float = 0.0
 
     @property
     def is_used(self) -> bool:
-        """Whether the views still show their classes."""
-        return self.kept >= LEAST_KEPT
+        """Whether the views still show their classes, and a mirror changes nothing that can be seen."""
+        is_other = self.told_apart is not None and self.told_apart > max(
+            MOST_TOLD_APART, 0.5 + 2 * self.error
+        )
+        return self.kept >= LEAST_KEPT and not is_other
 
 
 def augmented(
@@ -188,11 +199,15 @@ def views_of(
 ) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
     """A function for each kind that makes views of a batch of pictures, drawn anew for each batch.
 
+    "flip" mirrors all pictures.
+
     Args:
         kinds, strength, limits, seed: See `augmented`.
     """
 
     def view(kind: Kind, draws: np.random.Generator) -> Callable[[tf.Tensor], tf.Tensor]:
+        if kind == "flip":
+            return lambda pictures: pictures[:, :, ::-1]
         return lambda pictures: view_of(
             pictures, tf.constant(draws.integers(0, 2**31, 2), tf.int32), [kind], strength, limits
         )
@@ -200,12 +215,15 @@ def views_of(
     return {kind: view(kind, np.random.default_rng([seed, KINDS.index(kind)])) for kind in kinds}
 
 
-def look_at_kinds(probe: LinearProbe, views: Mapping[str, np.ndarray]) -> list[KindReport]:
+def look_at_kinds(
+    probe: LinearProbe, features: np.ndarray, views: Mapping[str, np.ndarray]
+) -> list[KindReport]:
     """Measure which kinds of views leave the classes as they are.
 
     Args:
         probe: The probe of the plain pictures.
-        views: Features of views of the same pictures, (samples, features), by kind.
+        features: Those of the plain pictures, (samples, features).
+        views: Those of views of the same pictures, by kind; of "flip" those of all mirrored pictures.
 
     Returns:
         A report on each kind.
@@ -224,5 +242,17 @@ def look_at_kinds(probe: LinearProbe, views: Mapping[str, np.ndarray]) -> list[K
         if kind in views:
             on_views = rate(probe.held_out_scores(views[kind])[seen])
             kept = (on_views - chance) / (plain - chance) if plain > chance else 0.0
-            reports.append(KindReport(kind, plain, on_views, kept))
+            apart = _told_apart(features, views[kind]) if kind == "flip" else (None, 0.0)
+            reports.append(KindReport(kind, plain, on_views, kept, *apart))
     return reports
+
+
+def _told_apart(features: np.ndarray, mirrored: np.ndarray) -> tuple[float, float]:
+    """How often a probe tells unseen pictures from their mirror images, and the standard error of that."""
+    count = len(features)
+    both = np.concatenate([features, mirrored])
+    targets = np.eye(2)[np.repeat([0, 1], count)]
+    probe = fit_probe(both, targets, groups=np.tile(np.arange(count), 2))
+    rows = ~np.isnan(probe.held_out[:, 0])
+    right = rightness(probe.held_out[rows], targets[rows], "softmax")
+    return float(right.mean()), float(0.5 / np.sqrt(rows.sum()))

@@ -75,7 +75,10 @@ class Measured:
         ]
         for kind in self.kinds:
             used = "They are trained on." if kind.is_used else "They are left out."
-            said.append(f"Views ({kind.kind}) keep {max(kind.kept, 0):.0%} of what the head tells. {used}")
+            told = f"Views ({kind.kind}) keep {max(kind.kept, 0):.0%} of what the head tells"
+            if kind.told_apart is not None:
+                told += f", and are told from plain pictures {kind.told_apart:.0%} of the time"
+            said.append(f"{told}. {used}")
         return said
 
 
@@ -288,7 +291,7 @@ def _measure(
         float(right.mean()),
         float(right.std() / np.sqrt(len(right))),
         limits,
-        tuple(look_at_kinds(probe, given.views)),
+        tuple(look_at_kinds(probe, given.features, given.views)),
     )
 
 

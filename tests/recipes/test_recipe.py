@@ -168,7 +168,7 @@ def test_says_what_was_measured_and_what_is_left_out():
     assert "color" in recipe.kinds
     text = str(recipe)
     assert "The head, solved on 80 samples, has an accuracy of " in text
-    assert "Views (flip) keep 0% of what the head tells. They are left out." in text
+    assert "Views (flip) keep 0% of what the head tells, and are told from plain pictures " in text
     assert "Then 2 of 2 stages train, 1 epochs." in text
 
 
