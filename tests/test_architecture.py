@@ -35,7 +35,7 @@ FOLDERS = {
     "probe": ("_keras",),
     "recipes": ("_keras", "stages", "freezing", "learning_rates", "unfreezing", "probe"),
     "search": (
-        "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "export",
+        "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "probe", "export",
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",

@@ -22,8 +22,8 @@ import tensorflow as tf
 from kerasft.probe import LinearProbe, fit_probe, rightness
 
 Kind: TypeAlias = Literal["flip", "affine", "color"]
-"""A kind of view: "flip" mirrors half of the pictures left to right, "affine" turns, moves, scales and
-stretches them, "color" changes their brightness, contrast and the balance of their channels."""
+"""A kind of view: "flip" mirrors pictures left to right, "affine" turns, moves, scales and stretches them,
+"color" changes their brightness, contrast and the balance of their channels."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST_KEPT = 0.8
 MOST_TOLD_APART = 0.55
@@ -71,7 +71,7 @@ def augmented(
 
     Args:
         data: Batches of (pictures, …): one tensor (batch, height, width, channels), and what belongs to it.
-        kinds: The kinds of views, all of which are used for each picture.
+        kinds: The kinds of views. Each changes half of the pictures, whatever others change.
         strength: How far pictures are turned (radians), scaled and stretched (parts), moved (half of that, in
             parts of the side) and changed in brightness and contrast (parts of the range), at most.
         limits: The lowest and the highest value of a pixel; views stay between them.
@@ -123,6 +123,7 @@ def view_of(
     kinds: Sequence[Kind],
     strength: float,
     limits: tuple[float, float],
+    share: float = 0.5,
 ) -> tf.Tensor:
     """A view of each picture, a function of two random integers.
 
@@ -130,28 +131,31 @@ def view_of(
         pictures: (batch, height, width, channels).
         draw: (2,), integers.
         kinds, strength, limits: See `augmented`.
+        share: The part of the pictures that each kind changes.
     """
     pictures = tf.convert_to_tensor(pictures)
     count = tf.shape(pictures)[0]
-    seeds = iter(tf.unstack(tf.random.split(tf.cast(draw, tf.int32), 8), num=8))
+    seeds = iter(tf.unstack(tf.random.split(tf.cast(draw, tf.int32), 11), num=11))
 
     def drawn(low: float, high: float, *shape: int) -> tf.Tensor:
         return tf.random.stateless_uniform((count, *shape), next(seeds), low, high)
 
+    def some(changed: tf.Tensor) -> tf.Tensor:
+        return tf.where(drawn(0.0, 1.0, 1, 1, 1) < share, changed, views)
+
     views = tf.cast(pictures, tf.float32)
     if "flip" in kinds:
-        views = tf.where(drawn(0.0, 1.0, 1, 1, 1) < 0.5, views[:, :, ::-1], views)
+        views = some(views[:, :, ::-1])
     if "affine" in kinds:
         angle, scale, stretch = drawn(-strength, strength), drawn(-strength, strength), drawn(-1.0, 1.0)
-        views = _moved(
-            views, angle, 1.0 + scale, tf.exp(0.5 * strength * stretch), drawn(-1.0, 1.0, 2) * strength / 2
-        )
+        shift = drawn(-1.0, 1.0, 2) * strength / 2
+        views = some(_moved(views, angle, 1.0 + scale, tf.exp(0.5 * strength * stretch), shift))
     if "color" in kinds:
         low, high = limits
         middle = (low + high) / 2
         contrast = 1.0 + drawn(-strength, strength, 1, 1, 1)
-        shift = drawn(-strength / 2, strength / 2, 1, 1, views.shape[-1] or 1) * (high - low)
-        views = tf.clip_by_value(middle + (views - middle) * contrast + shift, low, high)
+        tint = drawn(-strength / 2, strength / 2, 1, 1, views.shape[-1] or 1) * (high - low)
+        views = some(tf.clip_by_value(middle + (views - middle) * contrast + tint, low, high))
     if pictures.dtype.is_integer:
         views = tf.round(views)
     return tf.ensure_shape(tf.cast(views, pictures.dtype), pictures.shape)
@@ -197,19 +201,15 @@ def limits_of(data: Iterable[Any]) -> tuple[float, float]:
 def views_of(
     kinds: Sequence[Kind], strength: float, limits: tuple[float, float], seed: int = 0
 ) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
-    """A function for each kind that makes views of a batch of pictures, drawn anew for each batch.
-
-    "flip" mirrors all pictures.
+    """A function for each kind that makes a view of each picture of a batch, drawn anew for each batch.
 
     Args:
         kinds, strength, limits, seed: See `augmented`.
     """
 
     def view(kind: Kind, draws: np.random.Generator) -> Callable[[tf.Tensor], tf.Tensor]:
-        if kind == "flip":
-            return lambda pictures: pictures[:, :, ::-1]
         return lambda pictures: view_of(
-            pictures, tf.constant(draws.integers(0, 2**31, 2), tf.int32), [kind], strength, limits
+            pictures, tf.constant(draws.integers(0, 2**31, 2), tf.int32), [kind], strength, limits, 1.0
         )
 
     return {kind: view(kind, np.random.default_rng([seed, KINDS.index(kind)])) for kind in kinds}

@@ -2,6 +2,7 @@
 
 Before the first trial the head alone trains for a few epochs over the frozen backbone. Its first epoch makes
 the records, at all depths in one pass, and later epochs train from them; trials begin with the trained head.
+A head that is one Dense layer is solved (`kerasft.probe`), so that it has converged.
 Later processes find both in the search's folder, and read their data once to check that they are the same.
 """
 
@@ -10,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,46 +31,15 @@ from kerasft.cache import (
 )
 from kerasft.files import lock, replacing, write_text
 from kerasft.freezing import DropoutPolicy, Flags, set_depth
-from kerasft.search.results import is_better
+from kerasft.search.shared_head import BestHead, read_head, solved_head
 from kerasft.search.trial import TrialContext
-from kerasft.stages import Stage, Stages
-from kerasft.typing import Logs
+from kerasft.stages import Stages
 
 logger = logging.getLogger(__name__)
 
 WORTH = 0.1  # the part of the forward pass that frozen layers must have for their output to be recorded
 PROBE_EPOCHS = 30  # at most, for the head
 PROBE_RATE = 1e-3
-PATIENCE = 5
-
-
-class _BestHead(keras.callbacks.Callback):
-    """Ends the head's training when it no longer improves, and restores its best epoch.
-
-    Trials are scored by the objective at their best epoch, and so is the head.
-    """
-
-    def __init__(self, head: Stage, objective: keras_tuner.Objective | None) -> None:
-        super().__init__()
-        self.head, self.objective = head, objective
-        self.best, self.waited = math.nan, 0
-        self.weights: list[np.ndarray] = []
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        logs = logs or {}
-        if self.objective is not None and self.objective.has_value(logs):
-            value, direction = float(self.objective.get_value(logs)), self.objective.direction
-        else:
-            value, direction = float(logs["val_loss"] if "val_loss" in logs else logs["loss"]), "min"
-        self.waited += 1
-        if is_better(value, self.best, direction):
-            self.best, self.waited = value, 0
-            self.weights = [v.numpy() for v in self.head.weights]
-        self.model.stop_training = self.waited >= PATIENCE
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        for variable, value in zip(self.head.weights, self.weights, strict=False):
-            variable.assign(value)
 
 
 @dataclass(frozen=True)
@@ -141,12 +109,12 @@ class Sharing:
         if known is None:
             before = [v.numpy() for v in head]
             with lock(folder):
-                watch = _BestHead(stages[-1], objective)
+                watch = BestHead(stages[-1], objective)
                 known = self._probe(place, folder / "records", stages, depths, arguments, watch)
             for variable, value in zip(head, before, strict=True):
                 variable.assign(value)
             self._prepared[str(folder), key] = known
-        stored = _read_head(place, len(head)) if self.warm_start and known.reason is None else None
+        stored = read_head(place, len(head)) if self.warm_start and known.reason is None else None
         for variable, value in zip(head, stored or (), strict=False):
             variable.assign(value)
         return known
@@ -192,15 +160,17 @@ class Sharing:
         stages: Stages,
         depths: Sequence[int],
         arguments: Mapping[str, Any],
-        watch: _BestHead,
+        watch: BestHead,
     ) -> Prepared:
         """Train the head alone, and record; or, if that was done, read the data once and compare."""
         model, summary = stages.model, place.with_suffix(".json")
-        done = _read_head(place, len(stages[-1].weights)) is not None and summary.exists()
+        done = read_head(place, len(stages[-1].weights)) is not None and summary.exists()
         recorded = [] if done else sorted(depths, reverse=True)  # the lowest give way if there is no room
         plan = CutPlan(least_share=WORTH, stages=stages, depths=recorded, quiet=True)
         cache = PrefixCache(records, self._cap(records), keep=True, seed=0, cut_plan=plan)
-        epochs = 1 if done else PROBE_EPOCHS if self.warm_start else 3  # the third begins from the record
+        solved = solved_head(stages, arguments, self.seed) if self.warm_start and not done else None
+        trains = self.warm_start and not done and solved is None
+        epochs = 1 if done else PROBE_EPOCHS if trains else 3  # the third begins from the record
         left_out = ("callbacks", "epochs", "initial_epoch", "verbose")
         given = {name: value for name, value in arguments.items() if name not in left_out}
         flags, optimizer, random = Flags(model), model.optimizer, _keras.random_state(model)
@@ -211,8 +181,9 @@ class Sharing:
         try:
             model.optimizer = rate
             set_depth(stages, len(stages) - 1, None, self.dropout)
-            callbacks = [cache, *([watch] if self.warm_start and not done else [])]
-            model.fit(**given, epochs=epochs, verbose=0, callbacks=callbacks)
+            model.fit(**given, epochs=epochs, verbose=0, callbacks=[cache, *([watch] if trains else [])])
+            for variable, value in zip(stages[-1].weights, solved or (), strict=False):
+                variable.assign(value)
         finally:
             model.optimizer = optimizer
             flags.restore()
@@ -241,15 +212,6 @@ class Sharing:
         same = len(data) == len(self._data) and all(map(_is_same, data, self._data))
         self._data = data
         return not same
-
-
-def _read_head(place: Path, count: int) -> list[np.ndarray] | None:
-    """The weights of a trained head; None if there is none, or its file is damaged: it is trained again."""
-    try:
-        with open(place, "rb") as file, np.load(file) as stored:
-            return [stored[str(i)] for i in range(count)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
 
 
 def _is_same(a: Any, b: Any) -> bool:

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.callback import PrefixCache
-from kerasft.search.shared_work import Sharing, _BestHead
+from kerasft.probe import solve_head
+from kerasft.search.shared_head import BestHead
+from kerasft.search.shared_work import Sharing
 from kerasft.stages.find import find_stages
 
 COUNT, BATCH = 32, 8
@@ -74,7 +76,42 @@ def test_a_head_is_trained_once_and_the_rest_is_left_as_it_was(tmp_path, fits):
     assert [layer.trainable for layer in stages.model.layers] == flags
     other = stages_of(head_seed=7)
     sharing.prepare(tmp_path, other, [0, 1], arguments)
-    assert fits == [30] and same(head(other), head(stages))
+    assert fits == [3] and same(head(other), head(stages))
+
+
+@pytest.mark.parametrize("kind", ["arrays", "batches", "endless"])
+def test_a_head_of_one_dense_layer_is_the_linear_probe(tmp_path, kind):
+    arguments = data()
+    x, y = arguments["x"], arguments["y"]
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
+    if kind == "batches":
+        arguments = {"x": batches, "shuffle": False}
+    if kind == "endless":
+        arguments = {"x": batches.repeat(), "steps_per_epoch": COUNT // BATCH, "shuffle": False}
+    stages, other = stages_of(), stages_of()
+    Sharing(True, None, 0).prepare(tmp_path, stages, [1], arguments)
+    solve_head(other.model, [(x, y)])
+    for mine, theirs in zip(head(stages), head(other), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_a_head_without_a_bias_and_data_that_are_read_once_are_trained(tmp_path, fits):
+    layers = [keras.layers.Dense(6, "tanh", name="low"), keras.layers.Dense(6, "tanh", name="high")]
+    end = keras.layers.Dense(3, activation="softmax", use_bias=False)
+    model = keras.Sequential([keras.Input((4,)), keras.Sequential([keras.Input((4,)), *layers]), end])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    Sharing(True, None, 0).prepare(tmp_path / "plain", find_stages(model), [1], data())
+
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return COUNT // BATCH
+
+        def __getitem__(self, index):
+            rows = slice(index * BATCH, (index + 1) * BATCH)
+            return data()["x"][rows], data()["y"][rows]
+
+    Sharing(True, None, 0).prepare(tmp_path / "rows", stages_of(), [1], {"x": Rows()})
+    assert fits == [30, 30]
 
 
 def test_a_damaged_head_is_trained_again(tmp_path, fits):
@@ -84,12 +121,12 @@ def test_a_damaged_head_is_trained_again(tmp_path, fits):
     file.write_bytes(file.read_bytes()[:100])
     again = stages_of(head_seed=7)
     Sharing(True, None, 0).prepare(tmp_path, again, [0, 1], data())
-    assert fits == [30, 30] and not same(head(again), head(stages_of(head_seed=7)))
+    assert fits == [3, 3] and not same(head(again), head(stages_of(head_seed=7)))
 
 
 def test_the_head_goes_back_to_its_best_epoch(tmp_path):
     head = stages_of()[-1]
-    watch = _BestHead(head, keras_tuner.Objective("val_accuracy", "max"))
+    watch = BestHead(head, keras_tuner.Objective("val_accuracy", "max"))
     watch.set_model(model := keras.Sequential([]))
     kept = []
     for epoch, value in enumerate([0.5, 0.7, 0.6, 0.7, 0.1, 0.2, 0.3]):
@@ -99,7 +136,7 @@ def test_the_head_goes_back_to_its_best_epoch(tmp_path):
         assert model.stop_training == (epoch == 6)  # five epochs after the best one
     watch.on_train_end()
     np.testing.assert_array_equal(head.weights[0].numpy(), kept[1])
-    by_loss = _BestHead(head, keras_tuner.Objective("never_logged", "max"))
+    by_loss = BestHead(head, keras_tuner.Objective("never_logged", "max"))
     by_loss.set_model(model)
     for loss in (3.0, 1.0, 2.0):
         by_loss.on_epoch_end(0, {"loss": 0.0, "val_loss": loss})
