@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.stages import Stages
+from kerasft.stages.stage import Stages
 
 
 class StageOutputs:
