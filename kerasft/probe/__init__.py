@@ -2,7 +2,7 @@
 
 from kerasft.probe.head import FrozenHead, Given, features_of, head_of, solve_head
 from kerasft.probe.linear import LinearProbe, Link, fit_probe, predictions, rightness, sample_losses
-from kerasft.probe.logme import logme
+from kerasft.probe.model_evidence import logme
 
 __all__ = [
     "FrozenHead",
