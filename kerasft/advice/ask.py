@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ def advise(
     data: Any,
     *,
     link: Link | None = None,
+    labels: Sequence[str] | None = None,
     samples: int = 1000,
     memory: int = 2**28,
     seed: int = 0,
@@ -43,6 +45,7 @@ def advise(
         data: A finite `tf.data.Dataset` of batches (x, y) or (x, y, sample_weight), a list of such batches,
             or arrays (x, y). Without augmentation. The features are the last axis of what a stage gives.
         link: As in `solve_head`; needed where the model ends with scores and is not compiled.
+        labels: Names of the classes, for messages.
         samples: The most samples that are used, drawn at random.
         memory: The most bytes that their features may take; where they would take more, fewer are drawn.
         seed: Of the draw and of the folds.
@@ -74,7 +77,7 @@ def advise(
     check_integer("memory", memory, at_least=1)
     stages = find_stages(model)
     found = record(stages, data, samples, memory, seed)
-    task, counted = _task(stages, found, link, seed)
+    task, counted = _task(stages, found, link, labels, seed)
     features = [f[counted] for f in found.features]
     probes = [task.fitted(f) for f in features]
     errors = [task.errors(probe.held_out) for probe in probes]
@@ -106,7 +109,9 @@ def advise(
     )
 
 
-def _task(stages: Stages, found: Record, link: Link | None, seed: int) -> tuple[Task, Array]:
+def _task(
+    stages: Stages, found: Record, link: Link | None, labels: Sequence[str] | None, seed: int
+) -> tuple[Task, Array]:
     """The targets, and the rows that count.
 
     Raises:
@@ -121,18 +126,19 @@ def _task(stages: Stages, found: Record, link: Link | None, seed: int) -> tuple[
     wanted = wanted[counted]
     same = np.flatnonzero(np.ptp(wanted, axis=0) == 0)
     if kind == "softmax":
-        labels, counts = np.unique(wanted.argmax(1), return_counts=True)
-        if len(labels) < 2:
-            raise ValueError(f"All samples are of class {labels[0]}: there is nothing to tell apart.")
+        names = list(labels or map(str, range(wanted.shape[1])))
+        classes, counts = np.unique(wanted.argmax(1), return_counts=True)
+        if len(classes) < 2:
+            raise ValueError(f"All samples are of class {names[classes[0]]}: there is nothing to tell apart.")
         if counts.min() < 2:
-            few = ", ".join(map(str, labels[counts < 2]))
+            few = ", ".join(names[label] for label in classes[counts < 2])
             drawn = "" if found.seen == len(found.weights) else " that were drawn; give a larger samples="
             raise ValueError(
                 f"Some classes have one sample: {few}. Cross-validation needs two of each, one to fit and "
                 "one to hold out: add some, or leave these classes out. There are "
                 f"{len(counted):,} samples{drawn}."
             )
-        found.notes.extend(f"No sample is of class {label}." for label in sorted(set(same)))
+        found.notes.extend(f"No sample is of class {names[label]}." for label in same)
     elif len(same) == wanted.shape[1] or (kind == "identity" and len(same)):
         raise ValueError(f"The targets of the outputs {same.tolist()} are the same for all samples.")
     return Task(wanted, kind, found.weights[counted], seed), counted
