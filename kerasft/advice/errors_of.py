@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerasft.probe import LinearProbe, Link, fit_probe
+from kerasft.probe import LinearProbe, Link, fit_probe, rightness
 
 Array = np.ndarray
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # twice as coarse as for a head: each stage is probed
@@ -38,10 +38,8 @@ class Task:
 
     def errors(self, scores: Array) -> Array:
         """The error of each sample, (samples,)."""
-        if self.link == "softmax":
-            return (scores.argmax(1) != self.wanted.argmax(1)).astype("float64")
-        if self.link == "sigmoid":
-            return ((scores > 0) != (self.wanted > 0.5)).mean(1)
+        if self.link != "identity":
+            return 1 - rightness(scores, self.wanted, self.link)
         mean = np.average(self.wanted, axis=0, weights=self.weights)
         variance = np.average((self.wanted - mean) ** 2, axis=0, weights=self.weights)
         return ((scores - self.wanted) ** 2 / variance).mean(1)

@@ -70,6 +70,7 @@ def judged(
             f"({task.measure} {score:.3f} against {1 - error:.3f}).",
             f"At one of {last} depths the gain is {most:.1f} standard errors, and chance makes about "
             f"{chance:.1f}: the upper stages are made for another task.",
+            f"A head on what {stage!r} gives, with all below it frozen, is the cheaper way to that score.",
             *growth.reasons,
         )
         sure: Confidence = "clear" if most > chance + 1 else "likely"
@@ -81,11 +82,12 @@ def judged(
     more = times(task.mean(2 * in_training - errors[last]))  # of the error more is there in training than not
     if more > 0:
         why = (
-            "Most of its error is there in training too, so the features are the limit. Recorded features do "
-            "not tell how deep to go: all stages train, the lower ones slowly (`layerwise_decay`); a search "
-            "measures it."
+            "Most of its error is there in training too, so the features are the limit, or noise in the "
+            "targets. Recorded features do not tell how deep to go: all stages train, the lower ones slowly "
+            "(`layerwise_decay`); a search measures it."
         )
-        return Verdict("fine_tune", "likely" if more > _CLEAR else "open", None, (*reasons, why))
+        sure = "likely" if more > _CLEAR and task.link != "identity" else "open"  # numbers may be all noise
+        return Verdict("fine_tune", sure, None, (*reasons, why))
     why = "Most of its error is not there in training: samples are the limit, and fine-tuning has no more."
     sure = "likely" if growth.times > _CLEAR else "open"
     return Verdict("extract_features", sure, last, (*reasons, why))

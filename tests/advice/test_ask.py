@@ -75,6 +75,7 @@ def test_numbers_have_r_squared_and_columns_accuracy():
     net = network(np.eye(6), activation=None, units=2)
     net.compile("sgd", "mse")
     found = kerasft.advise(net, (x, numbers))
+    assert found.confidence == "open" and "noise in the targets" in found.reasons[-1]
     assert found.measure == "R²" and found.by_depth[0].score == pytest.approx(0.99, abs=0.005)
     net = network(np.eye(6), activation="sigmoid", units=2)
     found = kerasft.advise(net, (x, (numbers > 0).astype(int)))
