@@ -40,7 +40,7 @@ FOLDERS = {
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
-        "cache", "probe", "advice", "recipes", "search", "report", "export", "examples",
+        "retention", "cache", "probe", "advice", "recipes", "search", "report", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip

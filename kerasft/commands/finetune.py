@@ -98,9 +98,7 @@ def finetune(
     ] = None,
     decay: Annotated[
         float | None,
-        typer.Option(
-            help="Learning-rate factor from a stage to the one below: 0.9; in phases 0.8."
-        ),
+        typer.Option(help="Learning-rate factor from a stage to the one below: 0.9; in phases 0.8."),
     ] = None,
     batch_size: options.BatchSize = 32,
     batch_norm: options.BatchNorm = "inference",
