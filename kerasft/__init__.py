@@ -12,6 +12,7 @@ from kerasft import saved_classes
 
 if TYPE_CHECKING:
     from kerasft import export, hub
+    from kerasft.advice import Advice, advise
     from kerasft.backup import BackupAndRestore
     from kerasft.cache import CacheReport, PrefixCache, PrefixReport, inspect_prefix
     from kerasft.freezing import freeze, freeze_depth, frozen, unfreeze
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 _MODULES = {
+    "kerasft.advice": ("Advice", "advise"),
     "kerasft.stages": ("Stage", "Stages", "find_stages"),
     "kerasft.unfreezing": ("GradualUnfreezing", "Phase", "UnfreezingSchedule"),
     "kerasft.freezing": ("freeze", "freeze_depth", "frozen", "unfreeze"),
@@ -77,6 +79,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = ("export", "hub")
 
 __all__ = [
+    "Advice",
     "BackupAndRestore",
     "CacheReport",
     "DistillationLoss",
@@ -94,6 +97,7 @@ __all__ = [
     "TrialRecord",
     "UnfreezingSchedule",
     "__version__",
+    "advise",
     "discriminative",
     "export",
     "find_learning_rate",

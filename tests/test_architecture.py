@@ -33,18 +33,20 @@ FOLDERS = {
     "unfreezing": ("_keras", "stages", "freezing", "learning_rates"),
     "cache": ("_keras", "stages", "freezing"),
     "probe": ("_keras",),
+    "advice": ("_keras", "stages", "probe"),
     "recipes": ("_keras", "stages", "freezing", "learning_rates", "unfreezing", "probe"),
     "search": (
         "_keras", "plots", "stages", "freezing", "learning_rates", "unfreezing", "cache", "probe", "export",
     ),
     "commands": (
         "_keras", "data", "text", "stages", "hub", "freezing", "learning_rates", "backup", "unfreezing",
-        "cache", "probe", "recipes", "search", "report", "export", "examples",
+        "retention", "cache", "probe", "advice", "recipes", "search", "report", "export", "examples",
     ),
     "__main__": ("commands",),
 }  # fmt: skip
 SEAMS = ("kerasft/_keras/", "kerasft/hub/flatten.py", "export/tflite_file/litert.py")
 PUBLIC_FACES = {  # users import from these
+    "kerasft.advice": ("Advice", "AtDepth", "AtSize", "advise"),
     "kerasft.data": (
         "ImageData",
         "PixelRule",

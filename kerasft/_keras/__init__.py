@@ -43,6 +43,7 @@ from kerasft._keras.inner_calls import (
 )
 from kerasft._keras.layer_input import (
     layer_input,
+    layer_inputs,
 )
 from kerasft._keras.layers import (
     children,
@@ -139,6 +140,7 @@ __all__ = [
     "is_stateless",
     "keeps_order",
     "layer_input",
+    "layer_inputs",
     "learning_rate_is_settable",
     "lora_bases",
     "lora_values",

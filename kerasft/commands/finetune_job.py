@@ -20,6 +20,7 @@ from kerasft.commands.evidence import EpochEvidence, Evidence, described, planne
 from kerasft.commands.image_task import ImageTask
 from kerasft.commands.outcome import Outcome, phase_rows, report_json
 from kerasft.commands.progress import EpochBar, progress_display
+from kerasft.commands.retention_evidence import retention_evidence
 from kerasft.commands.settings import FinetuneSettings
 from kerasft.commands.task import Task
 from kerasft.commands.training import Training, prepared
@@ -145,6 +146,7 @@ def _fit(
         *([] if cache is None else [cache]),
         rows,
         EpochEvidence(evidence, stages, work),
+        *retention_evidence(evidence, stages, data.train),
         BackupAndRestore(work.state / "backup", delete_checkpoint=False),
         EpochBar(display, stages),
         keras.callbacks.TerminateOnNaN(),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kerasft.commands.advise import advise
 from kerasft.commands.export import export, inspect, verify
 from kerasft.commands.finetune import finetune, quickstart
 from kerasft.commands.report import report
@@ -20,6 +21,7 @@ app = typer.Typer(
 for command, short in (
     (quickstart, "Fine-tune on digits, or on reviews: --text."),
     (finetune, "Fine-tune a backbone on images or texts."),
+    (advise, "Say whether to fine-tune, and how deep."),
     (search, "Search how deep to unfreeze a backbone."),
     (report, "Show a run on one page of HTML."),
     (export, "Export a model to checked .tflite files."),

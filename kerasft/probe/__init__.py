@@ -1,8 +1,8 @@
 """What a frozen backbone's features alone can do: the linear probe, solved and not trained."""
 
-from kerasft.probe.head import FrozenHead, Given, features_of, head_of, solve_head
+from kerasft.probe.head import FrozenHead, Given, features_of, head_of, read_targets, solve_head
 from kerasft.probe.linear import LinearProbe, Link, fit_probe, predictions, rightness, sample_losses
-from kerasft.probe.logme import logme
+from kerasft.probe.model_evidence import logme
 
 __all__ = [
     "FrozenHead",
@@ -14,6 +14,7 @@ __all__ = [
     "head_of",
     "logme",
     "predictions",
+    "read_targets",
     "rightness",
     "sample_losses",
     "solve_head",

@@ -62,6 +62,25 @@ def solve_head(
     return head.solve(head.read(data), link=link, class_weight=class_weight, groups=groups, seed=seed)
 
 
+def read_targets(
+    model: keras.Model, scores: Array, outputs: Array, targets: Array, link: Link | None = None
+) -> tuple[Link, Array]:
+    """What the scores of a model's last layer are turned into, and targets as (samples, outputs).
+
+    Args:
+        model: The model.
+        scores: (samples, outputs), of its last layer.
+        outputs: (samples, outputs), of the model for the same samples.
+        targets: As they come with the samples.
+        link: As in `solve_head`.
+
+    Raises:
+        ValueError: The link can't be told, or the targets don't fit the layer.
+    """
+    found = _link(model, scores, outputs, targets, link)
+    return found, _columns(targets, scores.shape[1], found)
+
+
 def head_of(model: keras.Model) -> keras.Layer:
     """The last layer of a model, if it is a linear layer with a kernel and a bias.
 
@@ -178,8 +197,7 @@ class FrozenHead:
         """Set the layer to the best one for what it was given; see `solve_head`."""
         kernel, bias = self.layer.get_weights()
         scores = given.features @ kernel + bias
-        found = _link(self.model, scores, given.outputs, given.targets, link)
-        wanted = _columns(given.targets, kernel.shape[1], found)
+        found, wanted = read_targets(self.model, scores, given.outputs, given.targets, link)
         weights = given.weights
         if class_weight is not None:
             weights = weights * _class_weights(class_weight, wanted, found)

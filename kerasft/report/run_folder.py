@@ -9,7 +9,8 @@ evidence.json is an object with `version`, 1, and sections, each of which is wri
 - `optimizer`, `loss`, `versions`: by name.
 - `epochs`: for each epoch `rates` and `distance`, a number for each stage; `distance` may be null. `moved`:
   the distances in the end.
-- `retention`, optional: `stages`, and `cka` and `distance`, for each epoch a number for each of these stages.
+- `retention`, optional: `stages`, and `cka` and `distance`, for each epoch a number for each of these stages;
+  `cka_in_the_end`, optional: the numbers of `cka` after training.
 - `evaluation`: `classes`; `confusion`, rows of [label, label that was named, count]; `wrong`, some samples.
 - `search`: `objective`, `accuracy` and `seconds`; `usage`: how to load the files.
 """

@@ -116,7 +116,7 @@ def curves(run: Run) -> Markup:
 
 def movement(run: Run) -> Markup:
     """How far the weights of each stage moved, and how much of the pre-trained outputs is left."""
-    distances, last, cka, names = _distances(run)
+    distances, last, cka, last_cka, names = _distances(run)
     drawn = []
     if distances:
         drawn.append(
@@ -133,7 +133,7 @@ def movement(run: Run) -> Markup:
                 "Similarity of the outputs to the original's (CKA)",
                 "For each stage linear CKA of its output with the pre-trained model's: 1 is the same.",
                 names,
-                cka[-1],
+                last_cka,
             )
         )
     said = _MOVEMENT if cka else f"{_MOVEMENT} {_NO_CKA}"
@@ -145,21 +145,24 @@ def movement(run: Run) -> Markup:
     return joined(parts)
 
 
-def _distances(run: Run) -> tuple[list[list[Any]], list[Any], list[list[Any]], list[str]]:
-    """Distances by epoch, those in the end, CKA by epoch, each maybe empty, and the names of the stages."""
+def _distances(run: Run) -> tuple[list[list[Any]], list[Any], list[list[Any]], list[Any], list[str]]:
+    """Distances by epoch and in the end, CKA likewise, each maybe empty, and the names of the stages."""
     kept = run.evidence.get("retention") or {}
     cka = kept.get("cka") or []
+    last_cka = kept.get("cka_in_the_end") or (cka[-1] if cka else [])
     found = run.evidence.get("epochs")
     if found and any(row.get("distance") for row in found):
         names = _names(run)
         distances = _by_epoch(run, "distance", len(names))
         if cka and list(kept["stages"]) != names:  # it knows those of the original alone
             where = {name: place for place, name in enumerate(kept["stages"])}
-            cka = [[row[where[n]] if n in where else None for n in names] for row in cka]
-        return distances, run.evidence.get("moved") or distances[-1], cka, names
+            *cka, last_cka = [
+                [row[where[n]] if n in where else None for n in names] for row in [*cka, last_cka]
+            ]
+        return distances, run.evidence.get("moved") or distances[-1], cka, last_cka, names
     if kept.get("distance") or cka:
         distances = kept.get("distance") or []
-        return distances, distances[-1] if distances else [], cka, list(kept["stages"])
+        return distances, distances[-1] if distances else [], cka, last_cka, list(kept["stages"])
     raise MissingError(run.why_missing)
 
 

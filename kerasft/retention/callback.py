@@ -14,8 +14,7 @@ from kerasft import _keras
 from kerasft.arguments import check_integer
 from kerasft.retention.accuracy import Scores, check_labelled
 from kerasft.retention.pairing import Original, Pairs, pair
-from kerasft.retention.stage_outputs import StageOutputs, linear_cka
-from kerasft.stages import Stages, find_stages
+from kerasft.stages import StageOutputs, Stages, find_stages, linear_cka
 from kerasft.tables import plain_table
 from kerasft.typing import Logs
 

@@ -43,6 +43,10 @@ from kerasft.stages.stage_layer import (
     check_dropout_policy,
     check_policy,
 )
+from kerasft.stages.stage_outputs import (
+    StageOutputs,
+    linear_cka,
+)
 from kerasft.stages.user_flags import (
     SeenFlags,
     UserFlags,
@@ -58,6 +62,7 @@ __all__ = [
     "Series",
     "Stage",
     "StageLayer",
+    "StageOutputs",
     "Stages",
     "UserFlags",
     "cheapest_frontier",
@@ -70,6 +75,7 @@ __all__ = [
     "is_pattern",
     "layer_paths",
     "layers_at",
+    "linear_cka",
     "matches",
     "record",
     "recorded",

@@ -19,7 +19,7 @@ def test_help_names_every_command_and_loads_no_tensorflow():
     assert run.stdout.strip() == "False False"
     status, output = kerasft_command("--help")
     assert status == 0
-    for name in ("quickstart", "finetune", "search", "report", "export", "verify", "inspect"):
+    for name in ("quickstart", "finetune", "advise", "search", "report", "export", "verify", "inspect"):
         assert name in output
 
 
@@ -76,6 +76,7 @@ def test_every_option_keeps_its_name_and_its_default():
     shared |= {"limit": None, "data_dir": None, "skip_corrupt": False, "resume": False, "overwrite": False}
     shared |= {"resize": "antialias", "background": "white", "layout": None, "class_weights": None}
     shared |= {"seed": 0, "trust": False, "data": None, "backbone": None, "out": None}
+    trained = {"out", "batch_norm", "resume", "overwrite", "class_weights"}
     texts = {"kind": None, "vocab": None, "preprocessor": None, "length": 128}
     expected = {
         "quickstart": {
@@ -85,6 +86,10 @@ def test_every_option_keeps_its_name_and_its_default():
         "finetune": {
             **shared, **texts, "epochs": None, "learning_rate": None, "decay": None, "cache": True,
             "schedule": None,
+        },
+        "advise": {
+            **{k: v for k, v in shared.items() if k not in trained}, **texts, "samples": 1000,
+            "as_json": False,
         },
         "search": {
             **shared, **texts, "trials": 20, "epochs": 5, "tuner": "bayesian", "depths": None,

@@ -93,6 +93,9 @@ def test_similarity_is_shown_where_it_was_measured(tmp_path):
                              "distance": [[0.0, 0.01], [0.0, 0.02]]}  # fmt: skip
     found = page_of(tmp_path / "a", report=stored_run.report(), evidence=evidence)
     assert "block_1 0.9000 0.8125" in found.of("movement") and "was not measured" not in found.of("movement")
+    evidence["retention"]["cka_in_the_end"] = [1.0, 0.875]
+    found = page_of(tmp_path / "c", report=stored_run.report(), evidence=evidence)
+    assert "block_1 0.9000 0.8125" in found.of("movement") and "block_1: 0.875" in found.of("movement")
     for row in evidence["epochs"]:
         row["distance"] = None
     found = page_of(tmp_path / "b", report=stored_run.report(), evidence=evidence)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kerasft
 from kerasft import GradualUnfreezing, Phase, PrefixCache, Retention
-from kerasft.retention.stage_outputs import StageOutputs, linear_cka
+from kerasft.stages import StageOutputs, linear_cka
 
 
 def cka(a, b):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
-from kerasft.stages import Stages
+from kerasft.stages.stage import Stages
 
 
 class StageOutputs:
@@ -25,6 +25,8 @@ class StageOutputs:
 
     Attributes:
         reason: Why the outputs can't be found; None if they can.
+        program: The model as a program, if they can.
+        numbers: For each of the stages the numbers of its outputs, which are values of the program.
     """
 
     def __init__(self, stages: Stages, count: int) -> None:
@@ -37,9 +39,9 @@ class StageOutputs:
                 "does not know what each stage hands on"
             )
             return
-        self._program = program
+        self.program = program
         self._latest = _latest_stages(program, stages)
-        self._numbers = _handed_on(program, self._latest, len(stages))[:count]
+        self.numbers = _handed_on(program, self._latest, len(stages))[:count]
         self._asked: int | None = None  # the stage from which it was asked to compute last
         self._start = 0  # that from which it does
 
@@ -61,27 +63,27 @@ class StageOutputs:
 
     def _from_kept(self, kept: Mapping[int, tf.Tensor]) -> tf.Tensor:
         values = dict(kept)
-        self._program.run(self._operations[1], values, training=False)
+        self.program.run(self._operations[1], values, training=False)
         samples = tf.shape(next(iter(kept.values())))[0]
-        return tf.stack([_gram([values[n] for n in ns], samples) for ns in self._numbers[self._start :]])
+        return tf.stack([_gram([values[n] for n in ns], samples) for ns in self.numbers[self._start :]])
 
     def _computed_before(self, start: int, x: Any) -> dict[int, tf.Tensor]:
         """What is read from the stages before `start`, and from the model's inputs."""
-        producer = {n: o for o in self._program.operations for n in o.writes}
+        producer = {n: o for o in self.program.operations for n in o.writes}
         wanted: set[int] = set()
-        stack = [n for numbers in self._numbers[start:] for n in numbers]
+        stack = [n for numbers in self.numbers[start:] for n in numbers]
         while stack:
             operation = producer.get(stack.pop())
             if operation is not None and id(operation) not in wanted:
                 wanted.add(id(operation))
                 stack.extend(operation.reads)
         parts: tuple[list[_keras.Operation], list[_keras.Operation]] = [], []
-        for operation in self._program.operations:
+        for operation in self.program.operations:
             if id(operation) in wanted:
                 parts[self._latest[operation.writes[0]] >= start].append(operation)
         self._operations = parts
-        values = self._program.enter(keras.tree.map_structure(tf.convert_to_tensor, x))
-        self._program.run(parts[0], values, training=False)
+        values = self.program.enter(keras.tree.map_structure(tf.convert_to_tensor, x))
+        self.program.run(parts[0], values, training=False)
         made = {n for o in parts[1] for n in o.writes}
         return {n: values[n] for o in parts[1] for n in o.reads if n not in made}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from kerasft.probe.linear import Array
 
 _ROUNDS, _TOLERANCE = 100, 1e-6
+_MANY = 3000  # samples from which threads of a product do not wait for each other
 
 
 def logme(features: Array, targets: Array) -> float:
@@ -40,8 +42,9 @@ def logme(features: Array, targets: Array) -> float:
             "logme takes features (samples, features) and targets (samples, outputs); it got "
             f"{x.shape} and {y.shape}."
         )
-    axes, size, _ = np.linalg.svd(x, full_matrices=False)
-    return float(np.mean([_evidence(axes.T @ column, column, size**2, x.shape[1]) for column in y.T]))
+    with threadpool_limits(1 if len(x) <= _MANY else None, "blas"):  # in small products threads wait
+        axes, size, _ = np.linalg.svd(x, full_matrices=False)
+        return float(np.mean([_evidence(axes.T @ column, column, size**2, x.shape[1]) for column in y.T]))
 
 
 def _evidence(along: Array, y: Array, squares: Array, features: int) -> float:

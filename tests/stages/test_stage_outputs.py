@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasft.retention.stage_outputs import StageOutputs, linear_cka
-from kerasft.stages import find_stages
+from kerasft.stages import StageOutputs, find_stages, linear_cka
 
 
 def gram(features):
