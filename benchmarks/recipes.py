@@ -180,13 +180,17 @@ TASKS = {
 
 @dataclass
 class Run:
-    """What a way is given: a new model, and the samples to train on, in a new order in each pass."""
+    """What a way is given: a new model, and the samples to train on, in a new order in each pass.
+
+    `probe` are the weights with the solved head, where a way keeps them.
+    """
 
     model: keras.Model
     backbone: keras.Model
     data: tf.data.Dataset
     epochs: int
     draw: int
+    probe: list[np.ndarray] | None = None
 
     def fit(self, optimizer: Any, epochs: int | None = None, **arguments: Any) -> None:
         """Train as plain Keras does."""
@@ -240,10 +244,9 @@ def lora(run: Run) -> None:
 def recipe(run: Run, **arguments: Any) -> None:
     """`kerasft.recipes.default`."""
     found = default(run.model, run.data, epochs=run.epochs, seed=run.draw, **arguments)
+    run.probe = run.model.get_weights()
     run.model.compile(found.optimizer, found.loss)
-    run.model.fit(
-        found.train, epochs=found.epochs, callbacks=found.callbacks, shuffle=False, verbose=0
-    )  # fmt: skip
+    run.model.fit(found.train, epochs=found.epochs, callbacks=found.callbacks, shuffle=False, verbose=0)
 
 
 def best_of(name: str, way: Callable[..., None]) -> dict[str, Callable[[Run], None]]:
@@ -275,16 +278,84 @@ def measured(task: str, draw: int, way: str) -> dict[str, Any]:
     model, backbone = TASKS[task].build(int(y.max()) + 1, way == "written")
     data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=draw).batch(BATCH)
     begin = time.perf_counter(), time.process_time()
-    WAYS[way](Run(model, backbone, data, TASKS[task].epochs, draw))
+    run = Run(model, backbone, data, TASKS[task].epochs, draw)
+    WAYS[way](run)
     wall, processor = time.perf_counter() - begin[0], time.process_time() - begin[1]
-    scores = model.predict(held, batch_size=64, verbose=0)
-    found = np.maximum(scores[np.arange(len(wanted)), wanted], 1e-9)
-    return {
-        "accuracy": float((scores.argmax(1) == wanted).mean()),
-        "loss": float(-np.log(found).mean()),
-        "wall": round(wall, 1),
-        "processor": round(processor, 1),
+    seconds = {"wall": round(wall, 1), "processor": round(processor, 1)}
+    found = {**tested(model, held, wanted), **seconds}
+    if run.probe is not None:
+        for share in (0.25, 0.5, 0.75):
+            tuned = kerasft.interpolate(model, run.probe, share)
+            found[f"interpolated {share}"] = tested(model, held, wanted)["accuracy"]
+            model.set_weights(tuned)
+    return found
+
+
+def tested(model: keras.Model, x: Any, y: np.ndarray) -> dict[str, float]:
+    """Accuracy and mean loss on test samples."""
+    scores = model.predict(x, batch_size=64, verbose=0)
+    likelihood = np.maximum(scores[np.arange(len(y)), y], 1e-9)
+    return {"accuracy": float((scores.argmax(1) == y).mean()), "loss": float(-np.log(likelihood).mean())}
+
+
+def of_way(rows: dict[str, dict[str, Any]], task: str, way: str, value: str) -> dict[int, float]:
+    """A measured value of each draw of a way."""
+    found = {int(key.split(" ", 2)[1]): row for key, row in rows.items() if key.startswith(f"{task} ")}
+    keys = {draw: f"{task} {draw} {way}" for draw in found}
+    return {draw: rows[key][value] for draw, key in keys.items() if key in rows}
+
+
+def difference(one: dict[int, float], other: dict[int, float]) -> tuple[float, float] | None:
+    """The mean paired difference in points and its standard error, over the draws that both have."""
+    both = [100 * (one[draw] - other[draw]) for draw in sorted(one.keys() & other.keys())]
+    if len(both) < 2:
+        return None
+    return float(np.mean(both)), float(np.std(both, ddof=1) / np.sqrt(len(both)))
+
+
+def best_rate(rows: dict[str, dict[str, Any]], task: str) -> str | None:
+    """The way of plain Keras done right whose mean accuracy is the highest."""
+    means = {
+        way: np.mean(list(found.values()))
+        for way in WAYS
+        if way.startswith("right ") and (found := of_way(rows, task, way, "accuracy"))
     }
+    return max(means, key=lambda way: means[way], default=None)
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """All that is there, in Markdown."""
+    lines = []
+    for task in TASKS:
+        best = best_rate(rows, task)
+        probes = of_way(rows, task, "probe", "accuracy")
+        rights = of_way(rows, task, best, "accuracy") if best else {}
+        seconds = of_way(rows, task, best, "processor") if best else {}
+        lines += [
+            "",
+            f"**{task}**",
+            "",
+            "| way | draws | accuracy | above the probe | above plain Keras done right | time |",
+            "|---|---|---|---|---|---|",
+        ]
+        for way in WAYS:
+            found = of_way(rows, task, way, "accuracy")
+            if not found:
+                continue
+            taken = of_way(rows, task, way, "processor")
+            shared = taken.keys() & seconds.keys()
+            times = np.mean([taken[d] / seconds[d] for d in shared]) if shared else float("nan")
+            cells = [
+                f"{mean:+.1f} ± {error:.1f}" if gap else ""
+                for gap in (difference(found, probes), difference(found, rights))
+                for mean, error in [gap or (0, 0)]
+            ]
+            mark = " (best rate)" if way == best else ""
+            lines.append(
+                f"| {way}{mark} | {len(found)} | {np.mean(list(found.values())):.3f} | "
+                f"{' | '.join(cells)} | {times:.2f} |"
+            )
+    return "\n".join(lines)
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
@@ -314,6 +385,7 @@ def main() -> None:
                 part.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
                 part.replace(options.out)
                 print(key, rows[key], flush=True)
+    print(table(read(options.out)))
 
 
 if __name__ == "__main__":
