@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kerasft import saved_classes
 
 if TYPE_CHECKING:
-    from kerasft import export, hub
+    from kerasft import export, hub, probe, recipes
     from kerasft.advice import Advice, advise
     from kerasft.backup import BackupAndRestore
     from kerasft.cache import CacheReport, PrefixCache, PrefixReport, inspect_prefix
@@ -76,7 +76,7 @@ _MODULES = {
     ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
-_SUBMODULES = ("export", "hub")
+_SUBMODULES = ("export", "hub", "probe", "recipes")
 
 __all__ = [
     "Advice",
@@ -110,6 +110,8 @@ __all__ = [
     "interpolate",
     "interpolation_sweep",
     "layerwise_decay",
+    "probe",
+    "recipes",
     "reinitialize",
     "repair_search",
     "replay",
