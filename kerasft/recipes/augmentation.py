@@ -140,42 +140,53 @@ def view_of(
     def drawn(low: float, high: float, *shape: int) -> tf.Tensor:
         return tf.random.stateless_uniform((count, *shape), next(seeds), low, high)
 
-    def some(changed: tf.Tensor) -> tf.Tensor:
-        return tf.where(drawn(0.0, 1.0, 1, 1, 1) < share, changed, views)
+    def changed(kind: Kind, *shape: int) -> tf.Tensor:
+        """1 for the pictures that a kind changes, else 0."""
+        is_drawn = drawn(0.0, 1.0, *shape) < share
+        return tf.cast(is_drawn, tf.float32) if kind in kinds else tf.zeros_like(is_drawn, tf.float32)
 
     views = tf.cast(pictures, tf.float32)
-    if "flip" in kinds:
-        views = some(views[:, :, ::-1])
-    if "affine" in kinds:
-        angle, scale, stretch = drawn(-strength, strength), drawn(-strength, strength), drawn(-1.0, 1.0)
-        shift = drawn(-1.0, 1.0, 2) * strength / 2
-        views = some(_moved(views, angle, 1.0 + scale, tf.exp(0.5 * strength * stretch), shift))
+    if "flip" in kinds or "affine" in kinds:
+        mirrored, far = changed("flip"), changed("affine") * strength
+        angle, scale, stretch = far * drawn(-1.0, 1.0), far * drawn(-1.0, 1.0), far * drawn(-0.5, 0.5)
+        shift = far[:, None] * drawn(-0.5, 0.5, 2)
+        views = _moved(views, angle, 1.0 + scale, tf.exp(stretch), shift, mirrored)
     if "color" in kinds:
-        low, high = limits
+        (low, high), far = limits, changed("color", 1, 1, 1) * strength
         middle = (low + high) / 2
-        contrast = 1.0 + drawn(-strength, strength, 1, 1, 1)
-        tint = drawn(-strength / 2, strength / 2, 1, 1, views.shape[-1] or 1) * (high - low)
-        views = some(tf.clip_by_value(middle + (views - middle) * contrast + tint, low, high))
+        contrast = 1.0 + far * drawn(-1.0, 1.0, 1, 1, 1)
+        tint = far * drawn(-0.5, 0.5, 1, 1, views.shape[-1] or 1) * (high - low)
+        views = tf.clip_by_value((views - middle) * contrast + (middle + tint), low, high)
     if pictures.dtype.is_integer:
         views = tf.round(views)
     return tf.ensure_shape(tf.cast(views, pictures.dtype), pictures.shape)
 
 
 def _moved(
-    pictures: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, stretch: tf.Tensor, shift: tf.Tensor
+    pictures: tf.Tensor,
+    angle: tf.Tensor,
+    scale: tf.Tensor,
+    stretch: tf.Tensor,
+    shift: tf.Tensor,
+    mirrored: tf.Tensor,
 ) -> tf.Tensor:
-    """Pictures turned, scaled, stretched and moved around their middle; edges go on outside."""
+    """Pictures mirrored where that is 1, then turned, scaled, stretched and moved around their middle.
+
+    Edges go on outside.
+    """
     height, width = tf.unstack(tf.cast(tf.shape(pictures)[1:3], tf.float32))
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     cos, sin = tf.cos(angle), tf.sin(angle)
     a, b = cos * scale * stretch, -sin * scale
     c, d = sin * scale, cos * scale / stretch
-    zero = tf.zeros_like(a)
+    zero, side = tf.zeros_like(a), 1.0 - 2.0 * mirrored
     offset_x = middle_x - a * middle_x - b * middle_y + shift[:, 0] * width
     offset_y = middle_y - c * middle_x - d * middle_y + shift[:, 1] * height
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=pictures,
-        transforms=tf.stack([a, b, offset_x, c, d, offset_y, zero, zero], axis=1),
+        transforms=tf.stack(
+            [side * a, side * b, side * offset_x + mirrored * (width - 1), c, d, offset_y, zero, zero], axis=1
+        ),
         output_shape=tf.shape(pictures)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",

@@ -74,9 +74,10 @@ def test_moves_pictures_as_pillow_does(angle, scale, stretch, shift):
     y, x = np.mgrid[:40, :30]
     picture = (100 + 60 * np.sin(x / 5) + 60 * np.cos(y / 7)).astype("float32")
     given = [tf.constant([float(v)]) for v in (angle, scale, stretch)]
-    moved = _moved(picture[None, :, :, None], *given, tf.constant([list(map(float, shift))]))[
-        0, :, :, 0
-    ].numpy()
+    shifts = tf.constant([list(map(float, shift))])
+    moved = _moved(picture[None, :, :, None], *given, shifts, tf.zeros(1)).numpy()[0, :, :, 0]
+    mirrored = _moved(picture[None, :, ::-1, None], *given, shifts, tf.ones(1)).numpy()[0, :, :, 0]
+    np.testing.assert_allclose(mirrored, moved, atol=1e-3)
     turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = scale * turned * [[stretch, 1], [1, 1 / stretch]]
     middle = np.array([14.5, 19.5])
