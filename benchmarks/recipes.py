@@ -266,6 +266,7 @@ WAYS: dict[str, Callable[[Run], None]] = {
     "LoRA": lora,
     "without views": functools.partial(recipe, views=[]),
     "one rate": functools.partial(recipe, layer_decay=1.0),
+    "all stages": functools.partial(recipe, depth=0),
 }
 
 

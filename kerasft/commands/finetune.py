@@ -80,7 +80,7 @@ def finetune(
     epochs: Annotated[
         str | None,
         typer.Option(
-            help="How long everything trains: 12, for texts 4. Or the epochs of phases from the head down, "
+            help="How long it trains: 12, for texts 4. Or the epochs of phases from the head down, "
             "separated by commas: 3,3,4,4. With --schedule: in all."
         ),
     ] = None,

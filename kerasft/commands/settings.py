@@ -75,8 +75,8 @@ class FinetuneSettings(TrainingSettings):
     """The settings of fine-tuning; the others are those of `TrainingSettings`.
 
     Attributes:
-        epochs: One number: how long everything trains (`kerasft.recipes.default`). Several: epochs in each
-            phase, the head, then equal parts of the backbone from its upper end down. With a schedule: its
+        epochs: One number: how long the upper two thirds train (`kerasft.recipes.default`). Several: epochs in
+            each phase, the head, then equal parts of the backbone from its upper end down. With a schedule: its
             epochs in all.
         learning_rate: Highest learning rate of AdamW; None for the recipe's, or for that of phases: 1e-3, of
             which the last one has a third.
@@ -127,8 +127,8 @@ class TextSettings(TextInputs, FinetuneSettings):
     """The settings of fine-tuning on texts; the others are those of `TextInputs` and `FinetuneSettings`.
 
     Attributes:
-        epochs: One number: how long everything trains. Several: epochs of the head, then of phases that thaw
-            more of the encoder; the last thaws all of it.
+        epochs: One number: how long the upper two thirds train. Several: epochs of the head, then of phases
+            that thaw more of the encoder; the last thaws all of it.
         learning_rate, decay: As in `FinetuneSettings`; in phases 1e-4, for the thawed part, and 0.9.
     """
 

@@ -1,10 +1,9 @@
 """Augmentation: other views of pictures, drawn anew in each pass, of the kinds that leave the class as it is.
 
 Which kinds those are depends on the pictures: a mirrored cat is a cat, a mirrored 2 is nothing. It is
-measured: linear probes on the frozen features look at views of samples that they have not seen, and a kind
-by which they lose much of what they know is left out. Mirrors have to do more: a network may see no more in a
-mirrored 2 than in a 2, and still learns nothing from it. They are used where a probe cannot tell mirrored
-pictures from plain ones, so that the mirror makes pictures of the same kind.
+measured on the frozen features: a kind is left out if a linear probe that has learned from such views as well
+is clearly worse on plain pictures that it has not seen. A mirror has to make pictures of the same kind, too:
+ones that a probe cannot tell from plain ones.
 
 Views are drawn by a random number for each batch that follows from the seed and the number of the pass, as
 `tf.data`'s own shuffling does, so that a run that is resumed sees the same ones.
@@ -13,50 +12,53 @@ Views are drawn by a random number for each batch that follows from the seed and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import tensorflow as tf
 
-from kerasft.probe import LinearProbe, fit_probe, rightness
+from kerasft.probe import LinearProbe, Link, fit_probe, rightness, sample_losses
 
 Kind: TypeAlias = Literal["flip", "affine", "color"]
 """A kind of view: "flip" mirrors pictures left to right, "affine" turns, moves, scales and stretches them,
 "color" changes their brightness, contrast and the balance of their channels."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-LEAST_KEPT = 0.8
+CLEAR = 2.0
+"""Standard errors from which on a difference counts."""
 MOST_TOLD_APART = 0.55
 
 
 @dataclass(frozen=True)
 class KindReport:
-    """What a kind of view does to the classes.
+    """What a kind of view does for a probe.
 
     Attributes:
         kind: The kind.
-        accuracy: Of probes on plain pictures that they have not seen; of numbers minus the squared error.
-        view_accuracy: Of the same probes on views of those pictures.
-        kept: The part of the accuracy above that of a constant answer that is left.
+        gain: By how much the loss of plain pictures that a probe has not seen falls when it learns from views
+            of others as well.
+        error: The standard error of `gain`.
         told_apart: Of mirrored pictures: how often a probe that has not seen a picture tells it from its
             mirror image; one half where the data look the same in a mirror. None of other kinds.
-        error: The standard error of `told_apart`.
+        told_error: The standard error of `told_apart`.
     """
 
     kind: Kind
-    accuracy: float
-    view_accuracy: float
-    kept: float
+    gain: float
+    error: float
     told_apart: float | None = None
-    error: float = 0.0
+    told_error: float = 0.0
+
+    @property
+    def is_other(self) -> bool:
+        """Whether a mirror makes pictures of another kind."""
+        most = max(MOST_TOLD_APART, 0.5 + CLEAR * self.told_error)
+        return self.told_apart is not None and self.told_apart > most
 
     @property
     def is_used(self) -> bool:
-        """Whether the views still show their classes, and a mirror changes nothing that can be seen."""
-        is_other = self.told_apart is not None and self.told_apart > max(
-            MOST_TOLD_APART, 0.5 + 2 * self.error
-        )
-        return self.kept >= LEAST_KEPT and not is_other
+        """Whether such views do no clear harm, and are of the same kind as the pictures."""
+        return self.gain >= -CLEAR * self.error and not self.is_other
 
 
 def augmented(
@@ -227,43 +229,42 @@ def views_of(
 
 
 def look_at_kinds(
-    probe: LinearProbe, features: np.ndarray, views: Mapping[str, np.ndarray]
+    probe: LinearProbe, features: np.ndarray, views: Mapping[str, np.ndarray], seed: int = 0
 ) -> list[KindReport]:
-    """Measure which kinds of views leave the classes as they are.
+    """Measure what each kind of view does for a probe.
 
     Args:
         probe: The probe of the plain pictures.
         features: Those of the plain pictures, (samples, features).
-        views: Those of views of the same pictures, by kind; of "flip" those of all mirrored pictures.
+        views: Those of views of the same pictures, by kind.
+        seed: Of the probe's folds.
 
     Returns:
         A report on each kind.
     """
+    count = len(features)
+    pictures = np.tile(np.arange(count), 2)
     seen = ~np.isnan(probe.held_out[:, 0])
-    targets = probe.targets[seen]
-    constant = np.broadcast_to(targets.mean(0), targets.shape)
-    guess = constant - 0.5 if probe.link == "sigmoid" else constant
 
-    def rate(scores: np.ndarray) -> float:
-        return float(rightness(scores, targets, probe.link).mean())
+    def held_out(both: np.ndarray, targets: np.ndarray, link: Link) -> np.ndarray:
+        return fit_probe(both, targets, link, groups=pictures, seed=seed).held_out
 
-    plain, chance = rate(probe.held_out[seen]), rate(guess)
+    def losses(scores: np.ndarray) -> np.ndarray:
+        return sample_losses(scores[seen], probe.targets[seen], probe.link)
+
     reports = []
     for kind in KINDS:
-        if kind in views:
-            on_views = rate(probe.held_out_scores(views[kind])[seen])
-            kept = (on_views - chance) / (plain - chance) if plain > chance else 0.0
-            apart = _told_apart(features, views[kind]) if kind == "flip" else (None, 0.0)
-            reports.append(KindReport(kind, plain, on_views, kept, *apart))
+        if kind not in views:
+            continue
+        both = np.concatenate([features, views[kind]])
+        with_views = held_out(both, np.concatenate([probe.targets, probe.targets]), probe.link)[:count]
+        gains = losses(probe.held_out) - losses(with_views)
+        report = KindReport(kind, float(gains.mean()), float(gains.std() / np.sqrt(len(gains))))
+        if kind == "flip":
+            which = np.eye(2)[np.repeat([0, 1], count)]
+            right = rightness(held_out(both, which, "softmax"), which, "softmax")[np.tile(seen, 2)]
+            report = replace(
+                report, told_apart=float(right.mean()), told_error=float(0.5 / np.sqrt(len(right)))
+            )
+        reports.append(report)
     return reports
-
-
-def _told_apart(features: np.ndarray, mirrored: np.ndarray) -> tuple[float, float]:
-    """How often a probe tells unseen pictures from their mirror images, and the standard error of that."""
-    count = len(features)
-    both = np.concatenate([features, mirrored])
-    targets = np.eye(2)[np.repeat([0, 1], count)]
-    probe = fit_probe(both, targets, groups=np.tile(np.arange(count), 2))
-    rows = ~np.isnan(probe.held_out[:, 0])
-    right = rightness(probe.held_out[rows], targets[rows], "softmax")
-    return float(right.mean()), float(0.5 / np.sqrt(rows.sum()))

@@ -75,7 +75,7 @@ class Measured:
         ]
         for kind in self.kinds:
             used = "They are trained on." if kind.is_used else "They are left out."
-            told = f"Views ({kind.kind}) keep {max(kind.kept, 0):.0%} of what the head tells"
+            told = f"Views ({kind.kind}) change its loss by {-kind.gain:+.3f} ± {kind.error:.3f}"
             if kind.told_apart is not None:
                 told += f", and are told from plain pictures {kind.told_apart:.0%} of the time"
             said.append(f"{told}. {used}")
@@ -121,7 +121,7 @@ def default(
     data: tf.data.Dataset,
     *,
     epochs: int = EPOCHS,
-    depth: int | str = 0,
+    depth: int | str | None = None,
     learning_rate: float = LEARNING_RATE,
     layer_decay: float = LAYER_DECAY,
     weight_decay: float = WEIGHT_DECAY,
@@ -137,21 +137,21 @@ def default(
 
     1. The head becomes the best linear layer on what the frozen backbone gives (`kerasft.probe.solve_head`):
        the start that distorts the backbone least, for the time of one pass.
-    2. Everything from `depth` on trains for `epochs`: AdamW, whose rate warms up in the first epoch and falls
+    2. The upper two thirds train for `epochs`: AdamW, whose rate warms up in the first epoch and falls
        to zero by a cosine; lower stages at smaller rates; decay of kernels alone. BatchNormalization keeps
        its statistics.
-    3. Pictures are seen in other views in each pass, of the kinds that leave the classes as they are. Which
-       those are is measured with the head.
+    3. Half of the pictures are seen in other views in each pass, of the kinds that leave the classes as they
+       are. Which those are is measured with the head.
 
     Args:
         model: A built model whose last layer is a Dense layer of one row a sample.
         data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
         epochs: For how long everything trains.
-        depth: How many of the lowest stages stay frozen, or the name of the first that trains.
+        depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: a third.
         learning_rate: The highest rate, of the last stage.
         layer_decay: The factor from a stage's rate to the one below it.
         weight_decay: The decay of kernels, as AdamW counts it.
-        views: The kinds of views; None for those that the measurement keeps. Empty: pictures as they are.
+        views: The kinds of views; None for those that do it no harm. Empty: pictures as they are.
         strength: How far views go, see `augmented`.
         limits: The lowest and the highest value of a pixel; None reads them in a pass of its own.
         class_weight: What the samples of each class count when the head is solved; give it to `fit` as well.
@@ -187,6 +187,7 @@ def default(
     root = stages.model
     _check(data, epochs, learning_rate, layer_decay, weight_decay, strength)
     wanted = _kinds(data, views)
+    depth = len(stages) // 3 if depth is None else depth
     UnfreezingSchedule([Phase(depth, epochs)]).check(stages, epochs)
     head = FrozenHead(root)
     settings = {
@@ -291,7 +292,7 @@ def _measure(
         float(right.mean()),
         float(right.std() / np.sqrt(len(right))),
         limits,
-        tuple(look_at_kinds(probe, given.features, given.views)),
+        tuple(look_at_kinds(probe, given.features, given.views, seed)),
     )
 
 
