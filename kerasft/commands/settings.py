@@ -75,9 +75,9 @@ class FinetuneSettings(TrainingSettings):
     """The settings of fine-tuning; the others are those of `TrainingSettings`.
 
     Attributes:
-        epochs: One number: how long the upper two thirds train (`kerasft.recipes.default`). Several: epochs in
-            each phase, the head, then equal parts of the backbone from its upper end down. With a schedule: its
-            epochs in all.
+        epochs: One number: how long the upper two thirds train (`kerasft.recipes.default`). Several: epochs
+            in each phase, the head, then equal parts of the backbone from its upper end down. With a
+            schedule: its epochs in all.
         learning_rate: Highest learning rate of AdamW; None for the recipe's, or for that of phases: 1e-3, of
             which the last one has a third.
         decay: Layer-wise learning-rate decay from one stage to the one below it; None for the recipe's, or
