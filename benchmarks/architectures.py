@@ -388,7 +388,8 @@ def main() -> None:
             row = {"name": name, "error": f"{type(error).__name__}: {error}"[:400]}
         kept.write_text(json.dumps(row, indent=1))
         print(name, "error" if "error" in row else "done", file=sys.stderr)
-    print(table([json.loads(p.read_text()) for p in sorted(arguments.out.glob("*.json"))]))
+    files = sorted(arguments.out.glob("*.json"), key=lambda path: (path.stem in HUB_NAMES, path.stem))
+    print(table([json.loads(path.read_text()) for path in files]))
 
 
 if __name__ == "__main__":

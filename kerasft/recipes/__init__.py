@@ -9,12 +9,11 @@ from kerasft.recipes.augmentation import (
     look_at_kinds,
     views_of,
 )
-from kerasft.recipes.recipe import LAYER_DECAY, LEARNING_RATE, DefaultRecipe, default
+from kerasft.recipes.recipe import LAYER_DECAY, DefaultRecipe, default
 
 __all__ = [
     "KINDS",
     "LAYER_DECAY",
-    "LEARNING_RATE",
     "DefaultRecipe",
     "Kind",
     "KindReport",

@@ -33,7 +33,8 @@ from kerasft.recipes.augmentation import (
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
-EPOCHS, LEARNING_RATE, LAYER_DECAY, WEIGHT_DECAY, STRENGTH = 12, 1e-3, 0.9, 0.05, 0.15
+EPOCHS, LAYER_DECAY, WEIGHT_DECAY, STRENGTH = 12, 0.9, 0.05, 0.15
+PICTURE_RATE, OTHER_RATE = 5e-4, 1e-4
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class DefaultRecipe:
         epochs, callbacks: For `model.fit`, too; the callbacks are `GradualUnfreezing`.
         schedule: The one phase, in which everything from the freeze depth on trains.
         stages: The model's stages.
+        rate: The highest learning rate.
         measured: What was measured: the head's accuracy, and what views do.
     """
 
@@ -102,6 +104,7 @@ class DefaultRecipe:
     callbacks: list[keras.callbacks.Callback]
     schedule: UnfreezingSchedule
     stages: Stages
+    rate: float
     measured: Measured
 
     @property
@@ -112,7 +115,11 @@ class DefaultRecipe:
     def __str__(self) -> str:
         (phase,) = self.schedule.phases
         trained = len(self.stages) - self.stages.depth(phase.depth)
-        then = f"Then {trained} of {len(self.stages)} stages train, {self.epochs} epochs."
+        rate = f"{self.rate:g}"
+        then = (
+            f"Then {trained} of {len(self.stages)} stages train, {self.epochs} epochs, at a rate of up to "
+            f"{rate} for the last and less for lower ones."
+        )
         return "\n".join([*self.measured.sentences(), then])
 
 
@@ -122,7 +129,7 @@ def default(
     *,
     epochs: int = EPOCHS,
     depth: int | str | None = None,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float | None = None,
     layer_decay: float = LAYER_DECAY,
     weight_decay: float = WEIGHT_DECAY,
     views: Sequence[Kind] | None = None,
@@ -148,7 +155,7 @@ def default(
         data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
         epochs: For how long everything trains.
         depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: a third.
-        learning_rate: The highest rate, of the last stage.
+        learning_rate: The highest rate, of the last stage; None: 5e-4 for pictures, 1e-4 for other data.
         layer_decay: The factor from a stage's rate to the one below it.
         weight_decay: The decay of kernels, as AdamW counts it.
         views: The kinds of views; None for those that do it no harm. Empty: pictures as they are.
@@ -187,6 +194,8 @@ def default(
     root = stages.model
     _check(data, epochs, learning_rate, layer_decay, weight_decay, strength)
     wanted = _kinds(data, views)
+    if learning_rate is None:
+        learning_rate = PICTURE_RATE if _are_pictures(data) else OTHER_RATE
     depth = len(stages) // 3 if depth is None else depth
     UnfreezingSchedule([Phase(depth, epochs)]).check(stages, epochs)
     head = FrozenHead(root)
@@ -224,11 +233,14 @@ def default(
         [GradualUnfreezing(schedule, batch_norm=batch_norm, stages=stages, dropout="inference")],
         schedule,
         stages,
+        learning_rate,
         measured,
     )
 
 
-def _check(data: Any, epochs: int, rate: float, layers: float, weights: float, strength: float) -> None:
+def _check(
+    data: Any, epochs: int, rate: float | None, layers: float, weights: float, strength: float
+) -> None:
     if not isinstance(data, tf.data.Dataset):
         raise TypeError(
             f"The default recipe takes a tf.data.Dataset of batches (x, y), not {type(data).__name__}. For "
@@ -240,7 +252,8 @@ def _check(data: Any, epochs: int, rate: float, layers: float, weights: float, s
             "with .take(steps) how long a pass is."
         )
     check_integer("epochs", epochs, at_least=1)
-    check_number("learning_rate", rate, above=0)
+    if rate is not None:
+        check_number("learning_rate", rate, above=0)
     check_number("layer_decay", layers, above=0)
     check_number("weight_decay", weights, at_least=0)
     check_number("strength", strength, at_least=0, below=1)
@@ -254,11 +267,15 @@ def _kinds(data: tf.data.Dataset, views: Sequence[Kind] | None) -> list[Kind]:
         if unknown := sorted(set(views) - set(KINDS)):
             raise ValueError(f"There are no views of the kinds {unknown}. There are {list(KINDS)}.")
         return list(views)
+    return list(KINDS) if _are_pictures(data) else []
+
+
+def _are_pictures(data: tf.data.Dataset) -> bool:
     try:
         check_pictures(data)
     except ValueError:
-        return []
-    return list(KINDS)
+        return False
+    return True
 
 
 def _measure(

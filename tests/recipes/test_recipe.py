@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import kerasft
 from kerasft.probe import fit_probe, predictions
-from kerasft.recipes import LEARNING_RATE, default
+from kerasft.recipes import default
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 48)
@@ -63,7 +63,7 @@ def test_trains_as_plain_keras_does_with_the_same_settings():
     class Rate(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step):
             step = tf.cast(step, "float32")
-            return tf.minimum(1.0, (step + 1) / 3) * LEARNING_RATE * 0.5 * (1 + tf.cos(np.pi * step / 9))
+            return tf.minimum(1.0, (step + 1) / 3) * 5e-4 * 0.5 * (1 + tf.cos(np.pi * step / 9))
 
     plain.compile(keras.optimizers.Adam(Rate()), "sparse_categorical_crossentropy")
     plain.fit(batches(), epochs=3, shuffle=False, verbose=0)
@@ -173,7 +173,7 @@ def test_says_what_was_measured_and_what_is_left_out():
     assert "The head, solved on 80 samples, has an accuracy of " in text
     assert "Views (flip) change its loss by +" in text
     assert "of the time. They are left out." in text
-    assert "Then 2 of 2 stages train, 1 epochs." in text
+    assert "Then 2 of 2 stages train, 1 epochs, at a rate of up to 0.0005 " in text
 
 
 def test_texts_and_tables_have_no_views():
@@ -183,6 +183,7 @@ def test_texts_and_tables_have_no_views():
     data = batches(RNG.normal(size=(48, 4)).astype("float32"), LABELS % 2)
     recipe = default(model, data, epochs=1)
     assert recipe.measured.kinds == ()
+    assert recipe.rate == 1e-4
     assert recipe.train is data
     with pytest.raises(ValueError, match="Views are made of batches"):
         default(model, data, epochs=1, views=["flip"])
