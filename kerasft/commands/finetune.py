@@ -94,7 +94,7 @@ def finetune(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Highest learning rate of AdamW: 5e-4, in phases 1e-3; for texts 1e-4."),
+        typer.Option(help="Highest learning rate of AdamW: 1e-3, for texts 1e-4."),
     ] = None,
     decay: Annotated[
         float | None,

@@ -34,7 +34,7 @@ from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 EPOCHS, LAYER_DECAY, WEIGHT_DECAY, STRENGTH = 12, 0.9, 0.05, 0.15
-PICTURE_RATE, OTHER_RATE = 5e-4, 1e-4
+PICTURE_RATE, OTHER_RATE = 1e-3, 1e-4
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def default(
         data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
         epochs: For how long everything trains.
         depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: a third.
-        learning_rate: The highest rate, of the last stage; None: 5e-4 for pictures, 1e-4 for other data.
+        learning_rate: The highest rate, of the last stage; None: 1e-3 for pictures, 1e-4 for other data.
         layer_decay: The factor from a stage's rate to the one below it.
         weight_decay: The decay of kernels, as AdamW counts it.
         views: The kinds of views; None for those that do it no harm. Empty: pictures as they are.

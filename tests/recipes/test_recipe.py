@@ -63,7 +63,7 @@ def test_trains_as_plain_keras_does_with_the_same_settings():
     class Rate(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step):
             step = tf.cast(step, "float32")
-            return tf.minimum(1.0, (step + 1) / 3) * 5e-4 * 0.5 * (1 + tf.cos(np.pi * step / 9))
+            return tf.minimum(1.0, (step + 1) / 3) * 1e-3 * 0.5 * (1 + tf.cos(np.pi * step / 9))
 
     plain.compile(keras.optimizers.Adam(Rate()), "sparse_categorical_crossentropy")
     plain.fit(batches(), epochs=3, shuffle=False, verbose=0)
@@ -173,7 +173,7 @@ def test_says_what_was_measured_and_what_is_left_out():
     assert "The head, solved on 80 samples, has an accuracy of " in text
     assert "Views (flip) change its loss by +" in text
     assert "of the time. They are left out." in text
-    assert "Then 2 of 2 stages train, 1 epochs, at a rate of up to 0.0005 " in text
+    assert "Then 2 of 2 stages train, 1 epochs, at a rate of up to 0.001 " in text
 
 
 def test_texts_and_tables_have_no_views():
