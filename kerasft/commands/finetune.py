@@ -121,7 +121,7 @@ def finetune(
     seed: options.Seed = 0,
     trust: options.Trust = False,
 ) -> None:
-    """Fine-tune a backbone on images or texts, thawing it from the head down, and export it."""
+    """Fine-tune a backbone on images or texts, and export it."""
     with errors(out):
         pixels = None if input_range is None else increasing(input_range, "--input-range")
         phases = None if epochs is None else numbers(epochs, int, "--epochs")

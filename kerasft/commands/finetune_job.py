@@ -71,7 +71,7 @@ def run(
         say_weights(weights, task.class_names, task.class_counts, say)
         model = task.builder(work.state, say)()
         stages = find_stages(model)
-        training = prepared(model, stages, task, settings, work, weights)
+        training = prepared(stages, task, settings, work, weights)
         schedule = training.schedule
         evidence = Evidence(work)
         evidence.add(settings=task.identity(), data=described(task.data, task.notes), versions=versions())

@@ -73,7 +73,8 @@ class ImageTask(ImageSamples):
         self.settings = settings
 
     def schedule(self, stages: Stages) -> UnfreezingSchedule:
-        rate = self.settings.learning_rate or self.phase_rate
+        given = self.settings.learning_rate
+        rate = self.phase_rate if given is None else given
         return UnfreezingSchedule(equal_parts(stages, self.settings.epochs, rate / 3))
 
     def export(

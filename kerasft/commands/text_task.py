@@ -86,7 +86,8 @@ class TextTask(TextSamples):
 
         The rate of the last phase falls to zero.
         """
-        steps, rate = len(self.train), self.settings.learning_rate or self.phase_rate
+        steps, given = len(self.train), self.settings.learning_rate
+        rate = self.phase_rate if given is None else given
         head, *counts = self.settings.epochs
         last = len(stages) - 1
         phases = [Phase("head", head, learning_rate=_HEAD_RATE)]

@@ -44,7 +44,6 @@ class Training:
 
 
 def prepared(
-    model: keras.Model,
     stages: Stages,
     task: Task,
     settings: FinetuneSettings,
@@ -66,7 +65,7 @@ def prepared(
         task.train,
         epochs=epochs,
         learning_rate=settings.learning_rate,
-        layer_decay=settings.decay or LAYER_DECAY,
+        layer_decay=LAYER_DECAY if settings.decay is None else settings.decay,
         views=None if given is None else [],
         limits=task.limits,
         class_weight=weights,
@@ -76,9 +75,11 @@ def prepared(
     )
     if given is None:
         return Training(recipe, recipe.schedule, recipe.optimizer, recipe.train)
+    rate = task.phase_rate if settings.learning_rate is None else settings.learning_rate
+    decay = task.phase_decay if settings.decay is None else settings.decay
     optimizer = with_lr_multipliers(
-        keras.optimizers.AdamW(settings.learning_rate or task.phase_rate),
-        layerwise_decay(stages, settings.decay or task.phase_decay),
+        keras.optimizers.AdamW(rate),
+        layerwise_decay(stages, decay),
         decay_vectors=False,
     )
     return Training(recipe, given, optimizer, task.train)

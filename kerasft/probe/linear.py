@@ -42,6 +42,7 @@ class LinearProbe:
         fold: (samples,), the fold of each sample.
         fold_layers: For each fold that was held out the weights and the bias of the probe of the others.
         targets: (samples, outputs), what it was fitted to.
+        sample_weight: (samples,), what each sample counted.
     """
 
     weights: Array
@@ -54,6 +55,7 @@ class LinearProbe:
     fold: Array
     fold_layers: dict[int, tuple[Array, Array]]
     targets: Array
+    sample_weight: Array
 
     def scores(self, features: Array) -> Array:
         """Scores before the link, (samples, outputs)."""
@@ -171,6 +173,7 @@ def _fitted(
         fold,
         {k: as_given(layer) for k, layer in layers[best].items()},
         y,
+        w,
     )
 
 

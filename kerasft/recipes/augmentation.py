@@ -243,11 +243,12 @@ def look_at_kinds(
         A report on each kind.
     """
     count = len(features)
-    pictures = np.tile(np.arange(count), 2)
-    seen = ~np.isnan(probe.held_out[:, 0])
+    pictures, weights = np.tile(np.arange(count), 2), np.tile(probe.sample_weight, 2)
+    seen = ~np.isnan(probe.held_out[:, 0]) & (probe.sample_weight > 0)
 
     def held_out(both: np.ndarray, targets: np.ndarray, link: Link) -> np.ndarray:
-        return fit_probe(both, targets, link, groups=pictures, seed=seed).held_out
+        found = fit_probe(both, targets, link, sample_weight=weights, groups=pictures, seed=seed)
+        return found.held_out
 
     def losses(scores: np.ndarray) -> np.ndarray:
         return sample_losses(scores[seen], probe.targets[seen], probe.link)
@@ -259,7 +260,9 @@ def look_at_kinds(
         both = np.concatenate([features, views[kind]])
         with_views = held_out(both, np.concatenate([probe.targets, probe.targets]), probe.link)[:count]
         gains = losses(probe.held_out) - losses(with_views)
-        report = KindReport(kind, float(gains.mean()), float(gains.std() / np.sqrt(len(gains))))
+        shares = probe.sample_weight[seen] / probe.sample_weight[seen].sum()
+        gain = float(shares @ gains)
+        report = KindReport(kind, gain, float(np.sqrt((shares**2) @ (gains - gain) ** 2)))
         if kind == "flip":
             which = np.eye(2)[np.repeat([0, 1], count)]
             right = rightness(held_out(both, which, "softmax"), which, "softmax")[np.tile(seen, 2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ class DefaultRecipe:
         schedule: The one phase, in which everything from the freeze depth on trains.
         stages: The model's stages.
         rate: The highest learning rate.
+        kinds: The kinds of views that are trained on.
         measured: What was measured: the head's accuracy, and what views do.
     """
 
@@ -105,20 +107,15 @@ class DefaultRecipe:
     schedule: UnfreezingSchedule
     stages: Stages
     rate: float
+    kinds: list[Kind]
     measured: Measured
-
-    @property
-    def kinds(self) -> list[Kind]:
-        """The kinds of views that are trained on."""
-        return [report.kind for report in self.measured.kinds if report.is_used]
 
     def __str__(self) -> str:
         (phase,) = self.schedule.phases
         trained = len(self.stages) - self.stages.depth(phase.depth)
-        rate = f"{self.rate:g}"
         then = (
             f"Then {trained} of {len(self.stages)} stages train, {self.epochs} epochs, at a rate of up to "
-            f"{rate} for the last and less for lower ones."
+            f"{self.rate:g} for the last and less for lower ones."
         )
         return "\n".join([*self.measured.sentences(), then])
 
@@ -202,6 +199,7 @@ def default(
     settings = {
         "head": [list(v.shape) for v in head.layer.weights], "views": wanted, "strength": strength,
         "limits": limits, "class_weight": class_weight, "seed": seed, "data": str(data.element_spec),
+        "backbone": _digest(root, head),
     }  # fmt: skip
     measured = None if kept is None else _read(Path(kept), head, settings)
     if measured is None:
@@ -234,6 +232,7 @@ def default(
         schedule,
         stages,
         learning_rate,
+        kinds,
         measured,
     )
 
@@ -322,6 +321,15 @@ def _loss(measured: Measured) -> Any:
         return losses.BinaryCrossentropy(from_logits=measured.takes_scores)
     kind = losses.SparseCategoricalCrossentropy if measured.has_ids else losses.CategoricalCrossentropy
     return kind(from_logits=measured.takes_scores)
+
+
+def _digest(model: keras.Model, head: FrozenHead) -> str:
+    """A checksum of all weights but the head's."""
+    own, found = {id(v) for v in head.layer.weights}, hashlib.blake2b(digest_size=16)
+    for variable in model.weights:
+        if id(variable) not in own:
+            found.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return found.hexdigest()
 
 
 def _write(path: Path, head: FrozenHead, settings: dict[str, Any], measured: Measured) -> None:

@@ -6,7 +6,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from kerasft.probe import fit_probe
+from kerasft.probe import fit_probe, predictions
 from kerasft.recipes import KINDS, augmented, limits_of, look_at_kinds, views_of
 from kerasft.recipes.augmentation import _moved, view_of
 
@@ -152,6 +152,22 @@ def test_the_gain_is_that_of_sklearn_on_the_same_folds():
             losses.append(-np.log(chances[np.arange(held.sum()), labels[held]]))
         gains.append(losses[0] - losses[1])
     assert report.gain == pytest.approx(np.concatenate(gains).mean(), abs=2e-3)
+
+
+def test_samples_that_count_nothing_change_no_report():
+    labels = np.arange(120) % 3
+    x = RNG.normal(size=(120, 4)) + labels[:, None]
+    view, rows, targets = x + RNG.normal(size=x.shape), np.arange(120) < 90, np.eye(3)[labels]
+    view[~rows] = 50 * (2 - labels[~rows, None])  # would turn the classes round
+    weight = np.where(rows, 1.0, 0.0)
+    probe = fit_probe(x, targets, sample_weight=weight)
+    (report,) = look_at_kinds(probe, x, {"affine": view})
+    counted = np.concatenate([x, view]), np.tile(targets, (2, 1)), np.tile(weight, 2)
+    both = fit_probe(*counted[:2], sample_weight=counted[2], groups=np.tile(np.arange(120), 2))
+    seen = [p.held_out[:120][rows] for p in (probe, both)]
+    losses = [-np.log(predictions(scores, "softmax")[np.arange(90), labels[rows]]) for scores in seen]
+    assert report.gain == pytest.approx((losses[0] - losses[1]).mean())
+    assert report.error == pytest.approx((losses[0] - losses[1]).std() / 90**0.5)
 
 
 def test_what_exchanges_the_classes_is_left_out():

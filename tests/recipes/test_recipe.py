@@ -123,6 +123,16 @@ def test_a_run_that_is_resumed_reads_what_the_first_has_measured(tmp_path):
     np.testing.assert_array_equal(again.get_layer("head").kernel, model.get_layer("head").kernel)
     with pytest.raises(ValueError, match="another strength: it was 0.15 and is 0.3"):
         default(network(), batches(), epochs=2, strength=0.3, kept=tmp_path / "recipe.npz")
+    changed = network()
+    changed.get_layer("low").kernel.assign(2 * changed.get_layer("low").kernel)
+    with pytest.raises(ValueError, match="another backbone"):
+        default(changed, batches(), epochs=2, kept=tmp_path / "recipe.npz")
+
+
+def test_views_that_are_asked_for_are_not_measured_and_named():
+    recipe = default(network(), batches(), epochs=1, views=["flip"], limits=(0.0, 2.0))
+    assert recipe.kinds == ["flip"]
+    assert recipe.measured.kinds == ()
 
 
 @pytest.mark.parametrize(
