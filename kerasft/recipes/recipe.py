@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,76 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasft.arguments import check_integer, check_number
-from kerasft.files import replacing
 from kerasft.freezing import BatchNormPolicy
-from kerasft.identity import as_stored, require_same
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
-from kerasft.probe import FrozenHead, Link, rightness
-from kerasft.recipes.augmentation import (
-    KINDS,
-    Kind,
-    KindReport,
-    augmented,
-    check_pictures,
-    limits_of,
-    look_at_kinds,
-    views_of,
-)
+from kerasft.probe import FrozenHead
+from kerasft.recipes.augmentation import KINDS, Kind, augmented, check_pictures
+from kerasft.recipes.measured import Measured, backbone_digest, measure, read_kept, write_kept
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 EPOCHS, LAYER_DECAY, WEIGHT_DECAY, STRENGTH = 12, 0.9, 0.05, 0.15
 PICTURE_RATE, OTHER_RATE = 1e-3, 1e-4
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the default recipe measures before training.
-
-    Attributes:
-        samples: How many samples the head was solved on.
-        batches: In how many batches.
-        link: What turns the head's scores into predictions.
-        takes_scores: Whether the model gives scores, and its loss does what the link does.
-        has_ids: Whether the targets are ids of classes.
-        strength: The penalty of the head, see `kerasft.probe.fit_probe`.
-        loss: The loss of samples that the head had not seen.
-        right: Their accuracy; of numbers minus their squared error.
-        error: The standard error of `right`.
-        limits: The lowest and the highest value of a pixel; None without pictures.
-        kinds: What each kind of view does.
-    """
-
-    samples: int
-    batches: int
-    link: Link
-    takes_scores: bool
-    has_ids: bool
-    strength: float
-    loss: float
-    right: float
-    error: float
-    limits: tuple[float, float] | None
-    kinds: tuple[KindReport, ...]
-
-    def sentences(self) -> list[str]:
-        """The head's worth, and what views do, in words."""
-        what = "a squared error" if self.link == "identity" else "an accuracy"
-        said = [
-            f"The head, solved on {self.samples:,} samples, has {what} of {abs(self.right):.3f} ± "
-            f"{self.error:.3f} on samples that it had not seen."
-        ]
-        for kind in self.kinds:
-            used = "They are trained on." if kind.is_used else "They are left out."
-            told = f"Views ({kind.kind}) change its loss by {-kind.gain:+.3f} ± {kind.error:.3f}"
-            if kind.told_apart is not None:
-                told += f", and are told from plain pictures {kind.told_apart:.0%} of the time"
-            said.append(f"{told}. {used}")
-        return said
 
 
 @dataclass(frozen=True)
@@ -174,7 +114,7 @@ def default(
             to another model or other settings. The model is as it was.
 
     Example:
-        >>> x, y = np.random.default_rng(0).uniform(size=(32, 8, 8, 3)).astype("float32"), np.arange(32) % 2
+        >>> x, y = keras.random.uniform((32, 8, 8, 3), seed=0), tf.range(32) % 2
         >>> data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(32, seed=0).batch(8)
         >>> net = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="body"),
         ...     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, "softmax", name="head")])
@@ -199,13 +139,13 @@ def default(
     settings = {
         "head": [list(v.shape) for v in head.layer.weights], "views": wanted, "strength": strength,
         "limits": limits, "class_weight": class_weight, "seed": seed, "data": str(data.element_spec),
-        "backbone": _digest(root, head),
+        "backbone": backbone_digest(root, head),
     }  # fmt: skip
-    measured = None if kept is None else _read(Path(kept), head, settings)
+    measured = None if kept is None else read_kept(Path(kept), head, settings)
     if measured is None:
-        measured = _measure(head, data, wanted, views is None, strength, limits, class_weight, seed)
+        measured = measure(head, data, wanted, views is None, strength, limits, class_weight, seed)
         if kept is not None:
-            _write(Path(kept), head, settings, measured)
+            write_kept(Path(kept), head, settings, measured)
     steps = measured.batches * epochs
     phase = Phase(
         depth,
@@ -277,41 +217,6 @@ def _are_pictures(data: tf.data.Dataset) -> bool:
     return True
 
 
-def _measure(
-    head: FrozenHead,
-    data: tf.data.Dataset,
-    kinds: Sequence[Kind],
-    look: bool,
-    strength: float,
-    limits: tuple[float, float] | None,
-    class_weight: dict[int, float] | None,
-    seed: int,
-) -> Measured:
-    """Solve the head, and look at the kinds of views, in one pass over the data."""
-    if kinds and limits is None:
-        limits = limits_of(data)
-    seen = views_of(kinds, strength, limits, seed) if look and limits is not None else {}
-    kernel, bias = head.layer.get_weights()
-    given = head.read(data, seen)
-    scores = given.features @ kernel + bias
-    probe = head.solve(given, class_weight=class_weight, seed=seed)
-    rows = ~np.isnan(probe.held_out[:, 0])
-    right = rightness(probe.held_out[rows], probe.targets[rows], probe.link)
-    return Measured(
-        len(given.features),
-        given.batches,
-        probe.link,
-        scores.shape == given.outputs.shape and bool(np.allclose(scores, given.outputs, 1e-3, 1e-4)),
-        given.targets.size == len(given.targets),
-        probe.strength,
-        probe.loss,
-        float(right.mean()),
-        float(right.std() / np.sqrt(len(right))),
-        limits,
-        tuple(look_at_kinds(probe, given.features, given.views, seed)),
-    )
-
-
 def _loss(measured: Measured) -> Any:
     """The loss of the link, for predictions or scores."""
     losses = keras.losses
@@ -321,39 +226,3 @@ def _loss(measured: Measured) -> Any:
         return losses.BinaryCrossentropy(from_logits=measured.takes_scores)
     kind = losses.SparseCategoricalCrossentropy if measured.has_ids else losses.CategoricalCrossentropy
     return kind(from_logits=measured.takes_scores)
-
-
-def _digest(model: keras.Model, head: FrozenHead) -> str:
-    """A checksum of all weights but the head's."""
-    own, found = {id(v) for v in head.layer.weights}, hashlib.blake2b(digest_size=16)
-    for variable in model.weights:
-        if id(variable) not in own:
-            found.update(np.ascontiguousarray(variable.numpy()).tobytes())
-    return found.hexdigest()
-
-
-def _write(path: Path, head: FrozenHead, settings: dict[str, Any], measured: Measured) -> None:
-    kernel, bias = head.layer.get_weights()
-    told = json.dumps({"settings": as_stored(settings), "measured": dataclasses.asdict(measured)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, overwrite=True) as partial, partial.open("wb") as file:
-        np.savez(file, kernel=kernel, bias=bias, told=np.array(told))
-
-
-def _read(path: Path, head: FrozenHead, settings: dict[str, Any]) -> Measured | None:
-    """What an earlier run has measured, its head set; None if there is nothing.
-
-    Raises:
-        ValueError: It belongs to another model, other data or settings.
-    """
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as found:
-        told = json.loads(str(found["told"]))
-        begun, advice = f"What is kept in {path} was measured", "Give the same, or another file as `kept`."
-        require_same(told["settings"], as_stored(settings), begun, advice, {})
-        head.layer.set_weights([found["kernel"], found["bias"]])
-    fields = told["measured"]
-    fields["kinds"] = tuple(KindReport(**kind) for kind in fields["kinds"])
-    fields["limits"] = None if fields["limits"] is None else tuple(fields["limits"])
-    return Measured(**fields)
