@@ -2,10 +2,7 @@
 
     python benchmarks/recipes.py [--data stamps,…] [--ways default,…] [--out FILE]
 
-Four sets of data: Tux Paint's photo stamps (Debian's `tuxpaint-stamps-default`; its folders with 30 pictures
-or more, symbols left out; five folds), 50 images a class of Fashion-MNIST, 30 a class of scikit-learn's
-digits (EfficientNet-Lite0, 96 pixels, 12 epochs), and 500 snippets of movie reviews (all-MiniLM-L6-v2, 32
-tokens, 4 epochs), three draws each. Every way trains on the same samples for the same epochs. What was
+The data are those of `little_data.py`. Every way trains on the same samples for the same epochs. What was
 measured is kept in FILE, a row for each way and draw: an interrupted run goes on.
 
 Rivals get the best of their rates by the mean accuracy on the very test samples; the default recipe has one.
@@ -30,152 +27,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from kerasft.examples import efficientnet_lite0, minilm, movie_reviews
-from PIL import Image
+from little_data import TASKS
 
 import kerasft
-from kerasft.data.fashion_mnist import DEBIAN_FOLDER, read_idx
 from kerasft.probe import solve_head
 from kerasft.recipes import default
-from kerasft.text import TextRule
 
-STAMPS = Path("/usr/share/tuxpaint/stamps")
-SIZE, LENGTH, BATCH = 96, 32, 32
+BATCH = 32
 LOSS = "sparse_categorical_crossentropy"
 RATES = (3e-5, 1e-4, 3e-4)
 RESULTS = Path(__file__).with_name("recipes.json")
-Samples = tuple[Any, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Task:
-    """Data and a backbone.
-
-    Attributes:
-        draws: How many folds or seeds there are.
-        epochs: Of every way.
-        split: Training and test samples of a draw.
-        build: A classifier of so many classes, and its backbone; whether the backbone is called as many
-            people do, with `training=False`.
-    """
-
-    draws: int
-    epochs: int
-    split: Callable[[int], tuple[Samples, Samples]]
-    build: Callable[[int, bool], tuple[keras.Model, keras.Model]]
-
-
-def square(picture: Image.Image) -> np.ndarray:
-    """A picture on white, in the middle of a square."""
-    picture = picture.convert("RGBA")
-    side = max(picture.size)
-    canvas = Image.new("RGBA", (side, side), "white")
-    canvas.alpha_composite(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return np.asarray(canvas.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC), "float32")
-
-
-@functools.cache
-def stamps() -> Samples:
-    """All pictures and the number of their folder."""
-    folders = [folder for folder in sorted(STAMPS.iterdir()) if folder.is_dir() and folder.name != "symbols"]
-    found = [files for folder in folders if len(files := sorted(folder.rglob("*.png"))) >= 30]
-    pictures = [square(Image.open(file)) for files in found for file in files]
-    return np.stack(pictures), np.repeat(np.arange(len(found)), [len(files) for files in found])
-
-
-def stamps_split(draw: int) -> tuple[Samples, Samples]:
-    """Every fifth picture of each class, in an order drawn once, is tested."""
-    x, y = stamps()
-    order = np.random.default_rng(0).permutation(len(y))
-    fold = np.empty(len(y), int)
-    fold[order[np.argsort(y[order], kind="stable")]] = np.arange(len(y)) % 5
-    return (x[fold != draw], y[fold != draw]), (x[fold == draw], y[fold == draw])
-
-
-def drawn(x: np.ndarray, y: np.ndarray, each: int, draw: int) -> np.ndarray:
-    """The places of so many samples of each class."""
-    rng = np.random.default_rng(draw)
-    return np.concatenate([rng.permutation(np.flatnonzero(y == label))[:each] for label in np.unique(y)])
-
-
-def pictures(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> Samples:
-    """Grey images as pictures, and their classes."""
-    return np.stack([square(Image.fromarray(x[i])) for i in at]), y[at].astype("int64")
-
-
-def fashion_split(draw: int) -> tuple[Samples, Samples]:
-    """50 training images a class; the same 1,500 of the test set for all draws."""
-    train, test = (
-        tuple(read_idx(DEBIAN_FOLDER / f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
-        for part in ("train", "t10k")
-    )
-    held = np.random.default_rng(0).permutation(len(test[1]))[:1500]
-    return pictures(*train, drawn(*train, 50, draw)), pictures(*test, held)
-
-
-def digits_split(draw: int) -> tuple[Samples, Samples]:
-    """30 training images a class, and 1,000 others."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    x, y = np.rint(digits.images * (255 / 16)).astype("uint8"), digits.target
-    at = drawn(x, y, 30, draw)
-    held = np.random.default_rng(draw).permutation(np.setdiff1d(np.arange(len(y)), at))[:1000]
-    return pictures(x, y, at), pictures(x, y, held)
-
-
-@functools.cache
-def snippets() -> Samples:
-    """All snippets as token ids, and whether they praise."""
-    import tempfile
-
-    rows = movie_reviews.read_snippets()
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer = TextRule.of(minilm.write_vocabulary(Path(folder) / "vocab.txt"), LENGTH).tokenizer()
-    ids = [np.asarray(column) for column in tokenizer(tf.constant([text for text, _ in rows]))]
-    names = sorted({label for _, label in rows})
-    y = np.array([names.index(label) for _, label in rows])
-    return dict(zip(("input_word_ids", "input_mask", "input_type_ids"), ids, strict=True)), y
-
-
-def snippets_split(draw: int) -> tuple[Samples, Samples]:
-    """500 snippets to train on, and 1,000 others."""
-    x, y = snippets()
-    order = np.random.default_rng(draw).permutation(len(y))
-    first, second = (({n: v[at] for n, v in x.items()}, y[at]) for at in (order[:500], order[500:1500]))
-    return first, second
-
-
-def picture_model(classes: int, as_written: bool) -> tuple[keras.Model, keras.Model]:
-    """EfficientNet-Lite0 and a head."""
-    backbone = efficientnet_lite0.build_efficientnet_lite0(classes=None, input_shape=(SIZE, SIZE, 3))
-    x = inputs = keras.Input((SIZE, SIZE, 3))
-    x = keras.layers.Rescaling(1 / 128, -127 / 128)(x)
-    x = backbone(x, training=False) if as_written else backbone(x)
-    x = keras.layers.Dropout(0.2)(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, "softmax", name="scores")(x)), backbone
-
-
-def text_model(classes: int, as_written: bool) -> tuple[keras.Model, keras.Model]:
-    """MiniLM, the mean over its tokens, and a head."""
-    backbone = minilm.build_minilm(length=LENGTH)
-    inputs = {
-        name: keras.Input((LENGTH,), dtype="int32", name=name)
-        for name in ("input_word_ids", "input_mask", "input_type_ids")
-    }
-    x = backbone(inputs, training=False) if as_written else backbone(inputs)
-    x = x["sequence_output"] if isinstance(x, dict) else x
-    x = keras.layers.GlobalAveragePooling1D()(x, mask=inputs["input_mask"])
-    x = keras.layers.Dropout(0.1)(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, "softmax", name="scores")(x)), backbone
-
-
-TASKS = {
-    "stamps": Task(5, 12, stamps_split, picture_model),
-    "fashion": Task(3, 12, fashion_split, picture_model),
-    "digits": Task(3, 12, digits_split, picture_model),
-    "snippets": Task(3, 4, snippets_split, text_model),
-}
 
 
 @dataclass
@@ -241,12 +102,21 @@ def lora(run: Run) -> None:
     run.fit(keras.optimizers.AdamW(1e-3))
 
 
-def recipe(run: Run, **arguments: Any) -> None:
-    """`kerasft.recipes.default`."""
+def recipe(run: Run, smoothing: float = 0.0, averaged: int = 0, **arguments: Any) -> None:
+    """`kerasft.recipes.default`; with labels smoothed, or the mean of the last epochs' weights, if asked."""
     found = default(run.model, run.data, epochs=run.epochs, seed=run.draw, **arguments)
     run.probe = run.model.get_weights()
-    run.model.compile(found.optimizer, found.loss)
-    run.model.fit(found.train, epochs=found.epochs, callbacks=found.callbacks, shuffle=False, verbose=0)
+    classes, train, loss = run.model.output_shape[-1], found.train, found.loss
+    if smoothing:
+        train = train.map(lambda x, y: (x, tf.one_hot(y, classes)))
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+    kept: list[list[np.ndarray]] = []
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(run.model.get_weights()))
+    callbacks = [*found.callbacks, keep] if averaged else found.callbacks
+    run.model.compile(found.optimizer, loss)
+    run.model.fit(train, epochs=found.epochs, callbacks=callbacks, shuffle=False, verbose=0)
+    if averaged:
+        run.model.set_weights([np.mean(values, 0) for values in zip(*kept[-averaged:], strict=True)])
 
 
 def best_of(name: str, way: Callable[..., None]) -> dict[str, Callable[[Run], None]]:
@@ -267,6 +137,9 @@ WAYS: dict[str, Callable[[Run], None]] = {
     "without views": functools.partial(recipe, views=[]),
     "one rate": functools.partial(recipe, layer_decay=1.0),
     "all stages": functools.partial(recipe, depth=0),
+    "labels smoothed": functools.partial(recipe, smoothing=0.1),
+    "weights averaged": functools.partial(recipe, averaged=3),
+    "rate 5e-4": functools.partial(recipe, learning_rate=5e-4),
 }
 
 

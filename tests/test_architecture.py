@@ -65,6 +65,7 @@ PUBLIC_FACES = {  # users import from these
         "features_of",
         "fit_probe",
         "head_of",
+        "held_out_scores",
         "logme",
         "predictions",
         "rightness",

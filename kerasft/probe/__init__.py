@@ -1,7 +1,15 @@
 """What a frozen backbone's features alone can do: the linear probe, solved and not trained."""
 
 from kerasft.probe.head import FrozenHead, Given, features_of, head_of, read_targets, solve_head
-from kerasft.probe.linear import LinearProbe, Link, fit_probe, predictions, rightness, sample_losses
+from kerasft.probe.linear import (
+    LinearProbe,
+    Link,
+    fit_probe,
+    held_out_scores,
+    predictions,
+    rightness,
+    sample_losses,
+)
 from kerasft.probe.model_evidence import logme
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "features_of",
     "fit_probe",
     "head_of",
+    "held_out_scores",
     "logme",
     "predictions",
     "read_targets",

@@ -22,8 +22,9 @@ by itself, binary cross-entropy) or "identity" (numbers, half the squared error)
 samples and outputs."""
 STRENGTHS = (3.0, 1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 _WORSE = 1.02  # a weaker penalty is not tried after one whose loss is that many times the lowest
-_MANY = 3000  # samples of which one held-out fold tells enough
+_MANY = 3000  # samples, or groups of them, of which one held-out fold tells enough
 _STEPS = 500
+_ROUGH = 3e-4
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def fit_probe(
     """Find the best linear layer on features, its penalty chosen by cross-validation.
 
     Each feature is brought to mean 0 and variance 1 for the penalty, and the weights are given back for the
-    features as they are. From 3,000 samples on one fold is held out, before that each of them in turn.
+    features as they are. Of more than 3,000 samples or groups one fold is held out, else each in turn.
 
     Args:
         features: (samples, features).
@@ -131,12 +132,9 @@ def _fitted(
     folds: int,
     seed: int,
 ) -> LinearProbe:
-    mean = (w[:, None] * x).sum(0) / w.sum()
-    deviation = np.sqrt((w[:, None] * (x - mean) ** 2).sum(0) / w.sum())
-    scale = np.where(deviation > 1e-6 * max(deviation.max(), 1e-30), deviation, np.inf)
-    rotated, axes = _in_their_span((x - mean) / scale)
+    rotated, axes, mean, scale = _standardized(x, w)
     fold = _folds(y, group, folds, seed, link)
-    held = sorted(set(fold.tolist()))[: 1 if len(x) > _MANY else None]
+    held = _held(fold, group)
 
     losses: dict[float, float] = {}
     out_of_fold: dict[float, Array] = {}
@@ -175,6 +173,40 @@ def _fitted(
         y,
         w,
     )
+
+
+def held_out_scores(
+    features: Array,
+    targets: Array,
+    link: Link,
+    strength: float,
+    *,
+    folds: int = 5,
+    sample_weight: Array | None = None,
+    groups: Array | None = None,
+    seed: int = 0,
+) -> Array:
+    """Each sample's scores by a probe of a known penalty that has not seen it, to about three digits.
+
+    Args:
+        features, targets, link, folds, sample_weight, groups, seed: As in `fit_probe`.
+        strength: The penalty.
+
+    Returns:
+        (samples, outputs); NaN where a sample was in no fold that was held out.
+
+    Raises:
+        ValueError: As in `fit_probe`.
+    """
+    x, y, w, group = _checked(features, targets, link, (strength,), sample_weight, groups)
+    with threadpool_limits(1 if len(x) <= _MANY else None, "blas"):
+        rotated, *_ = _standardized(x, w)
+        fold, scores = _folds(y, group, folds, seed, link), np.full(y.shape, np.nan)
+        for k in _held(fold, group):
+            train, test = fold != k, fold == k
+            layer = _minimum(rotated[train], y[train], w[train], link, strength, None, _ROUGH)
+            scores[test] = _linear(rotated[test], layer)
+    return scores
 
 
 def predictions(scores: Array, link: Link) -> Array:
@@ -218,8 +250,10 @@ def _linear(x: Array, layer: Array) -> Array:
     return x @ layer[:-1] + layer[-1]
 
 
-def _minimum(x: Array, y: Array, w: Array, link: Link, strength: float, start: Array | None) -> Array:
-    """The layer with the lowest penalized loss: its weights, and its bias as the last row."""
+def _minimum(
+    x: Array, y: Array, w: Array, link: Link, strength: float, start: Array | None, slope: float = 1e-6
+) -> Array:
+    """The layer with the lowest penalized loss, where no slope is steeper: weights, then the bias."""
     shape = (x.shape[1] + 1, y.shape[1])
     share = w / w.sum()
     outputs = 1 if link == "softmax" else y.shape[1]
@@ -230,23 +264,35 @@ def _minimum(x: Array, y: Array, w: Array, link: Link, strength: float, start: A
         loss = share @ sample_losses(scores, y, link) + 0.5 * strength * (layer[:-1] ** 2).sum()
         wanted = y.sum(1, keepdims=True) if link == "softmax" else 1.0
         error = share[:, None] * (predictions(scores, link) * wanted - y) / outputs
-        slope = np.vstack([x.T @ error + strength * layer[:-1], error.sum(0)])
-        return float(loss), slope.ravel()
+        slopes = np.vstack([x.T @ error + strength * layer[:-1], error.sum(0)])
+        return float(loss), slopes.ravel()
 
     first = np.zeros(shape) if start is None else start
     done = minimize(
-        penalized, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "gtol": 1e-6}
+        penalized, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "gtol": slope}
     )
     return np.asarray(done.x).reshape(shape)
+
+
+def _held(fold: Array, groups: Array) -> list[int]:
+    """The folds that are held out."""
+    return sorted(set(fold.tolist()))[: 1 if len(np.unique(groups)) > _MANY else None]
+
+
+def _standardized(x: Array, w: Array) -> tuple[Array, Array, Array, Array]:
+    """Samples of mean 0 and variance 1 by axes of their span, the axes, the features' mean and deviation."""
+    mean = (w[:, None] * x).sum(0) / w.sum()
+    deviation = np.sqrt((w[:, None] * (x - mean) ** 2).sum(0) / w.sum())
+    scale = np.where(deviation > 1e-6 * max(deviation.max(), 1e-30), deviation, np.inf)
+    return *_in_their_span((x - mean) / scale), mean, scale
 
 
 def _in_their_span(x: Array) -> tuple[Array, Array]:
     """Samples by orthonormal axes of their span, and the axes, (features, axes)."""
     if x.shape[1] <= x.shape[0]:
         return x, np.eye(x.shape[1])
-    left, size, axes = np.linalg.svd(x, full_matrices=False)
-    kept = size > 1e-9 * max(size[0], 1e-30)
-    return left[:, kept] * size[kept], axes[kept].T
+    axes, samples = np.linalg.qr(x.T)
+    return samples.T, axes
 
 
 def _folds(y: Array, groups: Array, count: int, seed: int, link: Link) -> Array:

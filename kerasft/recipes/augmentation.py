@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import tensorflow as tf
 
-from kerasft.probe import LinearProbe, Link, fit_probe, rightness, sample_losses
+from kerasft.probe import LinearProbe, Link, held_out_scores, rightness, sample_losses
 
 Kind: TypeAlias = Literal["flip", "affine", "color"]
 """A kind of view: "flip" mirrors pictures left to right, "affine" turns, moves, scales and stretches them,
@@ -234,7 +234,7 @@ def look_at_kinds(
     """Measure what each kind of view does for a probe.
 
     Args:
-        probe: The probe of the plain pictures.
+        probe: The probe of the plain pictures; those of the views have its penalty.
         features: Those of the plain pictures, (samples, features).
         views: Those of views of the same pictures, by kind.
         seed: Of the probe's folds.
@@ -242,30 +242,32 @@ def look_at_kinds(
     Returns:
         A report on each kind.
     """
-    count = len(features)
-    pictures, weights = np.tile(np.arange(count), 2), np.tile(probe.sample_weight, 2)
-    seen = ~np.isnan(probe.held_out[:, 0]) & (probe.sample_weight > 0)
+    count, seen = len(features), ~np.isnan(probe.held_out[:, 0]) & (probe.sample_weight > 0)
+    shares = probe.sample_weight[seen] / probe.sample_weight[seen].sum()
 
-    def held_out(both: np.ndarray, targets: np.ndarray, link: Link) -> np.ndarray:
-        found = fit_probe(both, targets, link, sample_weight=weights, groups=pictures, seed=seed)
-        return found.held_out
+    def held_out(rows: Sequence[np.ndarray], targets: np.ndarray, link: Link) -> np.ndarray:
+        """Scores by probes that are all found to the same accuracy."""
+        pictures, weights = np.tile(np.arange(count), len(rows)), np.tile(probe.sample_weight, len(rows))
+        x = np.concatenate(rows)
+        return held_out_scores(
+            x, targets, link, probe.strength, sample_weight=weights, groups=pictures, seed=seed
+        )
 
-    def losses(scores: np.ndarray) -> np.ndarray:
+    def losses(rows: Sequence[np.ndarray]) -> np.ndarray:
+        scores = held_out(rows, np.concatenate([probe.targets] * len(rows)), probe.link)[:count]
         return sample_losses(scores[seen], probe.targets[seen], probe.link)
 
-    reports = []
+    reports, plain = [], losses([features])
     for kind in KINDS:
         if kind not in views:
             continue
-        both = np.concatenate([features, views[kind]])
-        with_views = held_out(both, np.concatenate([probe.targets, probe.targets]), probe.link)[:count]
-        gains = losses(probe.held_out) - losses(with_views)
-        shares = probe.sample_weight[seen] / probe.sample_weight[seen].sum()
+        gains = plain - losses([features, views[kind]])
         gain = float(shares @ gains)
         report = KindReport(kind, gain, float(np.sqrt((shares**2) @ (gains - gain) ** 2)))
         if kind == "flip":
             which = np.eye(2)[np.repeat([0, 1], count)]
-            right = rightness(held_out(both, which, "softmax"), which, "softmax")[np.tile(seen, 2)]
+            scores = held_out([features, views[kind]], which, "softmax")
+            right = rightness(scores, which, "softmax")[np.tile(seen, 2)]
             report = replace(
                 report, told_apart=float(right.mean()), told_error=float(0.5 / np.sqrt(len(right)))
             )

@@ -24,6 +24,11 @@ OPTIONS = [
 WAYS = {option: ["keras"] for option in OPTIONS} | {
     option: ["keras", "weights", "checkpoint"] for option in ("plain", "accumulation", "ema", "loss_scale")
 }
+# Every optimizer as it is, and with each option those whose state differs in kind: moments, one momentum,
+# rows and columns, a list of a user's own.
+CASES = [(name, "plain") for name in cases.OPTIMIZERS] + [
+    (name, option) for name in ("AdamW", "Momentum", "Adafactor", "Own") for option in OPTIONS[1:]
+]
 FIRST, ALL = 6, 12  # steps before the file is written, and in all
 
 
@@ -85,31 +90,30 @@ def load(way: str, path: Path, name: str, option: str) -> keras.Model:
 
 def main(mode: str, folder: Path) -> None:
     """Run one half."""
-    for name in cases.OPTIMIZERS:
-        for option in OPTIONS:
-            path = folder / f"{name}-{option}"
-            if mode == "save":
-                model = build(name, option)
-                train(model, 0, FIRST, option)
-                kerasft.freeze(model, "fast")
-                model.save(f"{path}.keras")
-                model.save_weights(f"{path}.weights.h5")
-                tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(f"{path}.ckpt")
-                train(model, FIRST, ALL, option)
-                model.optimizer.finalize_variable_values(model.trainable_weights)
-                np.savez(f"{path}.npz", *model.get_weights())
-                continue
-            with np.load(f"{path}.npz") as stored:
-                expected = list(stored.values())
-            for way in WAYS[option]:
-                model = load(way, path, name, option)
-                before = model.get_weights()
-                train(model, FIRST, ALL, option)
-                model.optimizer.finalize_variable_values(model.trainable_weights)
-                differences = [np.abs(a - b).max() for a, b in zip(expected, model.get_weights())]
-                moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
-                if max(differences) > 1e-6 or moved != [True] * 4 + [False]:
-                    print(name, option, way, differences, moved)
+    for name, option in CASES:
+        path = folder / f"{name}-{option}"
+        if mode == "save":
+            model = build(name, option)
+            train(model, 0, FIRST, option)
+            kerasft.freeze(model, "fast")
+            model.save(f"{path}.keras")
+            model.save_weights(f"{path}.weights.h5")
+            tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(f"{path}.ckpt")
+            train(model, FIRST, ALL, option)
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+            np.savez(f"{path}.npz", *model.get_weights())
+            continue
+        with np.load(f"{path}.npz") as stored:
+            expected = list(stored.values())
+        for way in WAYS[option]:
+            model = load(way, path, name, option)
+            before = model.get_weights()
+            train(model, FIRST, ALL, option)
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+            differences = [np.abs(a - b).max() for a, b in zip(expected, model.get_weights())]
+            moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
+            if max(differences) > 1e-6 or moved != [True] * 4 + [False]:
+                print(name, option, way, differences, moved)
     print("done", mode)
 
 

@@ -17,7 +17,9 @@ import kerasft
 
 # Left out: clipping, which Keras does for each replica; accumulation and overwriting by averages, which Keras
 # refuses to do in replicas.
-CASES = [(name, "plain") for name in cases.OPTIMIZERS] + [
+# Optimizers whose state differs in kind.
+KINDS = ("AdamW", "Momentum", "Adafactor", "Lamb", "Muon", "ScheduleFreeAdamW", "Own")
+CASES = [(name, "plain") for name in KINDS] + [
     (name, option)
     for name in ("AdamW", "Momentum")
     for option in ("weight_decay", "ema", "schedule", "loss_scale", "l2_sp")
