@@ -1,8 +1,10 @@
 """The site: built without a warning, complete, read without a network, and short enough to be read."""
 
+import json
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import unicodedata
@@ -11,13 +13,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pictures import write_classes
 from web_page import chromium, served
 
 import kerasft
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 PUBLIC_FACES = runpy.run_path(str(ROOT / "tests" / "test_architecture.py"))["PUBLIC_FACES"]
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "object": "data"}
 
@@ -73,7 +76,7 @@ class Loads(HTMLParser):
 def test_nothing_comes_from_elsewhere(site):
     pages = sorted(site.rglob("*.html"))
     loaded = [(page.name, address) for page in pages for address in Loads(page).found]
-    assert len(pages) > 15 and len(loaded) > len(pages)
+    assert len(pages) > 40 and len(loaded) > len(pages)
     assert [found for found in loaded if re.match(r"(https?:)?//", found[1])] == []
     styles = [style.read_text() for style in site.rglob("*.css")]
     assert len(styles) > 2
@@ -94,6 +97,39 @@ def test_pages_ask_no_other_machine_and_fit_the_screen(site, width, height):
         assert len(asked) > 100
         assert [url for url in asked if not url.startswith((address, "data:"))] == []
         assert errors == []
+
+
+@pytest.mark.slow
+def test_search_works_without_a_server(site):
+    with chromium() as browser:
+        tab = browser.new_page()
+        tab.goto((site / "index.html").as_uri())
+        tab.locator("input.md-search__input").fill("PrefixCache")
+        found = tab.locator(".md-search-result__item a").first
+        found.wait_for(state="attached")
+        assert "cache" in found.get_attribute("href")
+
+
+@pytest.mark.slow
+def test_five_commands_lead_from_a_folder_to_a_checked_file(tmp_path, monkeypatch, capsys):
+    """The tutorial's commands as they stand there, but with few small pictures and one epoch."""
+    page = (DOCS / "tutorials" / "folder-to-phone.md").read_text()
+    (commands,) = re.findall(r"^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    install, *others = [shlex.split(line) for line in commands.splitlines()]
+    assert install[:2] == ["pip", "install"] and len(others) <= 4
+    write_classes(tmp_path / "pictures", count=15, suffix=".jpg", size=(50, 40))
+    for words in others:
+        words += ["--epochs", "1", "--image-size", "224"] if "finetune" in words else []
+        module = [] if words[0] == "python" else ["-m", "kerasft"]
+        subprocess.run([sys.executable, *module, *words[1:]], cwd=tmp_path, check=True)
+    checked = json.loads((tmp_path / "run/report.json").read_text())["exports"]["float32"]
+    assert checked["quality"]["samples"] > 0 and checked["parity"]["max_relative"] < 1e-4
+    sizes = [(tmp_path / name).stat().st_size for name in ("int8.tflite", "run/model.tflite")]
+    assert sizes[0] < sizes[1] / 3
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "folder-to-phone.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.splitlines()[-1] in ("cat", "dog")
 
 
 def slug(heading):
@@ -137,4 +173,5 @@ def test_a_broken_link_is_found(tmp_path):
 
 def test_pages_are_short():
     lines = {str(page.relative_to(ROOT)): page.read_text().count("\n") for page in PAGES}
+    assert lines["README.md"] <= 150
     assert {name: count for name, count in lines.items() if count >= 400} == {}
