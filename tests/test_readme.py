@@ -52,7 +52,7 @@ def test_there_is_code_to_run():
     """README's example, and in each tutorial and how-to page code or commands."""
     assert len(blocks(README)) == 1
     guides = [page for page in PAGES if page.parent.name in ("tutorials", "how-to")]
-    assert len(guides) > 15
+    assert len(guides) > 20
     assert [
         page.name for page in guides if not re.search(r"^```(python|bash)?$", page.read_text(), re.M)
     ] == []
