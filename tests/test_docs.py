@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from pictures import write_classes
+from typer.main import get_command
 from web_page import chromium, served
 
 import kerasft
+from kerasft.commands.main import app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -115,7 +117,7 @@ def test_five_commands_lead_from_a_folder_to_a_checked_file(tmp_path, monkeypatc
     """The tutorial's commands as they stand there, but with few small pictures and one epoch."""
     page = (DOCS / "tutorials" / "folder-to-phone.md").read_text()
     (commands,) = re.findall(r"^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    install, *others = [shlex.split(line) for line in commands.splitlines()]
+    install, *others = [shlex.split(line) for line in commands.replace("\\\n", "").splitlines()]
     assert install[:2] == ["pip", "install"] and len(others) <= 4
     write_classes(tmp_path / "pictures", count=15, suffix=".jpg", size=(50, 40))
     for words in others:
@@ -130,6 +132,27 @@ def test_five_commands_lead_from_a_folder_to_a_checked_file(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "folder-to-phone.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out.splitlines()[-1] in ("cat", "dog")
+
+
+def commands_of(page):
+    """Command lines `kerasft …` of a page, in blocks and in sentences, as words."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = "".join(re.findall(r"^```\w*$.*?^```$", text, re.DOTALL | re.MULTILINE))
+    for line in re.findall(r"^kerasft .*$", blocks, re.MULTILINE) + re.findall(
+        r"(?<!`)`(kerasft [^`]+)`", text
+    ):
+        yield shlex.split(line, comments=True)[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_have_options_that_exist(page):
+    known = get_command(app).commands
+    for name, *words in commands_of(page):
+        if name != "--install-completion":
+            options = {
+                option for value in known[name].params for option in (*value.opts, *value.secondary_opts)
+            }
+            assert {word for word in words if word.startswith("--")} <= options, name
 
 
 def slug(heading):
