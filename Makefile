@@ -19,7 +19,7 @@ FLOOR_TESTS ?= tests/_keras/test_call_graph.py tests/_keras/test_fit_loop.py tes
 	tests/data/test_pictures.py tests/data/test_rule.py tests/data/test_examine.py tests/data/test_folder.py
 QUICK = -m "not (slow or process or browser or network or training)"
 
-.PHONY: quickstart test test-fast test-floor coverage lint types-kerasft types-export clean
+.PHONY: quickstart test test-fast test-floor coverage docs lint types-kerasft types-export clean
 
 quickstart: $(VENV)/.installed-demo
 	$(BIN)/kerasft quickstart $(QUICKSTART_ARGS)
@@ -41,6 +41,10 @@ test-fast: $(VENV)/.installed-test
 test-floor: $(FLOOR_VENV)/.installed
 	$(FLOOR_VENV)/bin/kerasft --help > /dev/null
 	$(FLOOR_VENV)/bin/python -m pytest $(PYTEST_ARGS) -o filterwarnings= $(QUICK) $(FLOOR_TESTS)
+
+# The pages of docs/ as a site in site/: a warning is an error. The banner speaks of other tools.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -68,4 +72,4 @@ $(FLOOR_VENV)/.installed: setup.cfg
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOOR_VENV) build *.egg-info
+	rm -rf $(VENV) $(FLOOR_VENV) build site *.egg-info

@@ -68,7 +68,12 @@ def ladder(
         max_bytes: Largest file, in bytes.
         max_ms: Longest time of a sample on this machine, on one thread, in milliseconds.
         prefer: "size", "latency" or "accuracy".
-        labels, input_range, normalization, pixels, text, batch: As for `to_tflite`.
+        labels: Names of the classes, as for `to_tflite`.
+        input_range: Lowest and highest input value that the graph expects, as for `to_tflite`.
+        normalization: (mean, std) that the client has to apply, as for `to_tflite`.
+        pixels: How files of pictures became pixels in training, as for `to_tflite`.
+        text: How a text becomes token ids, as for `to_tflite`.
+        batch: 1, or None for files that take any batch size.
         metadata: As for `to_tflite`; variants that MediaPipe can't take are written without, and
             `without_metadata` tells why.
         overwrite: Replace existing files.

@@ -122,8 +122,15 @@ def load_texts(
         source: A folder, a CSV or TSV file, JSON lines (.jsonl, .ndjson, .json), "tfds:NAME", or a builder
             of tensorflow-datasets.
         batch_size: Texts in a batch.
-        seed, validation_fraction, test_fraction, limit, split, layout, data_dir: As in `load_dataset`.
+        seed: Seed of the order in training, and of what `limit` chooses.
+        validation_fraction: Share of the texts that are not test texts, about.
+        test_fraction: Share of all texts, about, if the source has no test texts of its own.
+        limit: Use about this many texts, the same number of each class, each in the part that it has without
+            a limit.
+        split: The split of an earlier run: texts that it knows stay in its parts, whatever the source says.
+        layout: "classes" or "groups" where the names of folders have two readings, as the error says.
         skip_corrupt: Leave out files that are no UTF-8 instead of raising.
+        data_dir: Where tensorflow-datasets keeps its files.
 
     Returns:
         The divided texts.

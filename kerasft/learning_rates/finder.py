@@ -87,7 +87,8 @@ def find_learning_rate(
 
     Args:
         model: A compiled model.
-        x, y: Data as for `model.fit`, taken several times if they are short.
+        x: Data as for `model.fit`, taken several times if they are short.
+        y: Targets, where `x` does not hold them.
         lowest: Learning rate of the first step.
         highest: Learning rate of the last step.
         steps: How many optimizer steps.

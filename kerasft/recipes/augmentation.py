@@ -217,7 +217,10 @@ def views_of(
     """A function for each kind that makes a view of each picture of a batch, drawn anew for each batch.
 
     Args:
-        kinds, strength, limits, seed: See `augmented`.
+        kinds: The kinds of views, a function for each.
+        strength: How far pictures change, as for `augmented`.
+        limits: The lowest and the highest value of a pixel; views stay between them.
+        seed: Of what is drawn.
     """
 
     def view(kind: Kind, draws: np.random.Generator) -> Callable[[tf.Tensor], tf.Tensor]:

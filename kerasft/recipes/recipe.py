@@ -20,7 +20,8 @@ from kerasft.recipes.measured import Measured, backbone_digest, measure, read_ke
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
-EPOCHS, LAYER_DECAY, WEIGHT_DECAY, STRENGTH = 12, 0.9, 0.05, 0.15
+EPOCHS, WEIGHT_DECAY, STRENGTH = 12, 0.05, 0.15
+LAYER_DECAY = 0.9  # of the learning rate, from a stage to the one below
 PICTURE_RATE, OTHER_RATE = 1e-3, 1e-4
 
 
