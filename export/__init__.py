@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
-    from .conversion import IO, PRECISIONS
     from .errors import ExportError
     from .ladder_choice import Ladder
     from .parity import Parity
     from .precision_ladder import ladder
+    from .precisions import IO, PRECISIONS
     from .report import Quality, Report, Speed, TensorInfo, check_labels
     from .saved_model import to_saved_model
     from .text import Text
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ExportError": "errors",
-    "IO": "conversion",
+    "IO": "precisions",
     "Ladder": "ladder_choice",
-    "PRECISIONS": "conversion",
+    "PRECISIONS": "precisions",
     "PackError": "clients",
     "Parity": "parity",
     "Quality": "report",

@@ -9,6 +9,6 @@ Inside, `variants` stands on `process` and `quantizer`; `converter` is the scrip
 """
 
 from .process import converter_process, saved
-from .variants import CONVERTER, IO, PRECISIONS, Variants
+from .variants import CONVERTER, Variants
 
-__all__ = ["CONVERTER", "IO", "PRECISIONS", "Variants", "converter_process", "saved"]
+__all__ = ["CONVERTER", "Variants", "converter_process", "saved"]

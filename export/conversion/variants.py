@@ -18,8 +18,6 @@ from .process import converter_process, saved
 from .quantizer import QUANTIZERS, installed_quantizer, measured_ranges, quantized
 from .unrolled import unrolled
 
-PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
-IO = ("float", "int8", "uint8")
 CONVERTER = "converter"
 _LOOP = "tensor_name_to_qsv"
 # What errors of the quantizer mean, by a part of them.

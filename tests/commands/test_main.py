@@ -102,6 +102,8 @@ def test_every_option_keeps_its_name_and_its_default():
             "labels": None, "input_range": None, "skip_corrupt": False, "as_json": False,
             "resize": None, "background": None, "layout": None,
             "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
+            "batch": "1", "normalization": None, "tolerance": None, "strict": True, "image_size": None,
+            "calibration_samples": None, "score_calibration": None,
         },
         "verify": {"pack": None},
         "report": {"run": None, "out": None, "overwrite": False},

@@ -21,7 +21,7 @@ FLOORS = [
     {"report"},
     {"parity", "text"},
     {"scratch"},
-    {"plain_table", "errors", "files", "columns", "wordpiece"},
+    {"plain_table", "errors", "files", "columns", "wordpiece", "precisions"},
 ]
 SOURCES = Path(export.__file__).parent
 
