@@ -20,11 +20,22 @@ if TYPE_CHECKING:
     from .text import Text
     from .tflite import to_tflite
     from .tflite_file import Readiness, Refusal, readiness
+    from .toolchains import (
+        ACCELERATORS,
+        EthosUBuild,
+        MicroRun,
+        compile_for_ethos_u,
+        run_on_micro,
+        to_c_array,
+    )
 
 _HOMES = {
+    "ACCELERATORS": "toolchains",
+    "EthosUBuild": "toolchains",
     "ExportError": "errors",
     "IO": "precisions",
     "Ladder": "ladder_choice",
+    "MicroRun": "toolchains",
     "PRECISIONS": "precisions",
     "PackError": "clients",
     "Parity": "parity",
@@ -39,8 +50,11 @@ _HOMES = {
     "Verification": "clients",
     "add_metadata": "clients",
     "check_labels": "report",
+    "compile_for_ethos_u": "toolchains",
     "ladder": "precision_ladder",
     "readiness": "tflite_file",
+    "run_on_micro": "toolchains",
+    "to_c_array": "toolchains",
     "to_pack": "clients",
     "to_saved_model": "saved_model",
     "to_tflite": "tflite",
@@ -49,10 +63,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "ACCELERATORS",
     "IO",
     "PRECISIONS",
+    "EthosUBuild",
     "ExportError",
     "Ladder",
+    "MicroRun",
     "PackError",
     "Parity",
     "Quality",
@@ -66,8 +83,11 @@ __all__ = [
     "Verification",
     "add_metadata",
     "check_labels",
+    "compile_for_ethos_u",
     "ladder",
     "readiness",
+    "run_on_micro",
+    "to_c_array",
     "to_pack",
     "to_saved_model",
     "to_tflite",

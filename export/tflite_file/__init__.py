@@ -3,11 +3,12 @@
 Everything here reads a finished file and knows nothing of Keras or TensorFlow, so that a file can be looked
 at where only LiteRT is installed. `litert` is the one place in export that uses private names of LiteRT.
 
-Inside, `delegates` and `sensitivity` stand on `operations`, `operations` on `schema`, and `sensitivity` on
-`litert` as well.
+Inside, `delegates` and `sensitivity` stand on `operations`, `operations` and `edges` on `schema`, and
+`sensitivity` on `litert` as well.
 """
 
 from .delegates import Readiness, Refusal, readiness
+from .edges import edge_order
 from .litert import LiteRTModel, quantized, quiet, tensor_infos
 from .operations import census, custom, in_float, read_operations
 from .producers import producers
@@ -22,6 +23,7 @@ __all__ = [
     "census",
     "custom",
     "dtype_of",
+    "edge_order",
     "in_float",
     "losses",
     "model_of",

@@ -12,6 +12,7 @@ from kerasft.commands import options
 from kerasft.commands.export_data import Source, from_data, from_the_run
 from kerasft.commands.export_options import ALL, exporter_options
 from kerasft.commands.export_size import held_to_size, resized
+from kerasft.commands.export_targets import build_for_targets, check_targets
 from kerasft.commands.terminal import errors, load_libraries, load_model, say, say_aside
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ def export(
         str | None, typer.Option(help="float32, float16, weight_only, dynamic, int8, or all to compare them.")
     ] = None,
     io: Annotated[
-        str, typer.Option(help="What an int8 file takes and gives: float, int8 or uint8.")
-    ] = "float",
+        str | None,
+        typer.Option(help="What an int8 file takes and gives: float, int8 or uint8; with --target int8."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +101,16 @@ def export(
     pack: Annotated[
         Path | None, typer.Option(help="Also a .zip with golden inputs, for `kerasft verify` elsewhere.")
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="micro: run the file in TFLite Micro, and write a C array of it beside it; ethos-u55-128 or "
+            "another NPU of Arm's: compile it. Repeatable; int8 by default."
+        ),
+    ] = None,
+    keep_compiled: Annotated[
+        bool, typer.Option("--keep-compiled", help="Keep what was compiled for an NPU beside the file.")
+    ] = False,
     web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     overwrite: options.Overwrite = False,
@@ -106,7 +118,12 @@ def export(
 ) -> None:
     """Export a Keras model to .tflite files that were verified in LiteRT, or to a SavedModel."""
     given = dict(locals())
+    targets = target or []
     with errors():
+        if targets:
+            precision = given["precision"] = precision or "int8"
+        io = given["io"] = io or ("int8" if targets and precision == "int8" else "float")
+        check_targets(targets, out, given)
         choice = exporter_options(model, out, given)
         load_libraries()
         from kerasft.export import to_saved_model, to_tflite
@@ -137,6 +154,10 @@ def export(
         report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
         _show(report, as_json)
         _add_clients(report, choice.get("holdout"), pack, web, overwrite, note)
+        if targets:
+            golden = _golden(choice.get("holdout"), report)
+            keep = {"keep_compiled": keep_compiled, "overwrite": overwrite}
+            build_for_targets(report, targets, golden, **keep, say=note)
 
 
 def _show(report: Report, as_json: bool) -> None:
