@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
+    from .device_readiness import readiness
     from .errors import ExportError
     from .ladder_choice import Ladder
     from .parity import Parity
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .saved_model import to_saved_model
     from .text import Text
     from .tflite import to_tflite
-    from .tflite_file import Readiness, Refusal, readiness
+    from .tflite_file import Evidence, Readiness, Refusal
     from .toolchains import (
         ACCELERATORS,
         EthosUBuild,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ACCELERATORS": "toolchains",
     "EthosUBuild": "toolchains",
+    "Evidence": "tflite_file",
     "ExportError": "errors",
     "IO": "precisions",
     "Ladder": "ladder_choice",
@@ -52,7 +54,7 @@ _HOMES = {
     "check_labels": "report",
     "compile_for_ethos_u": "toolchains",
     "ladder": "precision_ladder",
-    "readiness": "tflite_file",
+    "readiness": "device_readiness",
     "run_on_micro": "toolchains",
     "to_c_array": "toolchains",
     "to_pack": "clients",
@@ -67,6 +69,7 @@ __all__ = [
     "IO",
     "PRECISIONS",
     "EthosUBuild",
+    "Evidence",
     "ExportError",
     "Ladder",
     "MicroRun",

@@ -20,7 +20,7 @@ from ..errors import ExportError
 from ..parity import Sample
 from ..report import Report, TensorInfo
 from ..scratch import scratch
-from ..tflite_file import edge_order, packed, quiet, unpacked
+from ..tflite_file import edge_order, model_of, packed, quiet, unpacked
 
 _SCRIPT = Path(__file__).with_name("micro_process.py")
 _SIGNATURE = "serving_default"
@@ -136,14 +136,14 @@ def check_micro() -> None:
 
 
 def micro_refusals(content: bytes) -> tuple[str, dict[str, str]]:
-    """The version of TFLite Micro, and why it would not run a file, by operation.
+    """The version of TFLite Micro, which runs a file on zeros, and why it refuses operations, by their kind.
 
     Args:
         content: The file's bytes.
 
     Returns:
         The version, and a reason for each kind of operation that is missing, or for the first one that can't
-        be prepared; empty where the file loads.
+        run; empty where the file runs.
 
     Raises:
         ImportError: tflite-micro is missing.
@@ -172,7 +172,8 @@ def _asked(
         files = [f"{number}.tflite" for number in range(len(contents))]
         for name, content in zip(files, contents, strict=True):
             (folder / name).write_bytes(content)
-        request = {"load": files, "outputs": len(names[1])}
+        inputs = model_of(contents[0]).Subgraphs(0).InputsLength()
+        request = {"load": files, "inputs": inputs, "outputs": len(names[1])}
         (folder / "request.json").write_text(json.dumps(request))
         if samples is not None:
             arrays = {f"{i}/{k}": s[name] for i, s in enumerate(samples) for k, name in enumerate(names[0])}

@@ -1,10 +1,10 @@
 """The process in which TFLite Micro runs: `python micro_process.py FOLDER`.
 
 It imports numpy and tflite-micro alone, and a crash of the interpreter takes nothing else with it. The
-folder holds `request.json`: the files to `load` and how many `outputs` the first one has. If there is an
-`inputs.npz`, with arrays named `SAMPLE/INPUT` by their numbers, the first file runs on these, in the smallest
-arena that does, and `outputs.npz` is written, with arrays named `SAMPLE/OUTPUT`. `answer.json` says how it
-went.
+folder holds `request.json`: the files to `load`, and how many `inputs` and `outputs` the first one has. If
+there is an `inputs.npz`, with arrays named `SAMPLE/INPUT` by their numbers, the first file runs on these, in
+the smallest arena that does, and `outputs.npz` is written, with arrays named `SAMPLE/OUTPUT`; else it runs on
+zeros, and the others are loaded. `answer.json` says how it went.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 _SMALLEST, _LARGEST = 1 << 12, 1 << 30  # bytes of the arenas that are tried
+_PROBE = 1 << 24  # bytes for a file that is only to fail
 _STEP = 16  # bytes to which TFLite Micro aligns
 _CRASHED = "its process was ended by the signal"
 _TOO_SMALL = re.compile(
@@ -36,7 +37,8 @@ def main(folder: Path) -> None:
     if (folder / "inputs.npz").exists():
         answer = _run(contents[0], folder, int(request["outputs"]))
     else:
-        answer = {"said": [_loaded(content, _LARGEST)[1] for content in contents]}
+        said = [_refused(content, _PROBE) for content in contents[1:]]
+        answer = {"said": [_on_zeros(contents[0], int(request["inputs"])), *said]}
     answer["version"] = tflite_micro.__version__
     (folder / "answer.json").write_text(json.dumps(answer))
 
@@ -45,11 +47,9 @@ def _run(content: bytes, folder: Path, outputs: int) -> dict[str, Any]:
     """Find the smallest arena in which a file loads, and run it there."""
     import numpy as np
 
-    arena = _SMALLEST
-    while said := _refused(content, arena):
-        if arena >= _LARGEST or not _TOO_SMALL.search(said):
-            return {"said": [said]}
-        arena *= 2
+    arena, said = _fitting(content)
+    if said:
+        return {"said": [said]}
     low, high = 0 if arena == _SMALLEST else arena // 2 // _STEP, arena // _STEP  # too small, large enough
     while high - low > 1:
         middle = (low + high) // 2
@@ -71,6 +71,16 @@ def _run(content: bytes, folder: Path, outputs: int) -> dict[str, Any]:
     return {"arena": high * _STEP}
 
 
+def _fitting(content: bytes) -> tuple[int, str]:
+    """An arena in which a file loads, found by doubling, and ""; or what TFLite Micro says of any."""
+    arena = _SMALLEST
+    while said := _refused(content, arena):
+        if arena >= _LARGEST or not _TOO_SMALL.search(said):
+            return 0, said
+        arena *= 2
+    return arena, ""
+
+
 def _refused(content: bytes, arena: int) -> str:
     """What TFLite Micro says while it fails to load a file in an arena; "" if it does.
 
@@ -87,6 +97,20 @@ def _refused(content: bytes, arena: int) -> str:
             return f"{_CRASHED} {os.WTERMSIG(status)}"
         notes.seek(0)
         return notes.read().decode()
+
+
+def _on_zeros(content: bytes, inputs: int) -> str:
+    """What TFLite Micro says while it fails to run a file on zeros; "" if it does."""
+    import numpy as np
+
+    arena, said = _fitting(content)
+    if said:
+        return said
+    interpreter, _ = _loaded(content, arena)
+    for number in range(inputs):
+        details = interpreter.get_input_details(number)
+        interpreter.set_input(np.zeros(details["shape"], details["dtype"]), number)
+    return _said_by(interpreter.invoke)
 
 
 def _loaded(content: bytes, arena: int) -> tuple[Any, str]:

@@ -14,6 +14,13 @@ from kerasft.commands.terminal import errors, load_libraries, load_model
 def inspect(
     source: Annotated[str, typer.Argument(help="A backbone's handle or folder, a .keras or a .tflite file.")],
     at: Annotated[list[str] | None, typer.Option(help="A layer that begins a stage; repeatable.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a .tflite file: run it in xnnpack or micro, or compile it for ethos-u55-128 or another "
+            "NPU; repeatable."
+        ),
+    ] = None,
     trust: options.Trust = False,
 ) -> None:
     """Show the stages of a backbone or a Keras model, or what accelerators refuse of a .tflite file."""
@@ -27,8 +34,10 @@ def inspect(
             from kerasft.commands.report_text import refusals
             from kerasft.export import readiness
 
-            Console().print(refusals(readiness(source)), highlight=False)
+            Console().print(refusals(readiness(source, targets=target or ())), highlight=False)
             return
+        if target:
+            raise ValueError("--target runs or compiles a .tflite file; export the model first.")
         load_libraries()
 
         from kerasft.hub import load_backbone

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from command_line import digits as load_digits
-from command_line import kerasft_command
+from command_line import kerasft_command, tiny_backbone
 
+from kerasft.commands.export_size import resized
 from kerasft.data import load_dataset
+from kerasft.hub import load_backbone
 
 SIDE, OTHER = 16, 12
 
@@ -90,3 +92,21 @@ def test_a_layer_of_one_size_is_named(tmp_path):
     status, output = command(tmp_path / "m.keras", tmp_path / "m.tflite")
     assert status == 1 and "'scores' (Dense) has the weight 'kernel'" in " ".join(output.split())
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_a_hub_backbone_takes_another_size(tmp_path):
+    """Against the same backbone, loaded at that size."""
+    handle = tiny_backbone(tmp_path, normalized=True, side=None)
+
+    def classifier(side):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((side, side, 3), name="image")
+        x = load_backbone(handle, input_shape=(side, side, 3))(keras.layers.Rescaling(1 / 255)(inputs))
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        return keras.Model(inputs, keras.layers.Dense(4, name="scores")(x))
+
+    x = np.random.default_rng(0).uniform(0, 255, (2, OTHER, OTHER, 3)).astype("float32")
+    found, expected = resized(classifier(SIDE), OTHER), classifier(OTHER)
+    np.testing.assert_allclose(found.predict(x, verbose=0), expected.predict(x, verbose=0), rtol=1e-5)
+    model = classifier(SIDE)
+    assert resized(model, SIDE) is model

@@ -107,7 +107,7 @@ def test_every_option_keeps_its_name_and_its_default():
         },
         "verify": {"pack": None},
         "report": {"run": None, "out": None, "overwrite": False},
-        "inspect": {"source": None, "at": None, "trust": False},
+        "inspect": {"source": None, "at": None, "target": None, "trust": False},
     }  # fmt: skip
     commands = get_command(app).commands
     assert set(commands) == set(expected)

@@ -12,8 +12,8 @@ from kerasft import export
 
 # A file or folder imports only what stands on a later line.
 FLOORS = [
-    {"tflite", "precision_ladder", "toolchains"},
-    {"draft", "ladder_choice", "ladder_figure"},
+    {"tflite", "precision_ladder", "device_readiness"},
+    {"draft", "ladder_choice", "ladder_figure", "toolchains"},
     {"conversion", "clients"},
     {"saved_model"},
     {"model"},
