@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,18 +14,14 @@ from ..clients import allowed_difference, golden_inputs, steps_of_floats
 from ..errors import ExportError
 from ..parity import Sample
 from ..report import Report, TensorInfo
-from ..scratch import scratch
-from ..tflite_file import edge_order, model_of, packed, quiet, unpacked
+from ..tflite_file import edge_order, quiet
+from .micro_interpreter import UNKNOWN, asked, check_micro, in_a_line, micro_refusals
 
-_SCRIPT = Path(__file__).with_name("micro_process.py")
 _SIGNATURE = "serving_default"
-_SECONDS = 600
 _SAMPLES = 8
 _WEIGHTS = (
     "Its DEQUANTIZE takes one scale, and weights have one for each channel: export int8 or float32 instead."
 )
-_UNKNOWN = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
-_NO_OPERATION = "kerasft_ends_here"
 
 
 @dataclass(frozen=True)
@@ -119,94 +110,22 @@ def run_on_micro(report: Report, golden: Any = None) -> MicroRun:
     content = report.read_file()
     samples = golden_inputs(_made_up(report) if golden is None else golden, report.inputs)
     names = edge_order(content)
-    answer, found = _asked([content], samples, names)
+    answer, found = asked([content], samples, names)
     if "arena" not in answer:
         raise ExportError(_refusal(report, content, answer["said"][0]))
     expected, other = _in_litert(content, samples), _in_litert(content, samples, plain=True)
     return _compared(report, content, answer, (found, expected, other))
 
 
-def check_micro() -> None:
-    """Raise ImportError unless tflite-micro is installed."""
-    if importlib.util.find_spec("tflite_micro") is None:
-        raise ImportError(
-            "TFLite Micro's interpreter needs tflite-micro, which is not installed: "
-            'pip install "kerasft[micro]" (it has wheels for Linux on x86_64).'
-        )
-
-
-def micro_refusals(content: bytes) -> tuple[str, dict[str, str]]:
-    """The version of TFLite Micro, which runs a file on zeros, and why it refuses operations, by their kind.
-
-    Args:
-        content: The file's bytes.
-
-    Returns:
-        The version, and a reason for each kind of operation that is missing, or for the first one that can't
-        run; empty where the file runs.
-
-    Raises:
-        ImportError: tflite-micro is missing.
-        ExportError: Its process ended by itself.
-    """
-    check_micro()
-    probes = _probes(content)
-    answer, _ = _asked([content, *probes.values()], None, ([], []))
-    missing = {
-        name: "TFLite Micro has no such operation"
-        for name, said in zip(probes, answer["said"][1:], strict=True)
-        if _UNKNOWN.search(said)
-    }
-    if missing or not answer["said"][0]:
-        return answer["version"], missing
-    said = answer["said"][0]
-    node = re.search(r"Node (\w+) \(number", said)
-    return answer["version"], {node[1] if node else next(iter(probes)): _in_a_line(said)}
-
-
-def _asked(
-    contents: Sequence[bytes], samples: Sequence[Sample] | None, names: tuple[list[str], list[str]]
-) -> tuple[dict[str, Any], list[Sample]]:
-    """The answer of the process of TFLite Micro, and the outputs that it gave for samples."""
-    with scratch() as folder:
-        files = [f"{number}.tflite" for number in range(len(contents))]
-        for name, content in zip(files, contents, strict=True):
-            (folder / name).write_bytes(content)
-        inputs = model_of(contents[0]).Subgraphs(0).InputsLength()
-        request = {"load": files, "inputs": inputs, "outputs": len(names[1])}
-        (folder / "request.json").write_text(json.dumps(request))
-        if samples is not None:
-            arrays = {f"{i}/{k}": s[name] for i, s in enumerate(samples) for k, name in enumerate(names[0])}
-            np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
-        command = [sys.executable, "-P", str(_SCRIPT), str(folder)]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(f"TFLite Micro did not run the file within {_SECONDS} seconds.") from error
-        if ended.returncode != 0 or not (folder / "answer.json").exists():
-            raise ExportError(
-                f"TFLite Micro's process ended by itself on this file (exit status {ended.returncode}): "
-                f"{_in_a_line(ended.stderr) or 'it said nothing'}."
-            )
-        answer = json.loads((folder / "answer.json").read_text())
-        outputs: list[Sample] = []
-        if (folder / "outputs.npz").exists() and samples is not None:
-            with np.load(folder / "outputs.npz") as made:
-                outputs = [
-                    {name: made[f"{i}/{k}"] for k, name in enumerate(names[1])} for i in range(len(samples))
-                ]
-    return answer, outputs
-
-
 def _refusal(report: Report, content: bytes, said: str) -> str:
     """Why TFLite Micro does not run a file, in a message."""
-    _, reasons = micro_refusals(content) if _UNKNOWN.search(said) else ("", {})
+    _, reasons = micro_refusals(content) if UNKNOWN.search(said) else ("", {})
     if missing := [name for name, why in reasons.items() if "no such" in why]:
         return (
             f"TFLite Micro {version('tflite-micro')} lacks operations of {report.path}: "
             f"{', '.join(missing)}. Replace the layers that need them."
         )
-    return f"TFLite Micro {version('tflite-micro')} does not run {report.path}: {_in_a_line(said)}"
+    return f"TFLite Micro {version('tflite-micro')} does not run {report.path}: {in_a_line(said)}"
 
 
 def _compared(
@@ -264,37 +183,6 @@ def _in_litert(content: bytes, samples: Sequence[Sample], *, plain: bool = False
         return [{k: np.array(v) for k, v in run(**sample).items()} for sample in samples]
 
 
-def _probes(content: bytes) -> dict[str, bytes]:
-    """By kind of operation, a file that has one of it, then one that no interpreter has.
-
-    TFLite Micro looks all operations up before it prepares any, so what it fails at first tells whether it
-    has the kind, without running anything.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    from ..tflite_file import read_operations
-
-    names = [operation.name for operation in read_operations(content)]
-    found = {}
-    for kind in dict.fromkeys(names):
-        model, kept = unpacked(content), False
-        last = schema.OperatorCodeT()
-        last.builtinCode = last.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-        last.customCode = _NO_OPERATION
-        order = iter(names)
-        for graph in model.subgraphs:
-            chosen = [o for o in graph.operators or [] if next(order) == kind]
-            end = schema.OperatorT()
-            end.opcodeIndex, end.inputs, end.outputs = len(model.operatorCodes), [], []
-            graph.operators = [] if kept or not chosen else [chosen[0], end]
-            kept = kept or bool(chosen)
-        model.operatorCodes = [*model.operatorCodes, last]
-        for buffer in model.buffers:
-            buffer.data = None
-        found[kind] = packed(model, 1 << 12)
-    return found
-
-
 def _made_up(report: Report) -> Sample:
     """Random inputs in the report's range, in the units of the graph."""
     rng = np.random.default_rng(0)
@@ -317,9 +205,3 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
 
 def _counted(steps: float) -> str:
     return f"{steps:.3g} step{'' if round(steps, 6) == 1 else 's'}"
-
-
-def _in_a_line(said: str) -> str:
-    """What TFLite Micro said, without the places in its source, and without what it says of any failure."""
-    lines = [re.sub(r"^tensorflow/\S+ ", "", line.strip()).rstrip(".") for line in said.splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith("TFLM failed"))[:400]
