@@ -16,9 +16,10 @@ import numpy as np
 from ..errors import ExportError
 from ..parity import Sample
 from ..scratch import scratch
-from ..tflite_file import model_of, packed, read_operations, unpacked
+from ..tflite_file import custom, model_of, packed, read_operations, unpacked
 
 UNKNOWN = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+_UNKNOWN_CUSTOM = "Failed to get registration from op code CUSTOM"
 _SCRIPT = Path(__file__).with_name("micro_process.py")
 _SECONDS = 600
 _NO_OPERATION = "kerasft_ends_here"
@@ -41,25 +42,25 @@ def micro_refusals(content: bytes) -> tuple[str, dict[str, str]]:
 
     Returns:
         The version, and a reason for each kind of operation that is missing, or for the first one that can't
-        run; empty where the file runs.
+        run, or for all where TFLite Micro does not say which; empty where the file runs.
 
     Raises:
         ImportError: tflite-micro is missing.
         ExportError: Its process ended by itself.
     """
     check_micro()
-    probes = _probes(content)
+    probes, custom_names = _probes(content), custom(read_operations(content))
     answer, _ = asked([content, *probes.values()], None, ([], []))
     missing = {
         name: "TFLite Micro has no such operation"
         for name, said in zip(probes, answer["said"][1:], strict=True)
-        if UNKNOWN.search(said)
+        if UNKNOWN.search(said) or (name in custom_names and _UNKNOWN_CUSTOM in said)
     }
     if missing or not answer["said"][0]:
         return answer["version"], missing
     said = answer["said"][0]
     node = re.search(r"Node (\w+) \(number", said)
-    return answer["version"], {node[1] if node else next(iter(probes)): in_a_line(said)}
+    return answer["version"], dict.fromkeys([node[1]] if node else probes, in_a_line(said))
 
 
 def asked(
@@ -109,11 +110,13 @@ def _probes(content: bytes) -> dict[str, bytes]:
     """By kind of operation, a file that has one of it, then one that no interpreter has.
 
     TFLite Micro looks all operations up before it prepares any, so what it fails at first tells whether it
-    has the kind, without running anything.
+    has the kind, without running anything. It does not tell one custom operation from another, so the file of
+    a custom one has nothing after it.
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    names = [operation.name for operation in read_operations(content)]
+    operations = read_operations(content)
+    names, custom_names = [operation.name for operation in operations], custom(operations)
     found = {}
     for kind in dict.fromkeys(names):
         model, kept = unpacked(content), False
@@ -125,7 +128,8 @@ def _probes(content: bytes) -> dict[str, bytes]:
             chosen = [o for o in graph.operators or [] if next(order) == kind]
             end = schema.OperatorT()
             end.opcodeIndex, end.inputs, end.outputs = len(model.operatorCodes), [], []
-            graph.operators = [] if kept or not chosen else [chosen[0], end]
+            one = chosen[:1] if kind in custom_names else [*chosen[:1], end]
+            graph.operators = one if chosen and not kept else []
             kept = kept or bool(chosen)
         model.operatorCodes = [*model.operatorCodes, last]
         for buffer in model.buffers:

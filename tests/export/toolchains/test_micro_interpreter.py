@@ -5,6 +5,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 from kerasft.export.errors import ExportError
+from kerasft.export.tflite_file import packed, unpacked
 from kerasft.export.toolchains import micro_interpreter as module
 from kerasft.export.toolchains.micro_interpreter import asked, in_a_line, micro_refusals
 from toolchain_files import exported, odd_model
@@ -25,6 +26,16 @@ def test_an_operation_that_can_not_run_gives_its_reason(tmp_path):
     _, refused = micro_refusals(exported(tmp_path, "dynamic", "float").read_file())
     assert list(refused) == ["CONV_2D"] and "Hybrid models" in refused["CONV_2D"]
     assert micro_refusals(exported(tmp_path).read_file())[1] == {}
+
+
+@pytest.mark.process
+def test_custom_operations_are_named_alone(tmp_path):
+    model = unpacked(exported(tmp_path, "float32", "float").read_file())
+    code = model.operatorCodes[1]
+    code.builtinCode = code.deprecatedBuiltinCode = 32  # CUSTOM
+    code.customCode = "NoSuchOperation"
+    _, missing = micro_refusals(packed(model))
+    assert missing == {"NoSuchOperation": "TFLite Micro has no such operation"}
 
 
 @pytest.mark.process
