@@ -10,22 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
-    from .conversion import IO, PRECISIONS
+    from .device_readiness import readiness
     from .errors import ExportError
     from .ladder_choice import Ladder
     from .parity import Parity
     from .precision_ladder import ladder
+    from .precisions import IO, PRECISIONS
     from .report import Quality, Report, Speed, TensorInfo, check_labels
     from .saved_model import to_saved_model
     from .text import Text
     from .tflite import to_tflite
-    from .tflite_file import Readiness, Refusal, readiness
+    from .tflite_file import Evidence, Readiness, Refusal
+    from .toolchains import (
+        ACCELERATORS,
+        EthosUBuild,
+        MicroRun,
+        compile_for_ethos_u,
+        run_on_micro,
+        to_c_array,
+    )
 
 _HOMES = {
+    "ACCELERATORS": "toolchains",
+    "EthosUBuild": "toolchains",
+    "Evidence": "tflite_file",
     "ExportError": "errors",
-    "IO": "conversion",
+    "IO": "precisions",
     "Ladder": "ladder_choice",
-    "PRECISIONS": "conversion",
+    "MicroRun": "toolchains",
+    "PRECISIONS": "precisions",
     "PackError": "clients",
     "Parity": "parity",
     "Quality": "report",
@@ -39,8 +52,11 @@ _HOMES = {
     "Verification": "clients",
     "add_metadata": "clients",
     "check_labels": "report",
+    "compile_for_ethos_u": "toolchains",
     "ladder": "precision_ladder",
-    "readiness": "tflite_file",
+    "readiness": "device_readiness",
+    "run_on_micro": "toolchains",
+    "to_c_array": "toolchains",
     "to_pack": "clients",
     "to_saved_model": "saved_model",
     "to_tflite": "tflite",
@@ -49,10 +65,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "ACCELERATORS",
     "IO",
     "PRECISIONS",
+    "EthosUBuild",
+    "Evidence",
     "ExportError",
     "Ladder",
+    "MicroRun",
     "PackError",
     "Parity",
     "Quality",
@@ -66,8 +86,11 @@ __all__ = [
     "Verification",
     "add_metadata",
     "check_labels",
+    "compile_for_ethos_u",
     "ladder",
     "readiness",
+    "run_on_micro",
+    "to_c_array",
     "to_pack",
     "to_saved_model",
     "to_tflite",

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from .clients import ScoreCalibration, add_metadata, client_normalization
 from .columns import Lost
-from .conversion import QUANTIZER, Variants, saved
+from .conversion import CONVERTER, Variants, saved
 from .errors import ExportError
 from .model import Measured, Subject, located, plain
 from .parity import Comparison, Parity, compare, require
@@ -188,7 +188,7 @@ class Draft:
         tensors = {t.name: t.dtype for o in operations for t in o.inputs + o.outputs}
         kinds = list(tensors.values())
         names = ["keras", "tensorflow", "ai-edge-litert"]
-        names += [QUANTIZER] if self.made_by == QUANTIZER else []
+        names += [] if self.made_by == CONVERTER else [self.made_by]
         known = {"keras": keras.__version__, "tensorflow": tf.__version__}
         return Report(
             path=str(path),

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
+from .clients import ScoreCalibration
 from .conversion import converter_process
 from .draft import Draft, at_layers, check_drop, check_limits, finisher, measure, variants_of
 from .errors import ExportError
@@ -43,7 +44,10 @@ def ladder(
     pixels: Mapping[str, str] | None = None,
     text: Text | None = None,
     metadata: bool = False,
+    score_calibration: ScoreCalibration | None = None,
+    calibration_samples: int = 128,
     batch: int | None = 1,
+    strict: bool = True,
     overwrite: bool = False,
 ) -> Ladder:
     """Export a model at every precision, measure all files on the same data, and choose one.
@@ -74,6 +78,9 @@ def ladder(
         pixels: How files of pictures became pixels in training, as for `to_tflite`.
         text: How a text becomes token ids, as for `to_tflite`.
         batch: 1, or None for files that take any batch size.
+        strict: As for `to_tflite`.
+        score_calibration: As for `to_tflite`.
+        calibration_samples: As for `to_tflite`.
         metadata: As for `to_tflite`; variants that MediaPipe can't take are written without, and
             `without_metadata` tells why.
         overwrite: Replace existing files.
@@ -102,17 +109,18 @@ def ladder(
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data, text=check_text(text),
+        calibration_samples=calibration_samples,
     )  # fmt: skip
     if prefer == "accuracy" and subject.not_measured:
         raise ValueError(f'prefer="accuracy" needs measured accuracies, but {subject.not_measured}.')
     if max_drop is not None and subject.not_measured:
         check_drop(None, max_drop, subject.not_measured)
-    finish = finisher(subject, metadata, None)
+    finish = finisher(subject, metadata, score_calibration)
     drafts: dict[str, Draft] = {}
     failures: dict[str, str] = {}
     contents: dict[str, bytes] = {}
     without: dict[str, str] = {}
-    with _made(folder), variants_of(subject) as made, contextlib.ExitStack() as files:
+    with _made(folder), variants_of(subject, strict=strict) as made, contextlib.ExitStack() as files:
         attempts: dict[str, contextlib.ExitStack] = {}
         for name in names:
             precision, io = VARIANTS[name]

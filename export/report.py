@@ -122,7 +122,7 @@ class Report:
         path: The file.
         precision: float32, float16, dynamic, weight_only or int8.
         io: What it takes and gives: float, int8 or uint8.
-        made_by: What made the precision: "converter" or "ai-edge-quantizer".
+        made_by: What made the precision: "converter", "litert-quantizer" or "ai-edge-quantizer".
         size_bytes: Size of the file.
         sha256: Hash of the file.
         inputs: Inputs of its signature.

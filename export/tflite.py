@@ -12,11 +12,12 @@ import keras
 import numpy.typing as npt
 
 from .clients import ScoreCalibration
-from .conversion import IO, PRECISIONS, converter_process
+from .conversion import converter_process
 from .draft import Draft, at_layers, check_drop, check_limits, finisher, measure, variants_of
 from .errors import ExportError
 from .files import check_target, replacing
 from .model import Subject
+from .precisions import check_choice
 from .report import Report, check_pixels
 from .text import Text, check_text
 
@@ -37,6 +38,7 @@ def to_tflite(
     text: Text | None = None,
     metadata: bool = False,
     score_calibration: ScoreCalibration | None = None,
+    calibration_samples: int = 128,
     batch: int | None = 1,
     tolerance: float | None = None,
     strict: bool = True,
@@ -57,7 +59,7 @@ def to_tflite(
         io: What an int8 file takes and gives: "float", which it converts itself, "int8" or "uint8" (the
             report's inputs and outputs have the scales).
         representative_data: Training data for int8, as `holdout`, unaugmented and in the range that the model
-            takes, of which 128 samples are used, all classes alike.
+            takes, of which `calibration_samples` are used, all classes alike.
         holdout: Held-out data: a `tf.data.Dataset` or `PyDataset` of (inputs, labels) batches, a tuple of
             arrays, inputs alone, or a function that gives such batches, called for each pass. The file is
             held against the model on all of it. Accuracy is measured with class numbers from 0 on, one-hot
@@ -82,6 +84,8 @@ def to_tflite(
         metadata: Add what MediaPipe Tasks reads to an image classifier's file: `labels` and the normalization
             (needs `kerasft[metadata]`).
         score_calibration: How MediaPipe calibrates each label's score, for the metadata.
+        calibration_samples: How many samples int8 is calibrated on; more if there are more classes, for one
+            of each.
         batch: 1, or None for a file that takes any batch size.
         tolerance: Largest difference from the model. For float32 and float16 it is relative to the output's
             largest value (1e-4 and 2e-2); for the others it is the root mean square of the difference by that
@@ -119,6 +123,7 @@ def to_tflite(
     subject = Subject.of(
         model, batch=batch, labels=labels, input_range=input_range, normalization=normalization,
         holdout=holdout, representative_data=representative_data, text=check_text(text),
+        calibration_samples=calibration_samples,
     )  # fmt: skip
     if max_drop is not None and subject.not_measured:
         check_drop(None, max_drop, subject.not_measured)
@@ -136,18 +141,3 @@ def to_tflite(
         report = replace(draft.report(target, subject, metadata), pixels=rule)
         del draft
     return report
-
-
-def check_choice(precision: str, io: str, representative_data: Any) -> None:
-    """Raise ValueError unless a precision exists, and comes with what it needs."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is one of {sorted(PRECISIONS)}, not {precision!r}.")
-    if io not in IO:
-        raise ValueError(f"io is one of {list(IO)}, not {io!r}.")
-    if precision != "int8" and io != "float":
-        raise ValueError(f'io={io!r} goes with precision="int8"; {precision} takes and gives floats.')
-    if precision == "int8" and representative_data is None:
-        raise ValueError(
-            "int8 needs representative_data: about a hundred training samples of all classes, as the model "
-            'takes them, on which the ranges of activations are measured. precision="weight_only" needs none.'
-        )

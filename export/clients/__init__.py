@@ -9,9 +9,12 @@ Inside, `pack` stands on `golden`, `tolerance` and `verify`, `metadata` on `medi
 """
 
 from .browser import to_web
+from .golden import golden_inputs
 from .mediapipe import client_normalization
 from .metadata import ScoreCalibration, add_metadata
 from .pack import to_pack
+from .pixels import pixel_normalization
+from .tolerance import allowed_difference, steps_of_floats
 from .verify import PackError, Verification, verify_pack
 
 __all__ = [
@@ -19,7 +22,11 @@ __all__ = [
     "ScoreCalibration",
     "Verification",
     "add_metadata",
+    "allowed_difference",
     "client_normalization",
+    "golden_inputs",
+    "pixel_normalization",
+    "steps_of_floats",
     "to_pack",
     "to_web",
     "verify_pack",

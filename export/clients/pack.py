@@ -61,7 +61,7 @@ from ..report import Report, TensorInfo, check_labels
 from ..tflite_file import tensor_infos
 from . import verify
 from .golden import golden_inputs
-from .tolerance import steps_of_floats, tolerance
+from .tolerance import allowed_difference, steps_of_floats
 
 Run = Callable[..., Sample]
 
@@ -237,5 +237,5 @@ def _tolerance(
     tensor: TensorInfo, report: Report, results: list[tuple[Sample, Sample]], steps: Mapping[str, float]
 ) -> dict[str, float]:
     pairs = [(got[tensor.name], other[tensor.name]) for got, other in results]
-    allowed, spread = tolerance(tensor, report.precision, pairs, steps.get(tensor.name))
+    allowed, spread = allowed_difference(tensor, report.precision, pairs, steps.get(tensor.name))
     return {"tolerance": allowed, "kernel_spread": spread}

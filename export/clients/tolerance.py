@@ -31,7 +31,7 @@ _SUMS, _ROUNDED_ON_THE_WAY, _STEPS, _MARGIN = 1e-4, 5e-2, 2, 2
 _MOST = 0.25  # of the largest value; a broken device is off by more
 
 
-def tolerance(
+def allowed_difference(
     tensor: TensorInfo,
     precision: str,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -54,7 +54,7 @@ def tolerance(
 
     Example:
         >>> scores = TensorInfo("scores", (1, 2), "int8", scale=0.1, zero_point=0)
-        >>> tolerance(scores, "int8", [(np.array([100, 7]), np.array([97, 8]))])
+        >>> allowed_difference(scores, "int8", [(np.array([100, 7]), np.array([97, 8]))])
         (6.0, 3.0)
     """
     name, largest, spread = tensor.name, 0.0, 0.0

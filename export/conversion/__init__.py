@@ -2,13 +2,13 @@
 
 TFLite's converter runs in a process of its own, so that a crash takes nothing else with it; the process is
 started while the model is still being checked, and kept for the next export. It makes the float file. The
-other precisions are made from that file by ai-edge-quantizer, or by the converter where the quantizer is
+other precisions are made from that file by litert-quantizer, or by the converter where the quantizer is
 missing or leaves operations in float.
 
-Inside, `variants` stands on `process`; `converter` is the script that the process runs.
+Inside, `variants` stands on `process` and `quantizer`; `converter` is the script that the process runs.
 """
 
 from .process import converter_process, saved
-from .variants import IO, PRECISIONS, QUANTIZER, Variants
+from .variants import CONVERTER, Variants
 
-__all__ = ["IO", "PRECISIONS", "QUANTIZER", "Variants", "converter_process", "saved"]
+__all__ = ["CONVERTER", "Variants", "converter_process", "saved"]

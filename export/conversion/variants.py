@@ -1,12 +1,9 @@
-"""The precisions of a model: float32 by the converter, the others from that file by ai-edge-quantizer."""
+"""The precisions of a model: float32 by the converter, the others from that file by the quantizer."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import io as streams
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,13 @@ import keras
 from ..errors import ExportError
 from ..model import Calibration, input_names, located, plain, serving_of
 from ..parity import Sample
-from ..tflite_file import LiteRTModel, custom, in_float, quiet, read_operations
+from ..tflite_file import LiteRTModel, custom, in_float, read_operations
 from .flatbuffer import inlined, sized_as, unsigned_edges
 from .process import converter_process, saved
+from .quantizer import QUANTIZERS, installed_quantizer, measured_ranges, quantized
 from .unrolled import unrolled
 
-PRECISIONS = ("float32", "float16", "dynamic", "weight_only", "int8")
-IO = ("float", "int8", "uint8")
-CONVERTER, QUANTIZER = "converter", "ai-edge-quantizer"
+CONVERTER = "converter"
 _LOOP = "tensor_name_to_qsv"
 # What errors of the quantizer mean, by a part of them.
 _IN_WORDS = {
@@ -107,19 +103,19 @@ class Variants:
         """
         if precision == "float32":
             content, maker = self.float32, CONVERTER
-        elif not has_quantizer():
+        elif (quantizer := installed_quantizer()) is None:
             if precision == "weight_only":
                 raise ExportError(
-                    "weight_only is made by ai-edge-quantizer, which is not installed: "
+                    f"weight_only is made by {QUANTIZERS[0]}, which is not installed: "
                     'pip install "kerasft[quantize]".'
                 )
             content, maker = self._converted(precision, io), CONVERTER
         else:
-            content, maker = self._quantized_or_converted(precision, io)
+            content, maker = self._quantized_or_converted(precision, io, quantizer)
         self._check_operations(content, precision)
         return content, maker
 
-    def _quantized_or_converted(self, precision: str, io: str) -> tuple[bytes, str]:
+    def _quantized_or_converted(self, precision: str, io: str, quantizer: str) -> tuple[bytes, str]:
         """A file by the quantizer, or by the converter where it does better."""
         failed: Exception | None = None
         content = b""
@@ -127,7 +123,7 @@ class Variants:
             content = self._quantized(precision, io)
             if precision != "int8" or not in_float(read_operations(content)):
                 self._run(content)
-                return content, QUANTIZER
+                return content, quantizer
         except (MemoryError, OSError):
             raise
         except Exception as error:  # the quantizer raises what its runtime and its parts raise
@@ -150,7 +146,7 @@ class Variants:
         except Exception as error:
             if failed is not None:
                 raise self._refusal(precision, failed, content, error) from failed
-        return content, QUANTIZER
+        return content, quantizer
 
     def _refusal(
         self, precision: str, error: Exception, content: bytes, other: Exception | None = None
@@ -161,7 +157,7 @@ class Variants:
         what = "can't make" if not content else "makes, but LiteRT can't run,"
         more = f"TFLite's converter was tried, too: {plain(str(other), 200)} " if other is not None else ""
         return ExportError(
-            f"{QUANTIZER} {what} {precision} of the model{where}. {known}{type(error).__name__}: "
+            f"{installed_quantizer()} {what} {precision} of the model{where}. {known}{type(error).__name__}: "
             f"{plain(str(error), 200 if known else 400)} {more}{self._advice(precision)}"
         )
 
@@ -236,77 +232,13 @@ class Variants:
         made = converter_process().convert(self._saved_model, precision, io, samples, self._model)
         return sized_as(made, self._sample)
 
-    def _calibrated(self, recipe: Any) -> Any:
-        """The least and the greatest value of each tensor on the calibration samples.
-
-        The quantizer's own `calibrate` takes moving averages of them instead, which depend on the order of
-        the samples and cut off what is rare.
-        """
-        from ai_edge_quantizer import calibrator, recipe_manager
-        from ai_edge_quantizer.utils import qsv_utils
-
-        assert self._calibration is not None, "int8 comes with representative data"
-        manager = recipe_manager.RecipeManager()
-        manager.load_quantization_recipe(recipe)
-        ranges = calibrator.Calibrator(
-            self.float32, num_threads=2, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-            qsv_update_func=qsv_utils.min_max_update,
-        )  # fmt: skip
-        ranges.calibrate({"serving_default": self._calibration.samples}, manager)
-        return ranges.get_model_qsvs()
-
     def _quantized(self, precision: str, io: str) -> bytes:
-        from ai_edge_quantizer import quantizer, recipe
-
-        recipes = {
-            "float16": [_FLOAT16],
-            "dynamic": recipe.dynamic_wi8_afp32(),
-            "weight_only": recipe.weight_only_wi8_afp32(),
-            "int8": recipe.static_wi8_ai8(),
-        }
-        with _silent():
-            maker = quantizer.Quantizer(bytearray(self.float32), recipes[precision])
-            if precision == "int8":
-                if io != "int8":
-                    for edge in ("INPUT", "OUTPUT"):
-                        maker.update_quantization_recipe(".*", edge, None, "no_quantize")
-                self._ranges = self._ranges or self._calibrated(maker.get_quantization_recipe())
-            ranges = self._ranges if precision == "int8" else None
-            made = maker.quantize(ranges, enable_progress_report=False).quantized_model
-        assert made is not None
-        content = inlined(bytes(made))
+        name = installed_quantizer()
+        assert name is not None
+        ranges = None
+        if precision == "int8":
+            assert self._calibration is not None, "int8 comes with representative data"
+            self._ranges = self._ranges or measured_ranges(self.float32, self._calibration.samples, name)
+            ranges = self._ranges
+        content = inlined(quantized(self.float32, precision, io, name, ranges))
         return unsigned_edges(content) if io == "uint8" else content
-
-
-_FLOAT16: dict[str, Any] = {
-    "regex": ".*",
-    "operation": "*",
-    "algorithm_key": "float_casting",
-    "op_config": {
-        "weight_tensor_config": {
-            "num_bits": 16, "symmetric": True, "granularity": "TENSORWISE", "dtype": "FLOAT",
-        },
-        "compute_precision": "FLOAT", "explicit_dequantize": True, "skip_checks": False,
-        "min_weight_elements": 0,
-    },
-}  # fmt: skip
-
-
-def has_quantizer() -> bool:
-    """Whether ai-edge-quantizer is installed."""
-    try:
-        importlib.metadata.version("ai-edge-quantizer")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep what the quantizer prints off the terminal."""
-    with (
-        quiet(),
-        contextlib.redirect_stdout(streams.StringIO()) as unread,
-        contextlib.redirect_stderr(unread),
-    ):
-        yield

@@ -12,6 +12,7 @@ on `targets` (what labels are), `finite` and `samples`, and all on `signature`, 
 
 from .calibration import Calibration
 from .failures import plain, told
+from .image_size import at_image_size
 from .layer_names import layers_named_in, located
 from .measured import Measured
 from .pipeline import prepared
@@ -24,6 +25,7 @@ __all__ = [
     "Calibration",
     "Measured",
     "Subject",
+    "at_image_size",
     "check_model",
     "implied_range",
     "input_names",

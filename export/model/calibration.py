@@ -46,6 +46,8 @@ def calibration(
         ValueError: There are no data, or they have another shape, are not finite, lack a class
             or share samples with the holdout.
     """
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"calibration_samples is a whole number of 1 or more; received {count!r}.")
     reading = Reading([tuple(t.shape) for t in model.outputs], labels, "representative_data")
     classes = max(2, reading.units)
     share = max(1, count // classes)

@@ -82,6 +82,7 @@ class Subject:
         holdout: Any = None,
         representative_data: Any = None,
         text: Text | None = None,
+        calibration_samples: int = 128,
     ) -> Subject:
         """Check a model and all that comes with it; see `to_tflite`.
 
@@ -114,7 +115,9 @@ class Subject:
         described = _joined(ready, preprocessing.describe(normalization))
         chosen = None
         if representative_data is not None:
-            chosen = calibration(floats, representative_data, labels=names, holdout=holdout)
+            chosen = calibration(
+                floats, representative_data, labels=names, holdout=holdout, count=calibration_samples
+            )
         ranges, question = held_against_data(floats, preprocessing, input_range, chosen, holdout)
         golden, reading = _golden(floats, holdout, names, chosen, ranges, preprocessing)
         expected = expected_of(floats, golden.samples, alone=True)

@@ -28,7 +28,6 @@ from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import ClassVar
 
 from ..plain_table import plain_table
@@ -37,6 +36,13 @@ from .schema import reading
 
 # For operations of these names, what their inputs and outputs must not be, and the reason that it gives.
 Limits = tuple[tuple[str, Callable[[tuple[Operand, ...], tuple[Operand, ...]], bool], str], ...]
+
+READ = "read in a document"
+_DOCUMENTS = {  # all read in November 2026
+    "edgetpu": "Coral's model requirements",
+    "gpu": "LiteRT's GPU page and code",
+    "xnnpack": "LiteRT's XNNPACK page, code",
+}
 
 _UNKNOWN = "it has no such operation"
 _EDGE = "converts from or to float, which stays on the CPU"
@@ -116,7 +122,7 @@ class Refusal:
     """An operation that a target leaves to the CPU's plain kernels.
 
     Attributes:
-        target: "edgetpu", "gpu" or "xnnpack".
+        target: "edgetpu", "gpu", "xnnpack", "micro" or an NPU, such as "ethos-u55-128".
         operation: Its name, such as "SOFTMAX".
         tensor: Name of the first tensor that it writes.
         reason: Why the target refuses it.
@@ -131,18 +137,36 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """Where it is known from what a target refuses.
+
+    Attributes:
+        kind: "run", "compiled" or "read in a document".
+        source: What ran or compiled the file, with its version, or the documents.
+    """
+
+    kind: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.source}"
+
+
+@dataclass(frozen=True)
 class Readiness:
     """The operations that each target would refuse in a file; as text, a table.
 
     Attributes:
         operations: How many operations the file has.
         refusals: What is refused, by target, in the order in which the file runs.
+        evidence: Where that is known from, by target.
     """
 
-    HEADER: ClassVar[tuple[str, ...]] = ("target", "accepted", "pieces", "refused")
+    HEADER: ClassVar[tuple[str, ...]] = ("target", "accepted", "pieces", "evidence", "refused")
 
     operations: int
     refusals: dict[str, tuple[Refusal, ...]]
+    evidence: dict[str, Evidence]
 
     def share(self, target: str) -> float:
         """Share of the operations that a target takes; 1 for a file without operations."""
@@ -168,8 +192,8 @@ class Readiness:
         end = min(ends, default=self.operations)
         return end - sum(r.position < end for r in refused)
 
-    def rows(self) -> list[tuple[str, str, str, list[str]]]:
-        """For each target: its name, what it accepts, in how many pieces, and what it refuses, in lines."""
+    def rows(self) -> list[tuple[str, str, str, str, list[str]]]:
+        """For each target its name, what it accepts, in how many pieces, evidence, and lines of refusals."""
         found = []
         for target, refusals in self.refusals.items():
             lines = []
@@ -180,36 +204,28 @@ class Readiness:
                 lines.append(f"its compiler maps the first piece alone, {self.mapped} of {self.operations}")
             taken, percent = self.operations - len(refusals), int(100 * self.share(target) + 1e-9)
             count = f"{taken} of {self.operations} ({percent} %)"
-            found.append((target, count, str(self.pieces(target)), lines))
+            found.append((target, count, str(self.pieces(target)), str(self.evidence[target]), lines))
         return found
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = []
-        for target, count, pieces, lines in self.rows():
-            rows.append((target, count, pieces, lines[0] if lines else "–"))
-            rows += [("", "", "", line) for line in lines[1:]]
+        for *row, lines in self.rows():
+            rows.append((*row, lines[0] if lines else "–"))
+            rows += [("", "", "", "", line) for line in lines[1:]]
         return plain_table(self.HEADER, rows)
 
 
-def readiness(path_or_bytes: str | Path | bytes) -> Readiness:
-    """Find what an Edge TPU, the GPU delegate and XNNPACK would refuse in a .tflite file, and why.
+def documented(content: bytes) -> Readiness:
+    """What an Edge TPU, the GPU delegate and XNNPACK would refuse in a .tflite file, by their documents.
 
     The head of this module says where the rules come from and what they leave out.
 
     Args:
-        path_or_bytes: The file's path, or its bytes.
+        content: The file's bytes.
 
     Raises:
-        ValueError: It is no .tflite file.
-
-    Example:
-        ```python
-        print(kerasft.export.readiness("model.tflite"))
-        ```
+        ValueError: They are no .tflite file.
     """
-    if not isinstance(path_or_bytes, bytes) and (path := Path(path_or_bytes)).exists() and not path.is_file():
-        raise ValueError(f"{path} is no .tflite file, nor any other.")
-    content = path_or_bytes if isinstance(path_or_bytes, bytes) else Path(path_or_bytes).read_bytes()
     ops = read_operations(content)
     with reading():  # an operation may lack the operands that it needs
         verdicts = {"edgetpu": [*map(_edgetpu, ops)], "gpu": [*map(_gpu, ops)], "xnnpack": _xnnpack_all(ops)}
@@ -221,7 +237,7 @@ def readiness(path_or_bytes: str | Path | bytes) -> Readiness:
         )
         for target, reasons in verdicts.items()
     }
-    return Readiness(len(ops), refusals)
+    return Readiness(len(ops), refusals, {name: Evidence(READ, said) for name, said in _DOCUMENTS.items()})
 
 
 def _edgetpu(op: Operation) -> str | None:

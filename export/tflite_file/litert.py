@@ -64,21 +64,8 @@ class LiteRTModel:
     @property
     def partitions(self) -> tuple[int, int]:
         """How many pieces XNNPACK computes, and how many operations are left to the runtime's own kernels."""
-        nodes = self._interpreter._get_ops_details()
-        pieces = [node for node in nodes if node["op_name"] == "DELEGATE"]
-        maker = {
-            int(t): i for i, node in enumerate(nodes) if node not in pieces for t in node["outputs"] if t >= 0
-        }
-        inside: set[int] = set()
-        for piece in pieces:
-            known, open_ends = {int(t) for t in piece["inputs"]}, [int(t) for t in piece["outputs"]]
-            while open_ends:
-                tensor = open_ends.pop()
-                if tensor in maker and tensor not in known:
-                    inside.add(maker[tensor])
-                    known.add(tensor)
-                    open_ends += [int(t) for t in nodes[maker[tensor]]["inputs"] if t >= 0]
-        return len(pieces), len(nodes) - len(pieces) - len(inside)
+        pieces, outside = _delegated(self._interpreter)
+        return pieces, len(outside)
 
     def __call__(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the signature on one batch."""
@@ -95,6 +82,50 @@ class LiteRTModel:
             self._run(**raw)
             times.append(time.perf_counter() - begin)
         return 1000 * statistics.median(times)
+
+
+def left_by_xnnpack(path: str) -> list[int]:
+    """Run a file once, on zeros, and find the operations that XNNPACK leaves to LiteRT's own kernels.
+
+    Args:
+        path: The file, whose inputs may have any names.
+
+    Returns:
+        Their places in the order of the file's main graph.
+
+    Raises:
+        ExportError: LiteRT can't run it.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with quiet():
+            interpreter = Interpreter(model_path=path, num_threads=1)
+            interpreter.allocate_tensors()
+            for details in interpreter.get_input_details():
+                interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+            interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(f"LiteRT can't run the file: {error}") from error
+    return _delegated(interpreter)[1]
+
+
+def _delegated(interpreter: Any) -> tuple[int, list[int]]:
+    """How many pieces XNNPACK computes, and the places of the operations outside them."""
+    nodes = interpreter._get_ops_details()
+    pieces = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    operations = [i for i, node in enumerate(nodes) if node not in pieces]
+    maker = {int(t): i for i in operations for t in nodes[i]["outputs"] if t >= 0}
+    inside: set[int] = set()
+    for piece in pieces:
+        known, open_ends = {int(t) for t in piece["inputs"]}, [int(t) for t in piece["outputs"]]
+        while open_ends:
+            tensor = open_ends.pop()
+            if tensor in maker and tensor not in known:
+                inside.add(maker[tensor])
+                known.add(tensor)
+                open_ends += [int(t) for t in nodes[maker[tensor]]["inputs"] if t >= 0]
+    return len(pieces), [i for i in operations if i not in inside]
 
 
 def quantized(value: np.ndarray, info: TensorInfo) -> np.ndarray:

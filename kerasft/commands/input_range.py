@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from kerasft.files import write_text
 from kerasft.hub import range_mismatch
 
 Range = tuple[float, float]
+ByChannel = tuple[Sequence[float], Sequence[float]]
 
 RANGES: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 """The ranges that published backbones take."""
@@ -90,22 +92,22 @@ def model_range(
     model: keras.Model,
     data: ImageData,
     say: Callable[[str], object],
-    stated: Range | None = None,
+    stated: Range | ByChannel | None = None,
     source: str = "--input-range",
-) -> Range:
+) -> Range | ByChannel:
     """The range of pixels that a classifier takes: the one in which it names the most images right.
 
     Args:
         model: The classifier.
         data: The images; those for validation are used, and then those for training.
         say: Is told which range is taken and why, if none is stated.
-        stated: A range that is taken unless another is clearly better.
+        stated: A range, of all channels or of each, that is taken unless another is clearly better.
         source: Who states it.
 
     Raises:
         ValueError: No range is clearly better than the others; or one is than the stated one.
     """
-    ranges = RANGES if stated is None or stated in RANGES else (*RANGES, stated)
+    ranges: Sequence[Any] = RANGES if stated is None or stated in RANGES else (*RANGES, stated)
     images, labels = _sample(data, fill=True)
     right = np.stack([_features(model, images, pixels).argmax(axis=1) == labels for pixels in ranges])
     order, far, accuracy = _by_accuracy(right)
@@ -135,7 +137,9 @@ def _by_accuracy(right: np.ndarray) -> tuple[list[int], list[int], np.ndarray]:
     return order, [i for i in order[1:] if _is_less(right[i], right[order[0]])], accuracy
 
 
-def _words(pixels: Range) -> str:
+def _words(pixels: Range | ByChannel) -> str:
+    if isinstance(pixels[0], Sequence):
+        return f"{_words((min(pixels[0]), max(pixels[1])))} by channel"
     return f"{pixels[0]:g} to {pixels[1]:g}"
 
 
@@ -161,9 +165,9 @@ def _sample(data: ImageData, fill: bool = False) -> tuple[np.ndarray, np.ndarray
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _features(backbone: keras.Model, images: np.ndarray, pixels: Range) -> np.ndarray:
+def _features(backbone: keras.Model, images: np.ndarray, pixels: Range | ByChannel) -> np.ndarray:
     """What the backbone gives for images with pixels of a range, of shape (images, features)."""
-    low, high = pixels
+    low, high = (np.asarray(end, "float32") for end in pixels)
     found = np.concatenate(
         [
             np.asarray(backbone.predict_on_batch(low + (high - low) / 255 * images[begin : begin + 32]))

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from kerasft.commands.advise import advise
-from kerasft.commands.export import export, inspect, verify
+from kerasft.commands.export import export
 from kerasft.commands.finetune import finetune, quickstart
+from kerasft.commands.inspect import inspect
 from kerasft.commands.report import report
 from kerasft.commands.search import search
+from kerasft.commands.verify import verify
 
 app = typer.Typer(
     no_args_is_help=True,

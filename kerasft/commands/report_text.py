@@ -56,8 +56,8 @@ def comparison(found: Ladder) -> FittingTable:
 def refusals(found: Readiness) -> FittingTable:
     """A row for each accelerator, with what it refuses of a file."""
     rows = FittingTable(*found.HEADER)
-    for *numbers, lines in found.rows():
-        rows.add_row(*numbers, "\n".join(lines) or "–")
+    for *row, lines in found.rows():
+        rows.add_row(*row, "\n".join(lines) or "–")
     return rows
 
 

@@ -12,7 +12,7 @@ from command_line import SIDE, kerasft_command
 from command_line import digits as load_digits
 
 from kerasft import export
-from kerasft.commands.export import _read_labels
+from kerasft.commands.export_data import read_labels
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_export_writes_and_reports(model, tmp_path):
 )
 def test_labels_are_read_a_line_each(tmp_path, content, labels):
     (tmp_path / "labels.txt").write_bytes(content)
-    assert _read_labels(tmp_path / "labels.txt") == labels
+    assert read_labels(tmp_path / "labels.txt") == labels
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_labels_that_no_file_with_labels_can_hold_are_refused(tmp_path, content,
     path = tmp_path / "labels.txt"
     path.write_bytes(content.encode())
     with pytest.raises(ValueError, match=rf"labels\.txt \(its first line is label 0\).*{message}"):
-        _read_labels(path)
+        read_labels(path)
 
 
 @pytest.mark.process

@@ -97,15 +97,17 @@ def test_every_option_keeps_its_name_and_its_default():
             "max_ms": None, "minutes": None, "prune": True,
         },
         "export": {
-            "model": None, "out": None, "precision": None, "io": "float", "data": None, "limit": None,
+            "model": None, "out": None, "precision": None, "io": None, "data": None, "limit": None,
             "data_dir": None, "max_drop": None, "max_bytes": None, "max_ms": None, "prefer": None,
             "labels": None, "input_range": None, "skip_corrupt": False, "as_json": False,
             "resize": None, "background": None, "layout": None,
             "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
+            "batch": "1", "normalization": None, "tolerance": None, "strict": True, "image_size": None,
+            "calibration_samples": None, "score_calibration": None, "target": None, "keep_compiled": False,
         },
         "verify": {"pack": None},
         "report": {"run": None, "out": None, "overwrite": False},
-        "inspect": {"source": None, "at": None, "trust": False},
+        "inspect": {"source": None, "at": None, "target": None, "trust": False},
     }  # fmt: skip
     commands = get_command(app).commands
     assert set(commands) == set(expected)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from kerasft.export import Ladder, Readiness, Refusal
+from kerasft.export import Evidence, Ladder, Readiness, Refusal
 from ladder_reports import REPORTS
 
 from kerasft.commands.report_text import comparison, refusals
@@ -24,7 +24,8 @@ def test_the_comparison_fits_the_terminal_with_all_its_numbers(width):
 def test_what_accelerators_refuse_fits_the_terminal(width):
     why = "has float32 tensors, not 8-bit integers"
     refused = [Refusal("edgetpu", "CONV_2D", f"t{i}", why, i) for i in range(12)]
-    found = Readiness(1234, {"edgetpu": tuple(refused), "xnnpack": ()})
+    evidence = {"edgetpu": Evidence("read in a document", "Coral's"), "xnnpack": Evidence("run", "LiteRT 2")}
+    found = Readiness(1234, {"edgetpu": tuple(refused), "xnnpack": ()}, evidence)
     text = plain_text(refusals(found), width)
     assert max(map(len, text.splitlines())) <= width
     words = re.split(r"[\s│]+", text)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from quantizers import quantizer_part
 
 from kerasft import export
 
@@ -145,13 +146,11 @@ def test_a_failing_int8_leaves_the_other_precisions_and_says_what_unrolling_does
 
 
 def test_what_the_quantizer_raises_is_told(tmp_path, monkeypatch):
-    from ai_edge_quantizer import quantizer
-
     def refuse(*_, **__):
         raise KeyError("net_1/top_1/MatMul")
 
     model = model_of(layers.Dense(3))
-    monkeypatch.setattr(quantizer.Quantizer, "quantize", refuse)
+    monkeypatch.setattr(quantizer_part("quantizer").Quantizer, "quantize", refuse)
     with pytest.raises(
         export.ExportError,
         match=r"can't make weight_only of the model at 'top' \(Dense\)\. KeyError.*float32 can be",

@@ -175,3 +175,25 @@ def test_the_holdout_is_read_as_often_for_six_variants_as_for_one(model, tmp_pat
         return len(passes)
 
     assert once(None, tmp_path / "six") == once(["float32"], tmp_path / "one")
+
+
+def test_strictness_and_the_number_of_samples_reach_all_variants(tmp_path, monkeypatch):
+    from kerasft.export.conversion import variants as module
+
+    seen = []
+    real = module.Variants.make
+
+    def make(self, precision, io="float"):
+        seen.append(len(self._calibration.samples))
+        return real(self, precision, io)
+
+    monkeypatch.setattr(module.Variants, "make", make)
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = keras.ops.sin(keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(inputs)))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="scores")(x))
+    options = {"representative_data": images(), "variants": ["int8"], "calibration_samples": 9}
+    with pytest.raises(export.ExportError, match="SIN"):
+        export.ladder(model, tmp_path / "strict", **options)
+    found = export.ladder(model, tmp_path / "lax", **options, strict=False)
+    assert "SIN" in found.reports["int8"].operations and seen == [9, 9]

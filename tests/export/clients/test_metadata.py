@@ -14,6 +14,7 @@ from image_clients import DIGITS, classified, coloured_digits, computed, convert
 from kerasft.export.clients.mediapipe import client_normalization
 from kerasft.export.clients.metadata import ScoreCalibration, add_metadata
 from kerasft.export.tflite_file.operations import read_operations
+from quantizers import quantizer_part
 
 REFERENCE = Path(__file__).parents[2] / "data" / "efficientnet_lite0_reference.npz"
 SIGMOID = (1.0, 2.0, -1.0)  # scale, slope, offset
@@ -169,9 +170,7 @@ def test_weights_behind_the_model_are_not_lost(file):
 
 def test_a_quantizer_drops_the_labels(file, images):
     """Why metadata come last."""
-    quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
-    from ai_edge_quantizer import recipe
-
+    quantizer, recipe = quantizer_part("quantizer"), quantizer_part("recipe")
     packed = add_metadata(file, labels=DIGITS)
     made = quantizer.Quantizer(bytearray(packed), recipe.weight_only_wi8_afp32()).quantize()
     assert zipfile.is_zipfile(io.BytesIO(packed))

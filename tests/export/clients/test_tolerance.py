@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.clients import tolerance as module
-from kerasft.export.clients.tolerance import steps_of_floats, tolerance
+from kerasft.export.clients.tolerance import allowed_difference, steps_of_floats
 from kerasft.export.errors import ExportError
 from kerasft.export.report import TensorInfo
 
@@ -46,7 +46,7 @@ def pair(golden, other, dtype="float32"):
     ],
 )
 def test_tolerances_by_hand(tensor, precision, pairs, step, expected):
-    assert tolerance(tensor, precision, pairs, step) == pytest.approx(expected, rel=1e-12)
+    assert allowed_difference(tensor, precision, pairs, step) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,20 @@ def test_tolerances_by_hand(tensor, precision, pairs, step, expected):
 )
 def test_outputs_that_depend_on_the_kernels_are_refused(tensor, pairs):
     with pytest.raises(ExportError, match="'y' depends on the kernels.* differ by .* Leave out"):
-        tolerance(tensor, "float32", pairs)
+        allowed_difference(tensor, "float32", pairs)
 
 
 def test_a_quarter_is_where_the_limit_is():
-    assert tolerance(FLOAT, "float32", [pair([8], [7])]) == (2, 1)
-    assert tolerance(INT8, "int8", [pair([27], [12], "int8")]) == (30, 15)
+    assert allowed_difference(FLOAT, "float32", [pair([8], [7])]) == (2, 1)
+    assert allowed_difference(INT8, "int8", [pair([27], [12], "int8")]) == (30, 15)
     # two steps are always allowed, however small the golden values
-    assert tolerance(INT8, "int8", [pair([-100], [-99], "int8")]) == (2, 1)
+    assert allowed_difference(INT8, "int8", [pair([-100], [-99], "int8")]) == (2, 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_golden_values_are_finite(bad):
     with pytest.raises(ExportError, match="'y' is not finite for the golden sample 1"):
-        tolerance(FLOAT, "float32", [pair([1], [1]), pair([bad], [1])])
+        allowed_difference(FLOAT, "float32", [pair([1], [1]), pair([bad], [1])])
 
 
 def test_the_example_runs():

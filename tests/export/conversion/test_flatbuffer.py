@@ -7,6 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.conversion.flatbuffer import sized_as, unsigned_edges
 from kerasft.export.conversion.process import saved
 from kerasft.export.conversion.variants import Variants
+from quantizers import quantizer_name
 from small_models import classifier, fitted, images
 
 from kerasft import export
@@ -39,7 +40,7 @@ def test_weights_of_large_models_stand_inside_the_file(large, tmp_path, kind, io
     )
     content = path.read_bytes()
     model = schema.Model.GetRootAs(content, 0)
-    assert report.made_by == "ai-edge-quantizer" and report.metadata == options["metadata"]
+    assert report.made_by == quantizer_name() and report.metadata == options["metadata"]
     assert all(model.Buffers(i).Offset() == 0 for i in range(model.BuffersLength()))
     assert len(content) > 256 * 1024 and report.quality.drop < 0.05
 

@@ -11,6 +11,7 @@ from kerasft.export.conversion.variants import Variants
 from kerasft.export.model.calibration import Calibration, calibration
 from kerasft.export.tflite_file.litert import dequantized, quantized, quiet
 from kerasft.export.tflite_file.operations import in_float, read_operations
+from quantizers import quantizer_name, quantizer_part
 from small_models import classifier, fitted, images
 
 from kerasft import export
@@ -49,13 +50,14 @@ def run(content, image):
 )
 @pytest.mark.parametrize("installed", [True, False])
 def test_weights_are_stored_smaller(model, variants, monkeypatch, kind, dtypes, allowed, installed):
-    monkeypatch.setattr(module, "has_quantizer", lambda: installed)
+    if not installed:
+        monkeypatch.setattr(module, "installed_quantizer", lambda: None)
     if kind == "weight_only" and not installed:
         with pytest.raises(export.ExportError, match=r'pip install "kerasft\[quantize\]"'):
             variants.make(kind)
         return
     content, maker = variants.make(kind)
-    assert maker == ("ai-edge-quantizer" if installed else "converter")
+    assert maker == (quantizer_name() if installed else "converter")
     stored = {t.dtype for o in read_operations(content) for t in o.inputs if t.constant and len(t.shape) == 4}
     if installed or kind == "float16":  # the converter leaves small weights in float
         assert dtypes <= stored
@@ -67,7 +69,8 @@ def test_weights_are_stored_smaller(model, variants, monkeypatch, kind, dtypes, 
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_int8_is_all_integer_and_its_three_edges_agree(model, variants, monkeypatch, installed):
-    monkeypatch.setattr(module, "has_quantizer", lambda: installed)
+    if not installed:
+        monkeypatch.setattr(module, "installed_quantizer", lambda: None)
     files = {io: variants.make("int8", io)[0] for io in ("float", "int8", "uint8")}
     x, _ = images(12, 1)
     expected = model.predict(x, verbose=0)
@@ -90,10 +93,8 @@ def test_ranges_do_not_depend_on_the_order_of_samples(model):
     backwards = Calibration(tuple(reversed(ordered.samples)))
     with saved(model, 1) as folder:
         files = [Variants(folder, c).make("int8")[0] for c in (ordered, backwards)]
-        quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
-        from ai_edge_quantizer import recipe
-
-        theirs = quantizer.Quantizer(bytearray(Variants(folder, None).float32), recipe.static_wi8_ai8())
+        recipe, content = quantizer_part("recipe").static_wi8_ai8(), bytearray(Variants(folder, None).float32)
+        theirs = quantizer_part("quantizer").Quantizer(content, recipe)
         with quiet():
             ranges = theirs.calibrate({"serving_default": ordered.samples})
             theirs = theirs.quantize(ranges, enable_progress_report=False).quantized_model
@@ -152,9 +153,9 @@ def exponential(x):
 @pytest.mark.parametrize(
     ("build", "maker"),
     [
-        (two_readers, "ai-edge-quantizer"),
-        (output_read_again, "ai-edge-quantizer"),
-        (input_given_back, "ai-edge-quantizer"),
+        (two_readers, "quantizer"),
+        (output_read_again, "quantizer"),
+        (input_given_back, "quantizer"),
         (exponential, "converter"),  # the quantizer leaves EXP in float
     ],
 )
@@ -167,7 +168,8 @@ def test_edges_agree_whatever_reads_them_and_whatever_makes_them(eights, tmp_pat
     for io in ("float", "int8", "uint8"):
         path = tmp_path / f"{io}.tflite"
         report = export.to_tflite(model, path, precision="int8", io=io, representative_data=eights)
-        assert report.made_by == maker and in_float(read_operations(path.read_bytes())) == []
+        assert report.made_by == (maker if maker == "converter" else quantizer_name())
+        assert in_float(read_operations(path.read_bytes())) == []
         runner, (taken,) = Interpreter(str(path)).get_signature_runner(), report.inputs
         assert taken.dtype == ("float32" if io == "float" else io)
         answers = [runner(x=quantized(row[None], taken)) for row in eights]
@@ -223,16 +225,6 @@ def test_ranges_measured_for_one_kind_of_edge_serve_the_others(model):
         both, alone = Variants(folder, chosen), Variants(folder, chosen)
         both.make("int8", "float")
         assert both.make("int8", "int8")[0] == alone.make("int8", "int8")[0]
-
-
-def test_whether_the_quantizer_is_installed(monkeypatch):
-    assert module.has_quantizer()
-
-    def missing(name):
-        raise module.importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(module.importlib.metadata, "version", missing)
-    assert not module.has_quantizer()
 
 
 def test_operations_that_are_not_built_in_are_refused(monkeypatch, variants):

@@ -154,3 +154,9 @@ def test_rows_of_several_labels_are_no_classes(model):
 def _only(sample):
     (value,) = sample.values()
     return {"input": value}
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, True, None])
+def test_a_count_that_is_none_is_refused(model, count):
+    with pytest.raises(ValueError, match="calibration_samples is a whole number of 1 or more"):
+        calibration(model, images(20), **NONE, count=count)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from kerasft.export.clients import add_metadata
-from kerasft.export.tflite_file import in_float, packed, read_operations, readiness, unpacked
+from kerasft.export.tflite_file import in_float, packed, read_operations, unpacked
 
 from kerasft import export
 
@@ -34,7 +34,7 @@ def content(tmp_path_factory):
 
 def read(content):
     """What every reader makes of a file."""
-    report = str(readiness(content))
+    report = str(export.readiness(content))
     in_float(read_operations(content))
     unpacked(content)
     with contextlib.suppress(ValueError):
@@ -115,15 +115,15 @@ def test_parts_that_overlap():
 
 def test_what_is_no_file(tmp_path):
     with pytest.raises(ValueError, match="lacks the mark"):
-        readiness(b"")
+        export.readiness(b"")
     with pytest.raises(ValueError, match="is no .tflite file, nor any other"):
-        readiness(tmp_path)
+        export.readiness(tmp_path)
     if os.name == "posix":
         os.mkfifo(tmp_path / "a.tflite")
         with pytest.raises(ValueError, match="nor any other"):
-            readiness(tmp_path / "a.tflite")
+            export.readiness(tmp_path / "a.tflite")
     with pytest.raises(FileNotFoundError):
-        readiness(tmp_path / "b.tflite")
+        export.readiness(tmp_path / "b.tflite")
 
 
 def test_an_edge_without_its_operand_is_damage():

@@ -11,8 +11,10 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from kerasft.export.tflite_file.delegates import readiness
+from kerasft.export.tflite_file.delegates import documented as readiness
 from kerasft.export.tflite_file.operations import Operand, Operation, read_operations
+
+from kerasft import export
 
 # The function may have taken the module's place in the package.
 MODULE = importlib.import_module("kerasft.export.tflite_file.delegates")
@@ -267,25 +269,27 @@ def test_the_gpu_takes_floats_and_8_bit_integers_of_up_to_four_axes(files):
 
 def test_the_table(files):
     assert str(readiness(files["classifier dynamic"])).splitlines() == [
-        "target   accepted        pieces  refused",
-        "edgetpu  0 of 5 (0 %)    0       5 × has float32 tensors, not 8-bit integers: CONV_2D, "
-        "DEPTHWISE_CONV_2D, MEAN, FULLY_CONNECTED, SOFTMAX",
-        "gpu      5 of 5 (100 %)  1       –",
-        "xnnpack  4 of 5 (80 %)   2       1 × mixes float32 and int8: DEPTHWISE_CONV_2D",
+        "target   accepted        pieces  evidence                                         refused",
+        "edgetpu  0 of 5 (0 %)    0       read in a document: Coral's model requirements   "
+        "5 × has float32 tensors, not 8-bit integers: CONV_2D, DEPTHWISE_CONV_2D, MEAN, FULLY_CONNECTED, "
+        "SOFTMAX",
+        "gpu      5 of 5 (100 %)  1       read in a document: LiteRT's GPU page and code   –",
+        "xnnpack  4 of 5 (80 %)   2       read in a document: LiteRT's XNNPACK page, code  "
+        "1 × mixes float32 and int8: DEPTHWISE_CONV_2D",
     ]
     assert str(readiness(files["gated int8"])).splitlines()[1:4] == [
-        "edgetpu  11 of 14 (78 %)   2       2 × converts from or to float, which stays on the CPU: QUANTIZE, "
-        "DEQUANTIZE",
-        "                                   1 × it has no such operation: HARD_SWISH",
-        "                                   its compiler maps the first piece alone, 4 of 14",
+        "edgetpu  11 of 14 (78 %)   2       read in a document: Coral's model requirements   "
+        "2 × converts from or to float, which stays on the CPU: QUANTIZE, DEQUANTIZE",
+        f"{' ' * 84}1 × it has no such operation: HARD_SWISH",
+        f"{' ' * 84}its compiler maps the first piece alone, 4 of 14",
     ]
 
 
 def test_as_json_and_from_a_path(files, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(files["gated int8"])
-    report = readiness(path)
-    assert report == readiness(str(path)) == readiness(files["gated int8"])
+    report = export.readiness(path)
+    assert report == export.readiness(str(path)) == readiness(files["gated int8"])
     said = json.loads(json.dumps(asdict(report)))
     first = said["refusals"]["xnnpack"][0]
     made = read_operations(files["gated int8"])[first["position"]]
@@ -298,7 +302,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no \.tflite file"):
         readiness(b"PK\x03\x04 something else, long enough")
     with pytest.raises(FileNotFoundError):
-        readiness(tmp_path / "missing.tflite")
+        export.readiness(tmp_path / "missing.tflite")
 
 
 def t(dtype, *shape, constant=False, name="t"):
