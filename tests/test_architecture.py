@@ -74,7 +74,6 @@ PUBLIC_FACES = {  # users import from these
     ),
     "kerasft.recipes": (
         "KINDS",
-        "LAYER_DECAY",
         "DefaultRecipe",
         "Kind",
         "KindReport",

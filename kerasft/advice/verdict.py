@@ -44,7 +44,8 @@ def judged(
     2. An earlier stage has clearly fewer errors than the last: the stages above it are made for another task,
        so fine-tune from there.
     3. Most of the error is there in training too: the features are the limit, so fine-tune all stages.
-    4. Most of it is not: samples are the limit, so extract features; fine-tuning may gain too.
+    4. Most of it is not: samples are the limit. Fine-tuning sees more of them, as views, so fine-tune; what
+       more samples brought so far says how sure that is.
 
     Args:
         task: What an error is.
@@ -88,9 +89,12 @@ def judged(
         )
         sure = "likely" if more > _CLEAR and task.link != "identity" else "open"  # numbers may be all noise
         return Verdict("fine_tune", sure, None, (*reasons, why))
-    why = "Most of its error is not there in training: samples are the limit, and fine-tuning has no more."
+    why = (
+        "Most of its error is not there in training: samples are the limit. More of them help most; "
+        "fine-tuning makes more of those that there are, by other views of them and features of their own."
+    )
     sure = "likely" if growth.times > _CLEAR else "open"
-    return Verdict("extract_features", sure, last, (*reasons, why))
+    return Verdict("fine_tune", sure, None, (*reasons, why))
 
 
 @dataclass(frozen=True)

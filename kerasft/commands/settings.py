@@ -75,7 +75,7 @@ class FinetuneSettings(TrainingSettings):
     """The settings of fine-tuning; the others are those of `TrainingSettings`.
 
     Attributes:
-        epochs: One number: how long the upper two thirds train (`kerasft.recipes.default`). Several: epochs
+        epochs: One number: how long the backbone trains (`kerasft.recipes.default`). Several: epochs
             in each phase, the head, then equal parts of the backbone from its upper end down. With a
             schedule: its epochs in all.
         learning_rate: Highest learning rate of AdamW; None for the recipe's, or for that of phases: 1e-3, of
@@ -127,7 +127,7 @@ class TextSettings(TextInputs, FinetuneSettings):
     """The settings of fine-tuning on texts; the others are those of `TextInputs` and `FinetuneSettings`.
 
     Attributes:
-        epochs: One number: how long the upper two thirds train. Several: epochs of the head, then of phases
+        epochs: One number: how long the backbone trains. Several: epochs of the head, then of phases
             that thaw more of the encoder; the last thaws all of it.
         learning_rate, decay: As in `FinetuneSettings`; in phases 1e-4, for the thawed part, and 0.9.
     """

@@ -11,7 +11,7 @@ from kerasft.commands.settings import FinetuneSettings
 from kerasft.commands.task import Task
 from kerasft.commands.workspace import Workspace
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
-from kerasft.recipes import LAYER_DECAY, DefaultRecipe, default
+from kerasft.recipes import DefaultRecipe, default
 from kerasft.stages import Stages
 from kerasft.unfreezing import UnfreezingSchedule
 
@@ -65,7 +65,7 @@ def prepared(
         task.train,
         epochs=epochs,
         learning_rate=settings.learning_rate,
-        layer_decay=LAYER_DECAY if settings.decay is None else settings.decay,
+        layer_decay=settings.decay,
         views=None if given is None else [],
         limits=task.limits,
         class_weight=weights,

@@ -9,11 +9,10 @@ from kerasft.recipes.augmentation import (
     look_at_kinds,
     views_of,
 )
-from kerasft.recipes.recipe import LAYER_DECAY, DefaultRecipe, default
+from kerasft.recipes.recipe import DefaultRecipe, default
 
 __all__ = [
     "KINDS",
-    "LAYER_DECAY",
     "DefaultRecipe",
     "Kind",
     "KindReport",

@@ -21,8 +21,20 @@ from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 EPOCHS, WEIGHT_DECAY, STRENGTH = 12, 0.05, 0.15
-LAYER_DECAY = 0.9  # of the learning rate, from a stage to the one below
-PICTURE_RATE, OTHER_RATE = 1e-3, 1e-4
+
+
+@dataclass(frozen=True)
+class _Thaw:
+    """How far and how fast a backbone trains: the highest rate, its decay from a stage to the one below it,
+    and how many thirds of the stages stay frozen."""
+
+    rate: float
+    decay: float
+    frozen_thirds: int
+
+
+_PICTURES = _Thaw(5e-4, 1.0, 0)
+_OTHER = _Thaw(1e-4, 0.9, 1)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class DefaultRecipe:
         schedule: The one phase, in which everything from the freeze depth on trains.
         stages: The model's stages.
         rate: The highest learning rate.
+        layer_decay: The factor from a stage's rate to the one below it.
         kinds: The kinds of views that are trained on.
         measured: What was measured: the head's accuracy, and what views do.
     """
@@ -48,15 +61,19 @@ class DefaultRecipe:
     schedule: UnfreezingSchedule
     stages: Stages
     rate: float
+    layer_decay: float
     kinds: list[Kind]
     measured: Measured
 
     def __str__(self) -> str:
         (phase,) = self.schedule.phases
         trained = len(self.stages) - self.stages.depth(phase.depth)
+        lower = (
+            "" if self.layer_decay == 1 else f" for the last, {self.layer_decay:g} of it for the one below"
+        )
         then = (
-            f"Then {trained} of {len(self.stages)} stages train, {self.epochs} epochs, at a rate of up to "
-            f"{self.rate:g} for the last and less for lower ones."
+            f"Then {trained} of {len(self.stages)} stages train, {self.epochs} "
+            f"epoch{'s' if self.epochs > 1 else ''}, at a rate of up to {self.rate:g}{lower}."
         )
         return "\n".join([*self.measured.sentences(), then])
 
@@ -68,7 +85,7 @@ def default(
     epochs: int = EPOCHS,
     depth: int | str | None = None,
     learning_rate: float | None = None,
-    layer_decay: float = LAYER_DECAY,
+    layer_decay: float | None = None,
     weight_decay: float = WEIGHT_DECAY,
     views: Sequence[Kind] | None = None,
     strength: float = STRENGTH,
@@ -82,9 +99,9 @@ def default(
 
     1. The head becomes the best linear layer on what the frozen backbone gives (`kerasft.probe.solve_head`):
        the start that distorts the backbone least, for the time of one pass.
-    2. The upper two thirds train for `epochs`: AdamW, whose rate warms up in the first epoch and falls
-       to zero by a cosine; lower stages at smaller rates; decay of kernels alone. BatchNormalization keeps
-       its statistics.
+    2. The backbone trains for `epochs`: AdamW, whose rate warms up in the first epoch and falls to zero by a
+       cosine; decay of kernels alone. For pictures all stages train at one rate; for other data the upper two
+       thirds, lower ones at smaller rates. BatchNormalization keeps its statistics.
     3. Half of the pictures are seen in other views in each pass, of the kinds that leave the classes as they
        are. Which those are is measured with the head.
 
@@ -92,9 +109,11 @@ def default(
         model: A built model whose last layer is a Dense layer of one row a sample.
         data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
         epochs: For how long everything trains.
-        depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: a third.
-        learning_rate: The highest rate, of the last stage; None: 1e-3 for pictures, 1e-4 for other data.
-        layer_decay: The factor from a stage's rate to the one below it.
+        depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: none of
+            them for pictures, a third for other data.
+        learning_rate: The highest rate, of the last stage; None: 5e-4 for pictures, 1e-4 for other data.
+        layer_decay: The factor from a stage's rate to the one below it; None: 1 for pictures, 0.9 for other
+            data.
         weight_decay: The decay of kernels, as AdamW counts it.
         views: The kinds of views; None for those that do it no harm. Empty: pictures as they are.
         strength: How far views go, see `augmented`.
@@ -132,9 +151,10 @@ def default(
     root = stages.model
     _check(data, epochs, learning_rate, layer_decay, weight_decay, strength)
     wanted = _kinds(data, views)
-    if learning_rate is None:
-        learning_rate = PICTURE_RATE if _are_pictures(data) else OTHER_RATE
-    depth = len(stages) // 3 if depth is None else depth
+    thaw = _PICTURES if _are_pictures(data) else _OTHER
+    learning_rate = thaw.rate if learning_rate is None else learning_rate
+    layer_decay = thaw.decay if layer_decay is None else layer_decay
+    depth = thaw.frozen_thirds * len(stages) // 3 if depth is None else depth
     UnfreezingSchedule([Phase(depth, epochs)]).check(stages, epochs)
     head = FrozenHead(root)
     settings = {
@@ -173,13 +193,14 @@ def default(
         schedule,
         stages,
         learning_rate,
+        layer_decay,
         kinds,
         measured,
     )
 
 
 def _check(
-    data: Any, epochs: int, rate: float | None, layers: float, weights: float, strength: float
+    data: Any, epochs: int, rate: float | None, layers: float | None, weights: float, strength: float
 ) -> None:
     if not isinstance(data, tf.data.Dataset):
         raise TypeError(
@@ -194,7 +215,8 @@ def _check(
     check_integer("epochs", epochs, at_least=1)
     if rate is not None:
         check_number("learning_rate", rate, above=0)
-    check_number("layer_decay", layers, above=0)
+    if layers is not None:
+        check_number("layer_decay", layers, above=0)
     check_number("weight_decay", weights, at_least=0)
     check_number("strength", strength, at_least=0, below=1)
 

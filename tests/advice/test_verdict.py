@@ -53,7 +53,8 @@ def test_of_equal_stages_the_last_is_taken_which_trains_least():
 
 def test_a_difference_that_chance_makes_decides_nothing():
     found = verdict([0.3, 0.27, 0.3, 0.3], before=0.5)
-    assert (found.recommendation, found.row) == ("extract_features", 3)
+    assert (found.recommendation, found.row) == ("fine_tune", None)
+    assert "no earlier stage is clearly better" in found.reasons[0]
 
 
 @pytest.mark.parametrize(("share", "sure"), [(0.25, "likely"), (0.16, "open")])
@@ -67,12 +68,13 @@ def test_where_most_of_the_error_is_there_in_training_the_features_are_the_limit
 @pytest.mark.parametrize(("before", "sure"), [(0.5, "likely"), (0.36, "open")])
 def test_where_more_samples_help_they_are_the_limit(before, sure):
     found = verdict([0.5, 0.4, 0.35, 0.3], before=before)
-    assert (found.recommendation, found.confidence, found.row) == ("extract_features", sure, 3)
+    assert (found.recommendation, found.confidence, found.row) == ("fine_tune", sure, None)
+    assert "samples are the limit" in found.reasons[-1]
     assert "From 200 to 400 samples accuracy rose by" in found.reasons[2]
     assert "800 would give about 0.850 ± 0.030" in found.reasons[2]
 
 
 def test_without_a_curve_it_stays_open():
     found = verdict([0.5, 0.4, 0.35, 0.3])
-    assert (found.recommendation, found.confidence) == ("extract_features", "open")
+    assert (found.recommendation, found.confidence) == ("fine_tune", "open")
     assert "too few samples" in found.reasons[-2]

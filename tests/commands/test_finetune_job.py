@@ -54,18 +54,18 @@ def test_a_job_writes_what_it_reports(handle, digits, tmp_path):
 
 @pytest.mark.training
 def test_one_number_of_epochs_is_the_default_recipe(handle, digits, tmp_path):
-    """The upper two thirds train from the solved head on, on views; phases see pictures as they are."""
+    """All stages train from the solved head on, on views; phases see pictures as they are."""
     job.run(digits, settings(handle, tmp_path / "out", epochs=(2,), precisions=("float32",)))
     evidence = json.loads((tmp_path / "out" / "evidence.json").read_text())
     (phase,) = evidence["phases"]
-    assert (phase["from"], phase["epochs"]) == ("block_1", 2)
+    assert (phase["from"], phase["epochs"]) == ("block_0", 2)
     assert (phase["learning_rate"], phase["warmup_steps"]) == ("CosineDecay", len(digits.train))
     head, *views = evidence["measured"]
     assert head.startswith(f"The head, solved on {digits.train_size} samples, has an accuracy of 0.")
     assert [view.split()[1] for view in views] == ["(flip)", "(affine)", "(color)"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["cache"] is None
-    assert [moved > 0 for moved in evidence["moved"]] == [False, True, True, True]
+    assert all(moved > 0 for moved in evidence["moved"])
 
 
 @pytest.mark.training

@@ -63,7 +63,7 @@ def test_trains_as_plain_keras_does_with_the_same_settings():
     class Rate(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step):
             step = tf.cast(step, "float32")
-            return tf.minimum(1.0, (step + 1) / 3) * 1e-3 * 0.5 * (1 + tf.cos(np.pi * step / 9))
+            return tf.minimum(1.0, (step + 1) / 3) * 5e-4 * 0.5 * (1 + tf.cos(np.pi * step / 9))
 
     plain.compile(keras.optimizers.Adam(Rate()), "sparse_categorical_crossentropy")
     plain.fit(batches(), epochs=3, shuffle=False, verbose=0)
@@ -81,9 +81,8 @@ def test_statistics_stay_and_lower_stages_move_less():
     assert 0 < moved["low/kernel"] < moved["high/kernel"] < moved["head/kernel"]
 
 
-@pytest.mark.parametrize("depth", ["high", None])
+@pytest.mark.parametrize("depth", ["high", 1])
 def test_depth_freezes_to_the_bit(depth):
-    """None freezes one of three stages."""
     model = network()
     recipe = default(model, batches(), epochs=2, depth=depth)
     low = model.get_layer("low").get_weights()
@@ -91,6 +90,22 @@ def test_depth_freezes_to_the_bit(depth):
     for old, new in zip(low, model.get_layer("low").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert kerasft.freeze_depth(model) == 1
+
+
+def test_how_far_and_how_fast_goes_by_the_data():
+    """For pictures all stages train at one rate; else the upper two thirds, lower ones more slowly."""
+    recipe = default(network(), batches(), epochs=2)
+    (phase,) = recipe.schedule.phases
+    assert (recipe.stages.depth(phase.depth), recipe.rate, recipe.layer_decay) == (0, 5e-4, 1.0)
+    assert str(recipe).endswith("Then 3 of 3 stages train, 2 epochs, at a rate of up to 0.0005.")
+    rows = PICTURES.reshape(48, -1)[:, :12]
+    keras.utils.set_random_seed(0)
+    body = [keras.layers.Dense(8, "relu", name=f"dense_{i}") for i in range(5)]
+    net = keras.Sequential([keras.Input((12,)), *body, keras.layers.Dense(3, "softmax", name="head")])
+    recipe = default(net, batches(rows), epochs=2)
+    (phase,) = recipe.schedule.phases
+    assert (recipe.stages.depth(phase.depth), recipe.rate, recipe.layer_decay) == (2, 1e-4, 0.9)
+    assert "Then 4 of 6 stages train, 2 epochs, at a rate of up to 0.0001 for the last, 0.9" in str(recipe)
 
 
 def test_vectors_do_not_decay():
@@ -183,7 +198,7 @@ def test_says_what_was_measured_and_what_is_left_out():
     assert "The head, solved on 80 samples, has an accuracy of " in text
     assert "Views (flip) change its loss by +" in text
     assert "of the time. They are left out." in text
-    assert "Then 2 of 2 stages train, 1 epochs, at a rate of up to 0.001 " in text
+    assert "Then 2 of 2 stages train, 1 epoch, at a rate of up to 0.0005." in text
 
 
 def test_texts_and_tables_have_no_views():
