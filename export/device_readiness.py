@@ -69,11 +69,12 @@ def _in_litert(content: bytes, operations: Sequence[Operation], found: Readiness
     """What XNNPACK leaves to LiteRT's own kernels where LiteRT runs the file."""
     ran = Evidence(_RUN, f"LiteRT {version('ai-edge-litert')}")
     try:
-        left = xnnpack_leaves(content)
+        left, count = xnnpack_leaves(content)
     except ExportError as error:
         return ran, dict.fromkeys(range(len(operations)), str(error))
     known = {r.position: r.reason for r in found.refusals["xnnpack"]}
-    return ran, {place: known.get(place, "left to LiteRT's kernel") for place in left}
+    inner = {place: why for place, why in known.items() if place >= count}  # bodies of loops
+    return ran, {**{place: known.get(place, "left to LiteRT's kernel") for place in left}, **inner}
 
 
 def _in_micro(content: bytes, operations: Sequence[Operation], _: Readiness) -> Found:
@@ -95,8 +96,16 @@ def _by_vela(content: bytes, operations: Sequence[Operation], accelerator: str) 
     except ExportError as error:
         return compiled, dict.fromkeys(range(len(operations)), str(error))
     left = {t.name for o in read_operations(made) if o.name in built.on_cpu for t in o.outputs}
-    return compiled, {
+    places = {
         place: built.reasons.get(o.outputs[0].name, "left to the CPU")
         for place, o in enumerate(operations)
         if o.outputs and o.outputs[0].name in left
+    }
+    if len(places) == sum(built.on_cpu.values()):
+        return compiled, places
+    # Vela has given tensors other names, so that one of a kind can't be told from the others
+    return compiled, {
+        place: f"{built.on_cpu[o.name]} of these are left to the CPU"
+        for place, o in enumerate(operations)
+        if o.name in built.on_cpu
     }

@@ -84,14 +84,14 @@ class LiteRTModel:
         return 1000 * statistics.median(times)
 
 
-def left_by_xnnpack(path: str) -> list[int]:
+def left_by_xnnpack(path: str) -> tuple[list[int], int]:
     """Run a file once, on zeros, and find the operations that XNNPACK leaves to LiteRT's own kernels.
 
     Args:
         path: The file, whose inputs may have any names.
 
     Returns:
-        Their places in the order of the file's main graph.
+        Their places in the order of the file's main graph, and how many operations that has.
 
     Raises:
         ExportError: LiteRT can't run it.
@@ -107,7 +107,8 @@ def left_by_xnnpack(path: str) -> list[int]:
             interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise ExportError(f"LiteRT can't run the file: {error}") from error
-    return _delegated(interpreter)[1]
+    pieces, left = _delegated(interpreter)
+    return left, len(interpreter._get_ops_details()) - pieces
 
 
 def _delegated(interpreter: Any) -> tuple[int, list[int]]:

@@ -13,7 +13,7 @@ _MODULE = f"{__package__}.xnnpack_process"
 _SECONDS = 600
 
 
-def xnnpack_leaves(content: bytes) -> list[int]:
+def xnnpack_leaves(content: bytes) -> tuple[list[int], int]:
     """Run a file once, on zeros, and find the operations that XNNPACK leaves to LiteRT's own kernels.
 
     A file may come from anywhere, and LiteRT may crash on it: it runs in a process of its own.
@@ -22,7 +22,7 @@ def xnnpack_leaves(content: bytes) -> list[int]:
         content: The file's bytes.
 
     Returns:
-        Their places in the order of the file's main graph.
+        Their places in the order of the file's main graph, and how many operations that has.
 
     Raises:
         ExportError: LiteRT can't run the file.
@@ -40,4 +40,5 @@ def xnnpack_leaves(content: bytes) -> list[int]:
     answer = json.loads(ended.stdout)
     if isinstance(answer, str):
         raise ExportError(answer)
-    return [int(place) for place in answer]
+    left, count = answer
+    return left, count

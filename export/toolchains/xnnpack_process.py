@@ -1,6 +1,7 @@
 """The process in which LiteRT runs a file from anywhere: `python -m …toolchains.xnnpack_process FILE`.
 
-It prints JSON: the places of the operations that XNNPACK leaves, or why LiteRT can't run the file.
+It prints JSON: the places of the operations that XNNPACK leaves and how many the file has, or why LiteRT
+can't run it.
 """
 
 from __future__ import annotations

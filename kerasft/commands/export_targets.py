@@ -73,11 +73,8 @@ def build_for_targets(
     if MICRO in targets:
         run = run_on_micro(report, golden)
         say(str(run))
-        say(
-            " and ".join(
-                map(str, to_c_array(report, Path(report.path).parent, micro=run, overwrite=overwrite))
-            )
-        )
+        source, header = to_c_array(report, Path(report.path).parent, micro=run, overwrite=overwrite)
+        say(f"{source} and {header}: the file as a C array")
     for name in _accelerators(targets):
         kept = compiled_path(Path(report.path), name) if keep_compiled else None
         built = compile_for_ethos_u(report, name, path=kept, overwrite=overwrite)

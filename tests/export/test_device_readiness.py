@@ -95,6 +95,33 @@ def test_what_crashes_or_refuses_the_whole_file_is_a_row_too(files, monkeypatch,
 
 
 @pytest.mark.process
+def test_bodies_of_loops_keep_the_verdict_of_the_documents(files, monkeypatch):
+    """LiteRT lists the operations of the main graph alone."""
+    read = export.readiness(files[2])
+    places = [r.position for r in read.refusals["xnnpack"]]
+    monkeypatch.setattr(module, "xnnpack_leaves", lambda content: ([0], places[-1]))
+    found = export.readiness(files[2], targets=["xnnpack"])
+    assert [r.position for r in found.refusals["xnnpack"]] == sorted({0, places[-1]})
+    assert found.refusals["xnnpack"][-1].reason == read.refusals["xnnpack"][-1].reason
+    assert found.refusals["xnnpack"][0].reason == "left to LiteRT's kernel"
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not VELA, reason="no wheel of ethos-u-vela")
+def test_tensors_that_vela_has_renamed_hide_nothing(files, monkeypatch):
+    real = module.built_from
+
+    def renamed(content, accelerator):
+        built, made = real(content, accelerator)
+        return built, made.replace(b"_dequant", b"_renamed")
+
+    monkeypatch.setattr(module, "built_from", renamed)
+    found = export.readiness(files[1], targets=["ethos-u55-128"]).refusals["ethos-u55-128"]
+    assert [r.operation for r in found] == ["QUANTIZE", "DEQUANTIZE"]
+    assert {r.reason for r in found} == {"1 of these are left to the CPU"}
+
+
+@pytest.mark.process
 def test_a_file_that_litert_refuses_is_a_row_too(files):
     model = unpacked(files[0])
     code = model.operatorCodes[0]
