@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .conversion import IO, PRECISIONS
     from .errors import ExportError
     from .ladder_choice import Ladder
+    from .on_device import TrainableReport, WeightInfo, load_head, to_trainable_tflite
     from .parity import Parity
     from .precision_ladder import ladder
     from .report import Quality, Report, Speed, TensorInfo, check_labels
@@ -36,14 +37,18 @@ _HOMES = {
     "Speed": "report",
     "TensorInfo": "report",
     "Text": "text",
+    "TrainableReport": "on_device",
     "Verification": "clients",
+    "WeightInfo": "on_device",
     "add_metadata": "clients",
     "check_labels": "report",
     "ladder": "precision_ladder",
+    "load_head": "on_device",
     "readiness": "tflite_file",
     "to_pack": "clients",
     "to_saved_model": "saved_model",
     "to_tflite": "tflite",
+    "to_trainable_tflite": "on_device",
     "to_web": "clients",
     "verify_pack": "clients",
 }
@@ -63,14 +68,18 @@ __all__ = [
     "Speed",
     "TensorInfo",
     "Text",
+    "TrainableReport",
     "Verification",
+    "WeightInfo",
     "add_metadata",
     "check_labels",
     "ladder",
+    "load_head",
     "readiness",
     "to_pack",
     "to_saved_model",
     "to_tflite",
+    "to_trainable_tflite",
     "to_web",
     "verify_pack",
 ]
