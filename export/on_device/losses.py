@@ -50,9 +50,12 @@ class Loss:
         values = tf.cast(tf.size(outputs), tf.float32)
         if self.name == SOFTMAX:
             shifted = outputs - tf.reduce_max(outputs, -1, keepdims=True)
-            logarithms = shifted - tf.math.log(tf.reduce_sum(tf.exp(shifted), -1, keepdims=True))
+            powers = tf.exp(shifted)
+            total = tf.reduce_sum(powers, -1, keepdims=True)
             rows = values / classes
-            return -tf.reduce_sum(targets * logarithms) / rows, (tf.exp(logarithms) - targets) / rows
+            # not by exp of the logarithm, whose rounding grows with it
+            slope = (powers / total - targets) / rows
+            return -tf.reduce_sum(targets * (shifted - tf.math.log(total))) / rows, slope
         if self.name == SIGMOID:
             each = tf.maximum(outputs, 0.0) - outputs * targets + tf.math.log(1 + tf.exp(-tf.abs(outputs)))
             return tf.reduce_sum(each) / values, (tf.sigmoid(outputs) - targets) / values

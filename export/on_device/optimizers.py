@@ -129,6 +129,8 @@ def rule_of(model: keras.Model, given: Any = None) -> Rule:
             "keras.optimizers.SGD(0.01, momentum=0.9) or keras.optimizers.Adam(1e-3)."
         )
     optimizer = keras.optimizers.get(found)
+    if type(optimizer) is keras.optimizers.LossScaleOptimizer:  # of a model that trained in mixed precision
+        optimizer = optimizer.inner_optimizer
     if type(optimizer) not in _KINDS:
         origin = "" if given is not None else ", which the model was compiled with,"
         raise ValueError(

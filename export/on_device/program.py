@@ -69,7 +69,8 @@ class Program:
         """The mean loss, with the penalties of the weights, and its derivatives by the weights."""
         steps = steps_in(self.part)
         outputs, back = self._run(features, weights, steps[:-1] if self.loss.on_logits else steps)
-        loss, slope = self.loss(outputs, target)
+        # a target of one column would be broadcast, and train something else
+        loss, slope = self.loss(outputs, tf.reshape(target, tf.shape(outputs)))
         found = back(slope)
         for name, variable in self.part.weights.items():
             l1, l2 = penalty(variable)

@@ -105,9 +105,10 @@ def to_trainable_tflite(
         TypeError, ValueError: An argument is wrong, or the part can't train on the device.
         FileNotFoundError, FileExistsError, OSError: A file can't be written.
         ExportError: The model can't be converted, or the file does not keep its contract: features and scores
-            as the model's, 50 steps as Keras's own `fit` to 1e-5, built-in operations without a state, and at
-            most 2 % more bytes than the inference file, or 256 for each operation where that is more. Nothing
-            is left behind, older files are untouched.
+            as the model's, 50 steps as Keras's own to 1e-5 of the largest value (or what rounding explains,
+            `steps_rounding` in the report), built-in operations without a state, and at most 2 % more bytes
+            than the inference file, or 256 for each operation where that is more. Nothing is left behind,
+            older files are untouched.
 
     Example:
         ```python

@@ -70,6 +70,8 @@ class TrainableReport:
         features_parity: Difference of `features` from the model's.
         steps_parity: Difference of weights and losses from Keras's own after 50 steps on golden features.
         steps_rate: The learning rate of these steps.
+        steps_rounding: What Keras's own weights move by when features change in their last bit, by the
+            largest value; None where the file's keep 1e-5.
         quality: Accuracy of `classify` and of the model on the holdout; None where it was not measured.
         not_measured: Why `quality` is None; "" where it is not.
         step_ms: Median time of a step on the machine that exported it, in milliseconds, by number of samples.
@@ -104,6 +106,7 @@ class TrainableReport:
     features_parity: Parity
     steps_parity: Parity
     steps_rate: float
+    steps_rounding: float | None
     quality: Quality | None
     not_measured: str
     step_ms: dict[str, float]

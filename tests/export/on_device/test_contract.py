@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from kerasft.export.on_device import contract
 from kerasft.export.on_device.contract import (
     check_operations,
     check_size,
+    check_steps,
     keras_head,
     keras_steps,
     made_up_targets,
@@ -126,3 +128,49 @@ def test_made_up_targets(name):
         np.testing.assert_array_equal(targets.sum(1), 1)
         assert targets.any(0).all()
     assert set(np.unique(targets)) == {0, 1} if name != SQUARES else len(np.unique(targets)) > 100
+
+
+def off_by(difference):
+    """Steps of Keras, in which one weight differs by a share of the largest."""
+
+    def steps(run, made, features, targets, rate):
+        found = {k: v.copy() for k, v in keras_steps(made, features, targets, rate).items()}
+        found["mid_kernel"][0, 0] += difference * np.abs(found["mid_kernel"]).max()
+        return found
+
+    return steps
+
+
+def test_what_rounding_explains_is_allowed(monkeypatch, tmp_path):
+    made, _ = program()
+    x = np.random.default_rng(0).normal(size=(7, 6)).astype("float32")
+    monkeypatch.setattr(contract, "LiteRTModel", lambda path, signature: None)
+    for difference, allowed, error in (
+        (0.0, 16, None),
+        (2e-5, 16, "largest difference"),
+        (2e-5, 1e6, None),
+        (1e-3, 1e6, "root mean square"),
+    ):
+        monkeypatch.setattr(contract, "file_steps", off_by(difference))
+        monkeypatch.setattr(contract, "_ROUNDINGS", allowed)
+        if error:
+            with pytest.raises(export.ExportError, match=f"the {error}.*from Keras's own after 50 steps"):
+                check_steps(tmp_path, made, x, (7, 3))
+        else:
+            found, rate, rounding = check_steps(tmp_path, made, x, (7, 3))
+            assert found.max_relative == pytest.approx(difference, rel=0.05) and rate == pytest.approx(0.01)
+            assert (rounding is None) == (difference == 0.0)
+            assert rounding is None or 0 < rounding < 1e-5
+
+
+def test_a_rate_at_which_steps_run_away_is_made_smaller(monkeypatch, tmp_path):
+    made, _ = program(SQUARES, None)
+    object.__setattr__(made.rule, "learning_rate", 1e4)
+    x = np.random.default_rng(0).normal(size=(7, 6)).astype("float32")
+    monkeypatch.setattr(contract, "LiteRTModel", lambda path, signature: None)
+    monkeypatch.setattr(contract, "file_steps", off_by(0.0))
+    _, rate, _ = check_steps(tmp_path, made, x, (7, 3))
+    assert 1e-4 < rate < 1e2
+    object.__setattr__(made.rule, "learning_rate", np.inf)
+    with pytest.raises(export.ExportError, match="raise the loss at every rate"):
+        check_steps(tmp_path, made, x, (7, 3))

@@ -69,6 +69,7 @@ def test_the_compiled_optimizer_is_the_default():
     rule = rule_of(model(O.Adam(3e-4)))
     assert (rule.name, rule.learning_rate) == ("adam", pytest.approx(3e-4))
     assert rule.constants == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+    assert rule_of(model(O.LossScaleOptimizer(O.Adam(3e-4)))) == rule
     assert rule_of(model(O.AdamW(1e-3)), "sgd").constants == {"momentum": 0.0, "nesterov": False}
 
 

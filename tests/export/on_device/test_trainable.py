@@ -89,7 +89,7 @@ def test_fifty_steps_are_those_of_fit(model, tmp_path, name):
         type(RULES[name]).from_config(RULES[name].get_config()), "categorical_crossentropy", jit_compile=False
     )
     history = head.fit(features, targets, batch_size=32, epochs=50, shuffle=False, verbose=0).history["loss"]
-    np.testing.assert_allclose(losses, history, rtol=1e-5)
+    np.testing.assert_allclose(losses, history, rtol=1e-5, atol=1e-6)
     for key, v in zip(("scores_kernel", "scores_bias"), head.weights):
         assert np.abs(state[key] - v.numpy()).max() <= 1e-5 * np.abs(v.numpy()).max()
     assert losses[-1] < losses[0]
@@ -157,8 +157,9 @@ def test_what_a_file_does_with_bad_input(first):
     given = {"features": np.ones((4, 8), "float32"), **state}
     out = run(target=np.eye(4, 3, dtype="float32"), learning_rate=np.float32([np.nan]), **given)
     assert np.isnan(out["scores_kernel"]).all()
-    with pytest.raises((RuntimeError, ValueError)):
-        run(target=np.eye(4, 5, dtype="float32"), learning_rate=np.float32([0.1]), **given)
+    for width in (1, 2, 5):
+        with pytest.raises((RuntimeError, ValueError)):
+            run(target=np.ones((4, width), "float32"), learning_rate=np.float32([0.1]), **given)
     with pytest.raises(ValueError, match="number of inputs"):
         run(target=np.eye(4, 3, dtype="float32"), **given)
 
@@ -299,6 +300,53 @@ def test_a_failure_leaves_the_older_files(model, tmp_path, monkeypatch):
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
         f"head{suffix}": "older" for suffix in (".tflite", ".npz", ".json")
     }
+
+
+def half():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        inputs = keras.Input((8, 8, 3), name="image")
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
+        x = layers.Dense(6, activation="relu", name="cut")(x)
+        top = layers.Dense(3, activation="softmax", dtype="float32", name="top")
+        model = keras.Model(inputs, top(x))
+        model.compile("adam", "sparse_categorical_crossentropy")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return model, ["image"]
+
+
+def two_inputs():
+    ids, numbers = keras.Input((5,), dtype="int32", name="ids"), keras.Input((3,), name="numbers")
+    x = layers.Concatenate()([numbers, layers.Flatten()(layers.Embedding(9, 4)(ids))])
+    x = layers.Dense(6, activation="tanh", name="cut")(x)
+    top = layers.Dense(1, activation="sigmoid", name="top")
+    model = keras.Model({"numbers": numbers, "ids": ids}, top(x))
+    model.compile(O.SGD(0.1, momentum=0.9, nesterov=True), "binary_crossentropy")
+    return model, ["ids", "numbers"]
+
+
+def along_a_sequence():
+    inputs = keras.Input((7, 4), name="steps")
+    x = layers.LayerNormalization(name="cut")(layers.Conv1D(5, 3, padding="same")(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="top")(x))
+    model.compile("adam", "mse")
+    return model, ["steps"]
+
+
+@pytest.mark.parametrize("make", [half, two_inputs, along_a_sequence])
+def test_models_of_other_forms(make, tmp_path):
+    model, names = make()
+    report = export.to_trainable_tflite(model, tmp_path / "head.tflite", "cut")
+    assert report.steps_parity.max_relative <= 1e-5 and report.parity.max_relative <= 1e-5
+    weights = [w.name for w in report.weights]
+    assert {t.name for t in report.signatures["classify"].inputs} == {*names, *weights}
+    with np.load(tmp_path / "head.npz") as arrays:
+        moved = {name: arrays[name] + np.float32(0.5) for name in weights}
+    np.savez(tmp_path / "moved.npz", digest=report.digest, **moved)
+    assert export.load_head(model, tmp_path / "moved.npz") is model
+    for name in ("kernel", "bias"):
+        np.testing.assert_allclose(getattr(model.get_layer("top"), name), moved[f"top_{name}"])
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def report(**changes):
         labels=("a", "b", "c"), new_classes=False, input_range=(0.0, 255.0),
         normalization=((1.0, 2.0, 3.0), 2.0), preprocessing="by the client", pixels={"resize": "bilinear"},
         text=export.Text(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"], 8), operations={"ADD": 2}, parity=PARITY,
-        features_parity=PARITY, steps_parity=PARITY, steps_rate=0.1,
+        features_parity=PARITY, steps_parity=PARITY, steps_rate=0.1, steps_rounding=None,
         quality=export.Quality(4, 1.0, 0.5, 0.5, 0.0, (-0.1, 0.1)), not_measured="", step_ms={"8": 0.25},
         versions={"keras": "3"},
     )  # fmt: skip
