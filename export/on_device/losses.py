@@ -107,6 +107,10 @@ def loss_of(model: keras.Model, steps: list[Step], given: Any = None) -> Loss:
             f"A step takes the mean loss of a batch; the loss has reduction={config['reduction']!r}. Give "
             f"one by loss=: {list(LOSSES)}."
         )
+    if config.get("ignore_class") is not None:
+        raise ValueError(
+            f"Targets are rows of all classes; the loss has ignore_class={config['ignore_class']}."
+        )
     if config.get("axis", -1) != -1:
         raise ValueError(f"The classes are on the last axis; the loss has axis={config['axis']}.")
     if name != SQUARES:

@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from math import prod
@@ -94,19 +93,3 @@ def _safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
                 raise ValueError(f"{name!r} is {entry}, and {len(body)} bytes of float32 (F32) are there")
             found[name] = np.frombuffer(body[begin:end], "<f4").reshape(shape)
     return found, digest
-
-
-def write_safetensors(path: Path, state: Mapping[str, np.ndarray], digest: str) -> None:
-    """Write arrays in float32 and the digest as a safetensors file."""
-    header: dict[str, Any] = {"__metadata__": {DIGEST: digest}}
-    place = 0
-    for name, value in state.items():
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(value.shape),
-            "data_offsets": [place, place + 4 * value.size],
-        }
-        place += 4 * value.size
-    text = json.dumps(header).encode()
-    arrays = [np.ascontiguousarray(value, "<f4").tobytes() for value in state.values()]
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(arrays))

@@ -34,6 +34,7 @@ from .state import digest_of, write_npz
 from .steps import is_noise
 from .trainable_report import TrainableReport, WeightInfo
 
+SUFFIXES = (".npz", ".json", ".tflite")
 _NEW = "the head begins with new classes"
 
 
@@ -125,10 +126,12 @@ def to_trainable_tflite(
     rule_for_pixels = check_pixels(pixels)
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch is the number of samples in a step, or None for any; received {batch!r}.")
-    if target.suffix != ".tflite" or target.is_dir():
+    if target.suffix != ".tflite":
         raise ValueError(f"The path of a TFLite file ends in .tflite; received {target}.")
-    for suffix in (".tflite", ".npz", ".json"):
-        check_target(target.with_suffix(suffix), overwrite=overwrite)
+    for beside in map(target.with_suffix, SUFFIXES):
+        check_target(beside, overwrite=overwrite)
+        if beside.is_dir():
+            raise ValueError(f"{beside} is a folder, and a file is to be written there. Choose another path.")
     check_model(model)
     own = part_of(model, depth)
     used_loss, rule = loss_of(model, steps_in(own), loss), rule_of(model, optimizer)
@@ -153,7 +156,7 @@ def to_trainable_tflite(
     with contextlib.ExitStack() as files:
         partials = [
             files.enter_context(replacing(target.with_suffix(suffix), overwrite=overwrite))
-            for suffix in (".npz", ".json", ".tflite")
+            for suffix in SUFFIXES
         ]
         partials[2].write_bytes(content)
         with at_layers(subject, content):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 from kerasft.export.on_device.part import part_of, rest_of, values_of
-from kerasft.export.on_device.state import digest_of, write_npz, write_safetensors
+from kerasft.export.on_device.state import digest_of, write_npz
+from safetensors_file import write_safetensors
 
 from kerasft import export
 

@@ -73,6 +73,7 @@ def test_label_smoothing_is_taken_over():
         ("softmax", None, "nothing", "'nothing' is not among"),
         ("softmax", K.CategoricalCrossentropy(reduction="sum"), None, "reduction='sum'"),
         ("softmax", K.CategoricalCrossentropy(axis=1), None, "axis=1"),
+        ("softmax", K.SparseCategoricalCrossentropy(ignore_class=0), None, "ignore_class=0"),
     ],
 )  # fmt: skip
 def test_what_is_open_or_unknown_is_refused(activation, compiled, given, why):

@@ -5,7 +5,8 @@ import struct
 
 import numpy as np
 import pytest
-from kerasft.export.on_device.state import digest_of, read_state, write_npz, write_safetensors
+from kerasft.export.on_device.state import digest_of, read_state, write_npz
+from safetensors_file import write_safetensors
 
 STATE = {
     "top_kernel": np.arange(6, dtype="float32").reshape(2, 3),

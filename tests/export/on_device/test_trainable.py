@@ -164,17 +164,21 @@ def test_what_a_file_does_with_bad_input(first):
         run(target=np.eye(4, 3, dtype="float32"), **given)
 
 
-def test_compiled_model_runs_it(model, tmp_path):
+@pytest.mark.parametrize("batch", [None, 4])
+def test_compiled_model_runs_it(model, tmp_path, batch):
     compiled = pytest.importorskip("ai_edge_litert.compiled_model")
     path = tmp_path / "head.tflite"
-    report = export.to_trainable_tflite(model, path, optimizer="adam", batch=4)
+    report = export.to_trainable_tflite(model, path, optimizer="adam", batch=batch)
     shapes = {t.name: t.shape for t in report.signatures["train"].inputs}
-    assert shapes["features"] == (4, 8) and shapes["target"] == (4, 3)
+    assert shapes["features"] == (batch or -1, 8) and shapes["target"] == (batch or -1, 3)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(4, 8)).astype("float32")
     targets = np.eye(4, 3, dtype="float32")
     wanted, _ = client(path, features, targets, 0.01, steps=3)
     runtime = compiled.CompiledModel.from_file(str(path))
+    if batch is None:
+        runtime.resize_input_tensor_by_name("train", "features", [4, 8])
+        runtime.resize_input_tensor_by_name("train", "target", [4, 3])
     with np.load(path.with_suffix(".npz")) as arrays:
         state = {entry.name: arrays[entry.name] for entry in report.state}
     train = report.signatures["train"]
@@ -292,6 +296,10 @@ def test_a_failure_leaves_the_older_files(model, tmp_path, monkeypatch):
         path.with_suffix(suffix).write_text("older")
     with pytest.raises(FileExistsError, match="overwrite=True"):
         export.to_trainable_tflite(model, path)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.npz is a folder"):
+        export.to_trainable_tflite(model, tmp_path / "folder.tflite", overwrite=True)
+    (tmp_path / "folder.npz").rmdir()
     # a step that is not Keras's: the contract is held against the file, so the file is refused
     step = Rule.step
     monkeypatch.setattr(Rule, "step", lambda self, w, g, s, rate: step(self, w, g, s, rate * 1.001))
