@@ -149,10 +149,9 @@ def to_trainable_tflite(
         check_drop(None, max_drop, _NEW if count is not None else subject.not_measured)
     program = Program(part, used_loss, rule)
     digest = digest_of(rest_of(model, own.links, program.weights), new_classes=count is not None)
-    content, maker, inference = _made(subject, program, precision, strict, batch)
+    content, maker, inference, parts = _made(subject, program, precision, strict, batch)
     check_operations(content)
-    if inference is not None:
-        check_size(content, inference)
+    check_size(content, parts if inference is None else inference)
     with contextlib.ExitStack() as files:
         partials = [
             files.enter_context(replacing(target.with_suffix(suffix), overwrite=overwrite))
@@ -222,8 +221,8 @@ def _begun_anew(subject: Subject, model: keras.Model, names: tuple[str, ...] | N
 
 def _made(
     subject: Subject, program: Program, precision: str, strict: bool, batch: int | None
-) -> tuple[bytes, str, int | None]:
-    """The file, what made its precision, and the size of the inference file if that can be made."""
+) -> tuple[bytes, str, int | None, int]:
+    """The file, what made its precision, the inference file's size if there is one, and that of its parts."""
     features = program.part.features
     with saved(features, 1) as folder:
         calibration, sample = subject.calibration, subject.samples[0]
@@ -236,7 +235,7 @@ def _made(
         made = Variants(folder, calibration, sample, strict=strict, model=subject.model)
         inference = len(made.make(precision)[0])
     whole = merged(prefix, head, rename="features", tensor="features", joined={ONE: "classify"})
-    return whole, maker, inference
+    return whole, maker, inference, len(prefix) + sum(value.nbytes for value in program.weights.values())
 
 
 def _state(program: Program, own: Part) -> tuple[WeightInfo, ...]:

@@ -240,6 +240,25 @@ def test_the_frozen_part_at_other_precisions(model, tmp_path, precision):
     assert np.sqrt(np.mean((got - wanted) ** 2) / np.mean(np.square(wanted))) < 0.05
 
 
+def test_int8_features_of_a_model_that_has_no_int8_file(tmp_path):
+    """LayerNormalization has no integer kernels; it is in the part that computes in float."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, activation="relu6")(layers.Rescaling(1 / 255)(inputs))
+    x = layers.LayerNormalization(name="norm")(layers.GlobalAveragePooling2D()(x))
+    model = fitted(keras.Model(inputs, layers.Dense(3, activation="softmax", name="top")(x)))
+    data, path = images(), tmp_path / "head.tflite"
+    with pytest.raises(export.ExportError, match="compute in float"):
+        export.to_tflite(model, path, precision="int8", representative_data=data)
+    report = export.to_trainable_tflite(model, path, "norm", precision="int8", representative_data=data)
+    assert report.inference_bytes is None and report.features_parity.rms_relative < 0.05
+    pixels, _ = images(60, seed=4)
+    classify = Interpreter(str(path)).get_signature_runner("classify")
+    with np.load(path.with_suffix(".npz")) as arrays:
+        weights = {w.name: arrays[w.name] for w in report.weights}
+    said = [classify(image=p[None], **weights)["scores"].argmax() for p in pixels]
+    assert np.mean(said == model.predict(pixels, verbose=0).argmax(1)) > 0.95
+
+
 def test_new_classes(model, tmp_path):
     path = tmp_path / "head.tflite"
     x, y = images(60)
