@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .device_readiness import readiness
     from .errors import ExportError
     from .ladder_choice import Ladder
+    from .on_device import TrainableReport, WeightInfo, load_head, to_trainable_tflite
     from .parity import Parity
     from .precision_ladder import ladder
     from .precisions import IO, PRECISIONS
@@ -49,17 +50,21 @@ _HOMES = {
     "Speed": "report",
     "TensorInfo": "report",
     "Text": "text",
+    "TrainableReport": "on_device",
     "Verification": "clients",
+    "WeightInfo": "on_device",
     "add_metadata": "clients",
     "check_labels": "report",
     "compile_for_ethos_u": "toolchains",
     "ladder": "precision_ladder",
+    "load_head": "on_device",
     "readiness": "device_readiness",
     "run_on_micro": "toolchains",
     "to_c_array": "toolchains",
     "to_pack": "clients",
     "to_saved_model": "saved_model",
     "to_tflite": "tflite",
+    "to_trainable_tflite": "on_device",
     "to_web": "clients",
     "verify_pack": "clients",
 }
@@ -83,17 +88,21 @@ __all__ = [
     "Speed",
     "TensorInfo",
     "Text",
+    "TrainableReport",
     "Verification",
+    "WeightInfo",
     "add_metadata",
     "check_labels",
     "compile_for_ethos_u",
     "ladder",
+    "load_head",
     "readiness",
     "run_on_micro",
     "to_c_array",
     "to_pack",
     "to_saved_model",
     "to_tflite",
+    "to_trainable_tflite",
     "to_web",
     "verify_pack",
 ]

@@ -5,10 +5,12 @@ started while the model is still being checked, and kept for the next export. It
 other precisions are made from that file by litert-quantizer, or by the converter where the quantizer is
 missing or leaves operations in float.
 
-Inside, `variants` stands on `process` and `quantizer`; `converter` is the script that the process runs.
+Inside, `variants` stands on `process` and `quantizer`; `converter` is the script that the process runs. `merged`
+makes one file of two.
 """
 
+from .merged import merged
 from .process import converter_process, saved
 from .variants import CONVERTER, Variants
 
-__all__ = ["CONVERTER", "Variants", "converter_process", "saved"]
+__all__ = ["CONVERTER", "Variants", "converter_process", "merged", "saved"]

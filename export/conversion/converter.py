@@ -3,6 +3,7 @@
 It imports TensorFlow alone, so that it is ready while the model is still being written, and a crash of the
 converter takes nothing else with it. A request names a SavedModel, the file to write, a precision, and for
 int8 the calibration samples (an .npz of arrays named `INDEX/INPUT`) and the dtype of inputs and outputs.
+It may name the signatures; by default that is serving_default.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def convert(request: dict[str, Any]) -> None:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        request["saved_model"], signature_keys=["serving_default"]
+        request["saved_model"], signature_keys=request.get("signatures", ["serving_default"])
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if request["precision"] != "float32":

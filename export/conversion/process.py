@@ -53,14 +53,18 @@ class Converter:
         io: str,
         samples: Sequence[Sample],
         model: keras.Model | None = None,
+        signatures: Sequence[str] = ("serving_default",),
     ) -> bytes:
-        """Convert a SavedModel; `model` is what it was made of, for messages.
+        """Convert signatures of a SavedModel; `model` is what it was made of, for messages.
 
         Raises:
             ExportError: The converter refused the model, or crashed; the message names the operations.
         """
         out, arrays = folder.with_suffix(".tflite"), folder.with_suffix(".npz")
-        request = {"saved_model": str(folder), "out": str(out), "precision": precision, "io": io}
+        request: dict[str, Any] = {
+            "saved_model": str(folder), "out": str(out), "precision": precision, "io": io,
+            "signatures": list(signatures),
+        }  # fmt: skip
         if precision == "int8":
             named = {f"{i}/{name}": v for i, sample in enumerate(samples) for name, v in sample.items()}
             np.savez(arrays, **named)  # type: ignore[arg-type]

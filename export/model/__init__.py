@@ -17,7 +17,7 @@ from .layer_names import layers_named_in, located
 from .measured import Measured
 from .pipeline import prepared
 from .ranges import implied_range
-from .samples import random_values
+from .samples import expected_of, random_values
 from .signature import check_model, input_names, input_specs, layers_of, serving, serving_of, tables_of
 from .subject import Subject
 
@@ -27,6 +27,7 @@ __all__ = [
     "Subject",
     "at_image_size",
     "check_model",
+    "expected_of",
     "implied_range",
     "input_names",
     "input_specs",

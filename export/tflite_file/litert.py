@@ -40,12 +40,13 @@ class LiteRTModel:
     Args:
         path: The file.
         threads: How many threads compute.
+        signature: The signature to run; by default serving_default, which has to be the only one.
 
     Raises:
         ExportError: LiteRT can't load it, for instance because it needs other than built-in operations.
     """
 
-    def __init__(self, path: str, threads: int = 1) -> None:
+    def __init__(self, path: str, threads: int = 1, signature: str | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
@@ -53,9 +54,9 @@ class LiteRTModel:
                 self._interpreter = Interpreter(model_path=path, num_threads=threads)
                 self._interpreter.allocate_tensors()
             names = list(self._interpreter.get_signature_list())
-            if names != ["serving_default"]:
+            if signature is None and names != ["serving_default"]:
                 raise ValueError(f"its signatures are {names}, not serving_default alone")
-            self._run = self._interpreter.get_signature_runner("serving_default")
+            self._run = self._interpreter.get_signature_runner(signature or "serving_default")
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"LiteRT can't load the file: {error}") from error
         self.inputs = tensor_infos(self._run.get_input_details())

@@ -7,13 +7,14 @@ from .schema import builtin_of, enum_names, model_of
 _PASSED_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "TRANSPOSE", "CAST")
 
 
-def producers(content: bytes) -> dict[str, str]:
-    """The kind of operation that computes each output of a file's signature, by output name.
+def producers(content: bytes, signature: str | None = None) -> dict[str, str]:
+    """The kind of operation that computes each output of a signature, by output name.
 
     Operations that pass values on in another dtype or shape are looked through.
 
     Args:
-        content: The file's bytes; it has one signature, as `LiteRTModel` asks.
+        content: The file's bytes.
+        signature: The name of the signature; by default the first one.
 
     Example:
         ```python
@@ -21,7 +22,8 @@ def producers(content: bytes) -> dict[str, str]:
         ```
     """
     model = model_of(content)
-    definition = model.SignatureDefs(0)
+    all_of_them = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+    definition = next(d for d in all_of_them if signature in (None, d.SignatureKey().decode()))
     graph = model.Subgraphs(definition.SubgraphIndex())
     names = enum_names("BuiltinOperator")
     made_by = {}

@@ -12,6 +12,7 @@ from kerasft import export
 
 # A file or folder imports only what stands on a later line.
 FLOORS = [
+    {"on_device"},
     {"tflite", "precision_ladder", "device_readiness"},
     {"draft", "ladder_choice", "ladder_figure", "toolchains"},
     {"conversion", "clients"},
@@ -59,7 +60,9 @@ def test_parts_import_only_what_stands_below_them():
                 assert floor[name] > floor[part], f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("folder", ["clients", "conversion", "model", "tflite_file", "toolchains"])
+@pytest.mark.parametrize(
+    "folder", ["clients", "conversion", "model", "on_device", "tflite_file", "toolchains"]
+)
 def test_inside_a_folder_there_is_no_circle(folder):
     files = [p for p in (SOURCES / folder).glob("*.py") if p.stem != "__init__"]
     graph = {p.stem: {name for level, name in relative_imports(p) if level == 1} for p in files}

@@ -85,6 +85,22 @@ def test_the_protocol(folder, tmp_path):
     assert (tmp_path / "b").read_bytes()[4:8] == b"TFL3" and not (tmp_path / "a").exists()
 
 
+def test_signatures_by_name(tmp_path):
+    spec = tf.TensorSpec((1, 2), tf.float32, name="x")
+    named = {"twice": tf.function(lambda x: {"y": 2 * x}), "not": tf.function(lambda x: {"y": -x})}
+    named["thrice"] = tf.function(lambda x: {"y": 3 * x})
+    traced = {name: f.get_concrete_function(x=spec) for name, f in named.items()}
+    folder = tmp_path / "saved"
+    tf.saved_model.save(tf.Module(), str(folder), signatures=traced)
+    content = process.converter_process().convert(
+        folder, "float32", "float", (), signatures=("twice", "thrice")
+    )
+    found = Interpreter(model_content=content)
+    assert set(found.get_signature_list()) == {"twice", "thrice"}
+    got = found.get_signature_runner("thrice")(x=np.float32([[1, 2]]))["y"]
+    np.testing.assert_array_equal(got, [[3, 6]])
+
+
 def test_flex_is_never_written(tmp_path):
     inputs = keras.Input((8,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: tf.math.igamma(x + 1.0, x + 2.0))(inputs))

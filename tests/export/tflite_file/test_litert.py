@@ -7,6 +7,7 @@ import flatbuffers
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.errors import ExportError
@@ -150,3 +151,21 @@ def test_a_median_is_of_three_calls_at_least(folder, monkeypatch, runs, seconds,
     monkeypatch.setattr(model, "_run", lambda **raw: made.append(0) or run(**raw))
     assert model.latency_ms({"image": images(1)[0]}, runs=runs, seconds=seconds) > 0
     assert len(made) == calls + 1  # the first one warms up
+
+
+def test_a_signature_of_several_by_its_name(tmp_path):
+    spec = tf.TensorSpec((1, 2), tf.float32, name="x")
+    named = {"twice": tf.function(lambda x: {"y": 2 * x}), "thrice": tf.function(lambda x: {"y": 3 * x})}
+    traced = {name: f.get_concrete_function(x=spec) for name, f in named.items()}
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved"), signatures=traced)
+    keys = list(named)
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"), signature_keys=keys).convert()
+    path = tmp_path / "a.tflite"
+    path.write_bytes(content)
+    for name, factor in (("twice", 2), ("thrice", 3)):
+        got = LiteRTModel(str(path), signature=name)({"x": np.ones((1, 2))})
+        assert got["y"].tolist() == [[factor, factor]]
+    with pytest.raises(ExportError, match="not serving_default alone"):
+        LiteRTModel(str(path))
+    with pytest.raises(ExportError, match="Invalid signature_key"):
+        LiteRTModel(str(path), signature="other")

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from kerasft.export.conversion.process import saved
 from kerasft.export.conversion.variants import Variants
 from kerasft.export.model.calibration import calibration
@@ -29,3 +30,16 @@ def test_the_last_operation_of_each_output_under_its_name(precision):
         "probability": "SOFTMAX", "labels": "LOGISTIC", "joined": "CONCATENATION", "plain": "FULLY_CONNECTED",
         "turned": "FULLY_CONNECTED",
     }  # fmt: skip
+
+
+def test_of_a_signature_by_its_name(tmp_path):
+    named = {
+        "one": tf.function(lambda x: {"y": tf.nn.softmax(x)}),
+        "two": tf.function(lambda x: {"y": tf.tanh(x)}),
+    }
+    spec = tf.TensorSpec((1, 4), tf.float32, name="x")
+    traced = {name: f.get_concrete_function(x=spec) for name, f in named.items()}
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures=traced)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["one", "two"])
+    content = converter.convert()
+    assert producers(content, "one") == {"y": "SOFTMAX"} and producers(content, "two") == {"y": "TANH"}
