@@ -5,8 +5,8 @@ started while the model is still being checked, and kept for the next export. It
 other precisions are made from that file by litert-quantizer, or by the converter where the quantizer is
 missing or leaves operations in float.
 
-Inside, `variants` stands on `process` and `quantizer`; `converter` is the script that the process runs. `merged`
-makes one file of two.
+Inside, `variants` stands on `process` and `quantizer`; `converter` is the script that the process runs.
+`merged` makes one file of two.
 """
 
 from .merged import merged
