@@ -24,7 +24,7 @@ STRENGTHS = (3.0, 1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-
 _WORSE = 1.02  # a weaker penalty is not tried after one whose loss is that many times the lowest
 _MANY = 3000  # samples, or groups of them, of which one held-out fold tells enough
 _STEPS = 500
-_ROUGH = 3e-4
+_ROUGH = 3e-3  # of the penalty, the slope at which scores are known to two digits
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def held_out_scores(
     groups: Array | None = None,
     seed: int = 0,
 ) -> Array:
-    """Each sample's scores by a probe of a known penalty that has not seen it, to about three digits.
+    """Each sample's scores by a probe of a known penalty that has not seen it, to about two digits.
 
     Args:
         features, targets, link, folds, sample_weight, groups, seed: As in `fit_probe`.
@@ -197,6 +197,11 @@ def held_out_scores(
 
     Raises:
         ValueError: As in `fit_probe`.
+
+    Example:
+        >>> x = np.array([[0.0], [1.0], [5.0], [6.0]])
+        >>> held_out_scores(x, np.eye(2)[[0, 0, 1, 1]], "softmax", 0.1, folds=2).argmax(1).tolist()
+        [0, 0, 1, 1]
     """
     x, y, w, group = _checked(features, targets, link, (strength,), sample_weight, groups)
     with threadpool_limits(1 if len(x) <= _MANY else None, "blas"):
@@ -204,7 +209,7 @@ def held_out_scores(
         fold, scores = _folds(y, group, folds, seed, link), np.full(y.shape, np.nan)
         for k in _held(fold, group):
             train, test = fold != k, fold == k
-            layer = _minimum(rotated[train], y[train], w[train], link, strength, None, _ROUGH)
+            layer = _minimum(rotated[train], y[train], w[train], link, strength, None, _ROUGH * strength)
             scores[test] = _linear(rotated[test], layer)
     return scores
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from kerasft.probe import fit_probe, predictions, sample_losses
+from kerasft.probe import fit_probe, held_out_scores, predictions, sample_losses
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 90)
@@ -56,6 +56,18 @@ def test_each_samples_score_is_by_a_probe_that_has_not_seen_it():
     assert (probe.held_out.argmax(1) == labels).mean() < 0.7
     losses = sample_losses(probe.held_out, np.eye(2)[labels], "softmax")
     assert probe.loss == pytest.approx(losses.mean())
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.01])
+def test_held_out_scores_are_sklearns_on_the_same_folds(strength):
+    y = np.eye(3)[LABELS]
+    found = predictions(held_out_scores(WIDE, y, "softmax", strength, folds=3, seed=2), "softmax")
+    fold = fit_probe(WIDE, y, strengths=(strength,), folds=3, seed=2).fold
+    for k in range(3):
+        sklearn = LogisticRegression(C=1 / (strength * (fold != k).sum()), max_iter=5000, tol=1e-9)
+        sklearn.fit(standardized(WIDE)[fold != k], LABELS[fold != k])
+        expected = sklearn.predict_proba(standardized(WIDE)[fold == k])
+        np.testing.assert_allclose(found[fold == k], expected, atol=1e-2)
 
 
 def test_scores_views_by_probes_that_saw_no_view_of_them():
