@@ -106,7 +106,11 @@ def test_search_works_without_a_server(site):
     with chromium() as browser:
         tab = browser.new_page()
         tab.goto((site / "index.html").as_uri())
-        tab.locator("input.md-search__input").fill("PrefixCache")
+        field = tab.locator("input.md-search__input")
+        field.focus()  # then it reads its index
+        ready = tab.locator(".md-search-result__meta", has_text="Type to start searching")
+        ready.wait_for(state="attached")
+        field.press_sequentially("PrefixCache")  # the site listens to keys
         found = tab.locator(".md-search-result__item a").first
         found.wait_for(state="attached")
         assert "cache" in found.get_attribute("href")
