@@ -117,7 +117,7 @@ def _input_like(tensor: Any, shape: Any) -> Any:
 def _functional_class() -> type:
     """The class of models that are made of inputs and outputs."""
     tensor = keras.Input(())
-    return type(keras.Model(tensor, tensor))
+    return type(keras.Model(tensor, keras.layers.Identity()(tensor)))
 
 
 def _has_graph(layer: Any) -> bool:

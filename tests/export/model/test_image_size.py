@@ -126,7 +126,7 @@ class Own(keras.Model):
         return self.dense(x)
 
 
-class Task(type(keras.Model(tensor := keras.Input((2,)), tensor))):
+class Task(type(keras.Model(tensor := keras.Input((2,)), layers.Identity()(tensor)))):
     """A functional model with a class of its own, as KerasHub's tasks are."""
 
 
