@@ -1,6 +1,6 @@
 """How often `kerasft.advise` is right: what it says beside what `recipes.py` has measured.
 
-    python benchmarks/advice.py [--data stamps,…] [--draws N]
+    python benchmarks/advice.py [--data stamps,…]
 
 For each draw in `recipes.json` that has both, the advice, the accuracy of the probe and that of the default
 recipe on the test samples. Advice is right if it names the better one.
@@ -41,14 +41,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default=",".join(TASKS))
-    parser.add_argument("--draws", type=int, default=5)
     options = parser.parse_args()
     rows = read(RESULTS)
     print("| data | draw | advice | sure | probe | default recipe | right | seconds |")
     print("|---|---|---|---|---|---|---|---|")
     rights = []
     for task in options.data.split(","):
-        for draw in range(min(options.draws, TASKS[task].draws)):
+        for draw in range(TASKS[task].draws):
             probe, tuned = (rows.get(f"{task} {draw} {way}") for way in ("probe", "default"))
             if probe is None or tuned is None:
                 continue
