@@ -94,11 +94,13 @@ def finetune(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Highest learning rate of AdamW: 1e-3, for texts 1e-4."),
+        typer.Option(help="Highest learning rate of AdamW: 2e-4; in phases 1e-3, for texts 1e-4."),
     ] = None,
     decay: Annotated[
         float | None,
-        typer.Option(help="Learning-rate factor from a stage to the one below: 0.9; in phases 0.8."),
+        typer.Option(
+            help="Learning-rate factor from a stage to the one below: 1; in phases 0.8, for texts 0.9."
+        ),
     ] = None,
     batch_size: options.BatchSize = 32,
     batch_norm: options.BatchNorm = "inference",

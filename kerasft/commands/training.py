@@ -60,18 +60,18 @@ def prepared(
     path = work.state / "recipe.npz"
     if path.exists():
         next(iter(task.train))  # each pass has an order of its own, and training has the second one
+    asked = {"learning_rate": settings.learning_rate, "layer_decay": settings.decay}
     recipe = default(
         stages,
         task.train,
         epochs=epochs,
-        learning_rate=settings.learning_rate,
-        layer_decay=settings.decay,
         views=None if given is None else [],
         limits=task.limits,
         class_weight=weights,
         batch_norm=settings.batch_norm,
         seed=settings.seed,
         kept=path,
+        **{name: value for name, value in asked.items() if value is not None},
     )
     if given is None:
         return Training(recipe, recipe.schedule, recipe.optimizer, recipe.train)

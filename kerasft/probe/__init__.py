@@ -1,6 +1,6 @@
 """What a frozen backbone's features alone can do: the linear probe, solved and not trained."""
 
-from kerasft.probe.head import FrozenHead, Given, features_of, head_of, read_targets, solve_head
+from kerasft.probe.head import TO_FINE_TUNE, FrozenHead, Given, features_of, head_of, read_targets, solve_head
 from kerasft.probe.linear import (
     LinearProbe,
     Link,
@@ -13,6 +13,7 @@ from kerasft.probe.linear import (
 from kerasft.probe.model_evidence import logme
 
 __all__ = [
+    "TO_FINE_TUNE",
     "FrozenHead",
     "Given",
     "LinearProbe",

@@ -15,6 +15,9 @@ from kerasft.probe.linear import Array, LinearProbe, Link, fit_probe, prediction
 
 _LINKS: tuple[Link, ...] = ("softmax", "sigmoid", "identity")
 
+TO_FINE_TUNE = 2.0
+"""The `standard_errors` of a head that fine-tuning begins with."""
+
 
 def solve_head(
     model: keras.Model,
@@ -22,13 +25,16 @@ def solve_head(
     *,
     link: Link | None = None,
     class_weight: dict[int, float] | None = None,
+    standard_errors: float = 0.0,
     groups: Array | None = None,
     seed: int = 0,
 ) -> LinearProbe:
     """Set the model's last layer to the best linear layer on what it is given, found by cross-validation.
 
     One pass over the data computes the features; everything before the last layer stays as it is, and runs as
-    in inference. Afterwards the model is a converged linear probe, the best start for fine-tuning (LP-FT).
+    in inference. Afterwards the model is a converged linear probe. To fine-tune from there (LP-FT), give
+    `standard_errors=TO_FINE_TUNE`: where the best layer makes hardly a mistake on its samples, their
+    gradients tell the layers below little more than chance.
 
     Args:
         model: A built model whose last layer with weights is a Dense layer of one row a sample.
@@ -37,7 +43,7 @@ def solve_head(
         link: What the scores are turned into where the model leaves that to its loss: "softmax", "sigmoid" or
             "identity". None measures it: by the model's output, and by its loss if it is compiled.
         class_weight: What the samples of each class count, as in `fit`.
-        groups: (samples,), see `fit_probe`.
+        standard_errors, groups: See `fit_probe`.
         seed: Of the folds.
 
     Returns:
@@ -59,7 +65,14 @@ def solve_head(
         Kumar et al. (2022), Fine-tuning can distort pretrained features, arXiv:2202.10054.
     """
     head = FrozenHead(model)
-    return head.solve(head.read(data), link=link, class_weight=class_weight, groups=groups, seed=seed)
+    return head.solve(
+        head.read(data),
+        link=link,
+        class_weight=class_weight,
+        standard_errors=standard_errors,
+        groups=groups,
+        seed=seed,
+    )
 
 
 def read_targets(
@@ -191,6 +204,7 @@ class FrozenHead:
         *,
         link: Link | None = None,
         class_weight: dict[int, float] | None = None,
+        standard_errors: float = 0.0,
         groups: Array | None = None,
         seed: int = 0,
     ) -> LinearProbe:
@@ -201,7 +215,15 @@ class FrozenHead:
         weights = given.weights
         if class_weight is not None:
             weights = weights * _class_weights(class_weight, wanted, found)
-        probe = fit_probe(given.features, wanted, found, sample_weight=weights, groups=groups, seed=seed)
+        probe = fit_probe(
+            given.features,
+            wanted,
+            found,
+            standard_errors=standard_errors,
+            sample_weight=weights,
+            groups=groups,
+            seed=seed,
+        )
         self.layer.set_weights([probe.weights, probe.bias])
         return probe
 

@@ -15,6 +15,8 @@ import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from kerasft.arguments import check_number
+
 Array: TypeAlias = np.ndarray
 Link: TypeAlias = Literal["softmax", "sigmoid", "identity"]
 """What turns scores into predictions: "softmax" (one class of several, cross-entropy), "sigmoid" (each output
@@ -35,7 +37,7 @@ class LinearProbe:
         weights: (features, outputs), for the features as they are given.
         bias: (outputs,).
         link: What turns scores into predictions.
-        strength: The penalty on the weights of the standardized features, for the mean loss of a sample.
+        strength: The penalty on the weights of the scaled features, for the mean loss of a sample.
         losses: The loss of samples in folds that were held out, for each strength that was tried.
         held_out: (samples, outputs), each sample's scores by a probe that has not seen it; NaN where a sample
             was in no fold that was held out.
@@ -84,6 +86,7 @@ def fit_probe(
     link: Link = "softmax",
     *,
     strengths: tuple[float, ...] = STRENGTHS,
+    standard_errors: float = 0.0,
     folds: int = 5,
     sample_weight: Array | None = None,
     groups: Array | None = None,
@@ -91,14 +94,21 @@ def fit_probe(
 ) -> LinearProbe:
     """Find the best linear layer on features, its penalty chosen by cross-validation.
 
-    Each feature is brought to mean 0 and variance 1 for the penalty, and the weights are given back for the
-    features as they are. Of more than 3,000 samples or groups one fold is held out, else each in turn.
+    For the penalty each feature is brought to mean 0 and divided by its standard deviation, or by the upper
+    quartile of all features' standard deviations where that is larger: one that hardly varies in the samples
+    gets no large weight, which would make of a small change of it in other samples a large one of the scores.
+    The weights are given back for the features as they are.
+
+    Of more than 3,000 samples or groups one fold is held out, else each in turn.
 
     Args:
         features: (samples, features).
         targets: (samples, outputs): ones and zeros, probabilities, or numbers for "identity".
         link: What turns scores into predictions.
         strengths: Penalties to choose from.
+        standard_errors: How many standard errors above the lowest loss the loss of the penalty that is chosen
+            may lie: of those that do, the strongest is chosen, for a layer that is less sure of the samples
+            that it has seen. 0 chooses the lowest loss, 1 is the rule of Breiman et al.
         folds: How many parts the samples are divided into; each class goes to all of them as far as it can.
         sample_weight: (samples,), what each sample counts.
         groups: (samples,), whose samples stay in one fold, such as views of one picture; None for none.
@@ -108,18 +118,22 @@ def fit_probe(
         The probe.
 
     Raises:
-        ValueError: Shapes that do not belong together, no strength, fewer than two samples or groups, a link
-            that does not exist, or a feature that is not finite.
+        ValueError: Shapes that do not belong together, no strength, `standard_errors` below 0, fewer than
+            two samples or groups, a link that does not exist, or a feature that is not finite.
 
     Example:
         >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
         >>> probe = fit_probe(x, np.eye(2)[[0, 0, 1, 1]], folds=2)
         >>> probe.scores(x).argmax(1).tolist()
         [0, 0, 1, 1]
+
+    References:
+        Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
     """
     x, y, w, group = _checked(features, targets, link, strengths, sample_weight, groups)
+    check_number("standard_errors", standard_errors, at_least=0)
     with threadpool_limits(1 if len(x) <= _MANY else None, "blas"):  # in small products threads wait
-        return _fitted(x, y, w, group, link, strengths, folds, seed)
+        return _fitted(x, y, w, group, link, strengths, standard_errors, folds, seed)
 
 
 def _fitted(
@@ -129,14 +143,16 @@ def _fitted(
     group: Array,
     link: Link,
     strengths: tuple[float, ...],
+    standard_errors: float,
     folds: int,
     seed: int,
 ) -> LinearProbe:
-    rotated, axes, mean, scale = _standardized(x, w)
+    rotated, axes, mean, scale = _scaled(x, w)
     fold = _folds(y, group, folds, seed, link)
     held = _held(fold, group)
 
     losses: dict[float, float] = {}
+    errors: dict[float, float] = {}
     out_of_fold: dict[float, Array] = {}
     layers: dict[float, dict[int, Array]] = {}
     last: dict[int, Array] = {}
@@ -148,11 +164,16 @@ def _fitted(
             scores[test] = _linear(rotated[test], last[k])
         layers[strength] = dict(last)
         seen = ~np.isnan(scores[:, 0])
-        losses[strength] = float(np.average(sample_losses(scores[seen], y[seen], link), weights=w[seen]))
+        each = sample_losses(scores[seen], y[seen], link)
+        losses[strength] = float(np.average(each, weights=w[seen]))
+        share = w[seen] / w[seen].sum()
+        errors[strength] = float(np.sqrt(share**2 @ (each - losses[strength]) ** 2))
         out_of_fold[strength] = scores
         if losses[strength] > _WORSE * min(losses.values()):
             break
-    best = min(losses, key=lambda s: losses[s])
+    lowest = min(losses, key=lambda s: losses[s])
+    most = losses[lowest] + standard_errors * errors[lowest]
+    best = max(s for s in losses if losses[s] <= most)
 
     def as_given(layer: Array) -> tuple[Array, Array]:
         """Weights and bias for the features as they are given."""
@@ -205,7 +226,7 @@ def held_out_scores(
     """
     x, y, w, group = _checked(features, targets, link, (strength,), sample_weight, groups)
     with threadpool_limits(1 if len(x) <= _MANY else None, "blas"):
-        rotated, *_ = _standardized(x, w)
+        rotated, *_ = _scaled(x, w)
         fold, scores = _folds(y, group, folds, seed, link), np.full(y.shape, np.nan)
         for k in _held(fold, group):
             train, test = fold != k, fold == k
@@ -284,11 +305,13 @@ def _held(fold: Array, groups: Array) -> list[int]:
     return sorted(set(fold.tolist()))[: 1 if len(np.unique(groups)) > _MANY else None]
 
 
-def _standardized(x: Array, w: Array) -> tuple[Array, Array, Array, Array]:
-    """Samples of mean 0 and variance 1 by axes of their span, the axes, the features' mean and deviation."""
+def _scaled(x: Array, w: Array) -> tuple[Array, Array, Array, Array]:
+    """Samples of mean 0 and bounded variance by axes of their span, the axes, features' mean and scale."""
     mean = (w[:, None] * x).sum(0) / w.sum()
     deviation = np.sqrt((w[:, None] * (x - mean) ** 2).sum(0) / w.sum())
-    scale = np.where(deviation > 1e-6 * max(deviation.max(), 1e-30), deviation, np.inf)
+    varies = deviation > 1e-6 * max(deviation.max(), 1e-30)
+    least = np.quantile(deviation[varies], 0.75) if varies.any() else 0.0
+    scale = np.where(varies, np.maximum(deviation, least), np.inf)
     return *_in_their_span((x - mean) / scale), mean, scale
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from kerasft.files import replacing
 from kerasft.identity import as_stored, require_same
-from kerasft.probe import FrozenHead, Link, rightness
+from kerasft.probe import TO_FINE_TUNE, FrozenHead, Link, rightness
 from kerasft.recipes.augmentation import Kind, KindReport, limits_of, look_at_kinds, views_of
 
 
@@ -83,7 +83,7 @@ def measure(
     kernel, bias = head.layer.get_weights()
     given = head.read(data, seen)
     scores = given.features @ kernel + bias
-    probe = head.solve(given, class_weight=class_weight, seed=seed)
+    probe = head.solve(given, class_weight=class_weight, standard_errors=TO_FINE_TUNE, seed=seed)
     rows = ~np.isnan(probe.held_out[:, 0])
     right = rightness(probe.held_out[rows], probe.targets[rows], probe.link)
     return Measured(

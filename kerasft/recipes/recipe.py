@@ -20,21 +20,7 @@ from kerasft.recipes.measured import Measured, backbone_digest, measure, read_ke
 from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
-EPOCHS, WEIGHT_DECAY, STRENGTH = 12, 0.05, 0.15
-
-
-@dataclass(frozen=True)
-class _Thaw:
-    """How far and how fast a backbone trains: the highest rate, its decay from a stage to the one below it,
-    and how many thirds of the stages stay frozen."""
-
-    rate: float
-    decay: float
-    frozen_thirds: int
-
-
-_PICTURES = _Thaw(5e-4, 1.0, 0)
-_OTHER = _Thaw(1e-4, 0.9, 1)
+EPOCHS, RATE, WEIGHT_DECAY, STRENGTH = 12, 2e-4, 0.05, 0.15
 
 
 @dataclass(frozen=True)
@@ -83,9 +69,9 @@ def default(
     data: tf.data.Dataset,
     *,
     epochs: int = EPOCHS,
-    depth: int | str | None = None,
-    learning_rate: float | None = None,
-    layer_decay: float | None = None,
+    depth: int | str = 0,
+    learning_rate: float = RATE,
+    layer_decay: float = 1.0,
     weight_decay: float = WEIGHT_DECAY,
     views: Sequence[Kind] | None = None,
     strength: float = STRENGTH,
@@ -100,8 +86,7 @@ def default(
     1. The head becomes the best linear layer on what the frozen backbone gives (`kerasft.probe.solve_head`):
        the start that distorts the backbone least, for the time of one pass.
     2. The backbone trains for `epochs`: AdamW, whose rate warms up in the first epoch and falls to zero by a
-       cosine; decay of kernels alone. For pictures all stages train at one rate; for other data the upper two
-       thirds, lower ones at smaller rates. BatchNormalization keeps its statistics.
+       cosine, the same for all stages; decay of kernels alone. BatchNormalization keeps its statistics.
     3. Half of the pictures are seen in other views in each pass, of the kinds that leave the classes as they
        are. Which those are is measured with the head.
 
@@ -109,11 +94,9 @@ def default(
         model: A built model whose last layer is a Dense layer of one row a sample.
         data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
         epochs: For how long everything trains.
-        depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: none of
-            them for pictures, a third for other data.
-        learning_rate: The highest rate, of the last stage; None: 5e-4 for pictures, 1e-4 for other data.
-        layer_decay: The factor from a stage's rate to the one below it; None: 1 for pictures, 0.9 for other
-            data.
+        depth: How many of the lowest stages stay frozen, or the name of the first that trains.
+        learning_rate: The highest rate, of the last stage.
+        layer_decay: The factor from a stage's rate to the one below it.
         weight_decay: The decay of kernels, as AdamW counts it.
         views: The kinds of views; None for those that do it no harm. Empty: pictures as they are.
         strength: How far views go, see `augmented`.
@@ -151,10 +134,6 @@ def default(
     root = stages.model
     _check(data, epochs, learning_rate, layer_decay, weight_decay, strength)
     wanted = _kinds(data, views)
-    thaw = _PICTURES if _are_pictures(data) else _OTHER
-    learning_rate = thaw.rate if learning_rate is None else learning_rate
-    layer_decay = thaw.decay if layer_decay is None else layer_decay
-    depth = thaw.frozen_thirds * len(stages) // 3 if depth is None else depth
     UnfreezingSchedule([Phase(depth, epochs)]).check(stages, epochs)
     head = FrozenHead(root)
     settings = {
@@ -199,9 +178,7 @@ def default(
     )
 
 
-def _check(
-    data: Any, epochs: int, rate: float | None, layers: float | None, weights: float, strength: float
-) -> None:
+def _check(data: Any, epochs: int, rate: float, layers: float, weights: float, strength: float) -> None:
     if not isinstance(data, tf.data.Dataset):
         raise TypeError(
             f"The default recipe takes a tf.data.Dataset of batches (x, y), not {type(data).__name__}. For "
@@ -213,10 +190,8 @@ def _check(
             "with .take(steps) how long a pass is."
         )
     check_integer("epochs", epochs, at_least=1)
-    if rate is not None:
-        check_number("learning_rate", rate, above=0)
-    if layers is not None:
-        check_number("layer_decay", layers, above=0)
+    check_number("learning_rate", rate, above=0)
+    check_number("layer_decay", layers, above=0)
     check_number("weight_decay", weights, at_least=0)
     check_number("strength", strength, at_least=0, below=1)
 

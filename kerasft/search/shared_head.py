@@ -14,7 +14,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from kerasft.probe import head_of, solve_head
+from kerasft.probe import TO_FINE_TUNE, head_of, solve_head
 from kerasft.search.results import is_better
 from kerasft.stages import Stage, Stages
 from kerasft.typing import Logs
@@ -63,7 +63,13 @@ def solved_head(stages: Stages, arguments: Mapping[str, Any], seed: int) -> list
     try:
         if data is None or {id(v) for v in head_of(stages.model).weights} != {id(v) for v in head}:
             return None
-        solve_head(stages.model, data, class_weight=arguments.get("class_weight"), seed=seed)
+        solve_head(
+            stages.model,
+            data,
+            class_weight=arguments.get("class_weight"),
+            standard_errors=TO_FINE_TUNE,
+            seed=seed,
+        )
         return [v.numpy() for v in head]
     except ValueError as error:  # its targets or its output are of another kind
         logger.info("The head is trained, not solved: %s", error)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from probe_features import scaled
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
@@ -142,10 +143,9 @@ def test_the_gain_is_that_of_sklearn_on_the_same_folds():
             (np.concatenate([plain[~held], view[~held]]), np.tile(labels[~held], 2)),
         ):
             whole = plain if len(rows) < 120 else np.concatenate([plain, view])
-            mean, spread = whole.mean(0), whole.std(0)
             fit = LogisticRegression(C=1 / (len(rows) * probe.strength), max_iter=5000, tol=1e-9)
-            fit.fit((rows - mean) / spread, y)
-            chances = fit.predict_proba((plain[held] - mean) / spread)
+            fit.fit(scaled(rows, whole), y)
+            chances = fit.predict_proba(scaled(plain[held], whole))
             losses.append(-np.log(chances[np.arange(held.sum()), labels[held]]))
         gains.append(losses[0] - losses[1])
     assert report.gain == pytest.approx(np.concatenate(gains).mean(), abs=2e-3)
