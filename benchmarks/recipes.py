@@ -1,6 +1,6 @@
 """The default recipe against other ways to fine-tune on little data: accuracy, and time.
 
-    python benchmarks/recipes.py [--data stamps,…] [--ways default,…] [--out FILE]
+    python benchmarks/recipes.py [--data stamps,…] [--ways default,…] [--out FILE] [--figure FILE]
 
 The data are those of `little_data.py`. Every way trains on the same samples for the same epochs. What was
 measured is kept in FILE, a row for each way and draw: an interrupted run goes on.
@@ -30,6 +30,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from little_data import TASKS
+from recipes_table import drawn, table
 
 import kerasft
 from kerasft.probe import solve_head
@@ -183,66 +184,6 @@ def tested(model: keras.Model, x: Any, y: np.ndarray) -> dict[str, float]:
     return {"accuracy": float((scores.argmax(1) == y).mean()), "loss": float(-np.log(likelihood).mean())}
 
 
-def of_way(rows: dict[str, dict[str, Any]], task: str, way: str, value: str) -> dict[int, float]:
-    """A measured value of each draw of a way."""
-    found = {int(key.split(" ", 2)[1]): row for key, row in rows.items() if key.startswith(f"{task} ")}
-    keys = {draw: f"{task} {draw} {way}" for draw in found}
-    return {draw: rows[key][value] for draw, key in keys.items() if key in rows}
-
-
-def difference(one: dict[int, float], other: dict[int, float]) -> tuple[float, float] | None:
-    """The mean paired difference in points and its standard error, over the draws that both have."""
-    both = [100 * (one[draw] - other[draw]) for draw in sorted(one.keys() & other.keys())]
-    if len(both) < 2:
-        return None
-    return float(np.mean(both)), float(np.std(both, ddof=1) / np.sqrt(len(both)))
-
-
-def best_rate(rows: dict[str, dict[str, Any]], task: str) -> str | None:
-    """The way of plain Keras done right whose mean accuracy is the highest."""
-    means = {
-        way: np.mean(list(found.values()))
-        for way in WAYS
-        if way.startswith("right ") and (found := of_way(rows, task, way, "accuracy"))
-    }
-    return max(means, key=lambda way: means[way], default=None)
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """All that is there, in Markdown."""
-    lines = []
-    for task in TASKS:
-        best = best_rate(rows, task)
-        probes = of_way(rows, task, "probe", "accuracy")
-        rights = of_way(rows, task, best, "accuracy") if best else {}
-        seconds = of_way(rows, task, best, "processor") if best else {}
-        lines += [
-            "",
-            f"**{task}**",
-            "",
-            "| way | draws | accuracy | above the probe | above plain Keras done right | time |",
-            "|---|---|---|---|---|---|",
-        ]
-        for way in WAYS:
-            found = of_way(rows, task, way, "accuracy")
-            if not found:
-                continue
-            taken = of_way(rows, task, way, "processor")
-            shared = taken.keys() & seconds.keys()
-            times = np.mean([taken[d] / seconds[d] for d in shared]) if shared else float("nan")
-            cells = [
-                f"{mean:+.1f} ± {error:.1f}" if gap else ""
-                for gap in (difference(found, probes), difference(found, rights))
-                for mean, error in [gap or (0, 0)]
-            ]
-            mark = " (best rate)" if way == best else ""
-            lines.append(
-                f"| {way}{mark} | {len(found)} | {np.mean(list(found.values())):.3f} | "
-                f"{' | '.join(cells)} | {times:.2f} |"
-            )
-    return "\n".join(lines)
-
-
 def read(path: Path) -> dict[str, dict[str, Any]]:
     """The rows so far."""
     return json.loads(path.read_text()) if path.exists() else {}
@@ -260,6 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=3, help="how many folds or seeds")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, help="where to draw it")
     options = parser.parse_args()
     for draw in range(options.first, options.first + options.draws):
         for way in options.ways.split(","):
@@ -273,8 +215,10 @@ def main() -> None:
                 part.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
                 part.replace(options.out)
                 print(key, rows[key], flush=True)
-    rows = read(options.out)
-    print(table({key: row for key, row in rows.items() if int(key.split()[1]) >= options.first}))
+    rows = {key: row for key, row in read(options.out).items() if int(key.split()[1]) >= options.first}
+    print(table(rows, list(TASKS), list(WAYS)))
+    if options.figure:
+        drawn(rows, list(TASKS), list(WAYS), options.figure)
 
 
 if __name__ == "__main__":

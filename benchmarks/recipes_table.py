@@ -1,0 +1,97 @@
+"""What `recipes.py` has measured, as tables and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Rows: TypeAlias = dict[str, dict[str, Any]]
+"""What was measured, by "DATA DRAW WAY"."""
+
+
+def of_way(rows: Rows, task: str, way: str, value: str) -> dict[int, float]:
+    """A measured value of each draw of a way."""
+    found = {int(key.split(" ", 2)[1]): row for key, row in rows.items() if key.startswith(f"{task} ")}
+    keys = {draw: f"{task} {draw} {way}" for draw in found}
+    return {draw: rows[key][value] for draw, key in keys.items() if key in rows}
+
+
+def difference(one: dict[int, float], other: dict[int, float]) -> tuple[float, float] | None:
+    """The mean paired difference in points and its standard error, over the draws that both have."""
+    both = [100 * (one[draw] - other[draw]) for draw in sorted(one.keys() & other.keys())]
+    if len(both) < 2:
+        return None
+    return float(np.mean(both)), float(np.std(both, ddof=1) / np.sqrt(len(both)))
+
+
+def best_rate(rows: Rows, task: str, ways: Sequence[str]) -> str | None:
+    """The way of plain Keras done right whose mean accuracy is the highest."""
+    means = {
+        way: np.mean(list(found.values()))
+        for way in ways
+        if way.startswith("right ") and (found := of_way(rows, task, way, "accuracy"))
+    }
+    return max(means, key=lambda way: means[way], default=None)
+
+
+def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
+    """All that is there, in Markdown."""
+    lines = []
+    for task in tasks:
+        best = best_rate(rows, task, ways)
+        probes = of_way(rows, task, "probe", "accuracy")
+        rights = of_way(rows, task, best, "accuracy") if best else {}
+        seconds = of_way(rows, task, best, "processor") if best else {}
+        lines += [
+            "",
+            f"**{task}**",
+            "",
+            "| way | draws | accuracy | above the probe | above plain Keras done right | time |",
+            "|---|---|---|---|---|---|",
+        ]
+        for way in ways:
+            found = of_way(rows, task, way, "accuracy")
+            if not found:
+                continue
+            taken = of_way(rows, task, way, "processor")
+            shared = taken.keys() & seconds.keys()
+            times = np.mean([taken[d] / seconds[d] for d in shared]) if shared else float("nan")
+            cells = [
+                f"{mean:+.1f} ± {error:.1f}" if gap else ""
+                for gap in (difference(found, probes), difference(found, rights))
+                for mean, error in [gap or (0, 0)]
+            ]
+            mark = " (best rate)" if way == best else ""
+            lines.append(
+                f"| {way}{mark} | {len(found)} | {np.mean(list(found.values())):.3f} | "
+                f"{' | '.join(cells)} | {times:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def drawn(rows: Rows, tasks: Sequence[str], ways: Sequence[str], path: Path) -> None:
+    """Draw each way's accuracy less that of plain Keras done right: a dot a draw, and a bar for the mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    panels = figure.subplots(2, -(-len(tasks) // 2), sharey=True).ravel()
+    names = [way for way in ways if any(of_way(rows, task, way, "accuracy") for task in tasks)]
+    for axes, task in zip(panels, tasks, strict=False):
+        best = best_rate(rows, task, ways)
+        rights = of_way(rows, task, best, "accuracy") if best else {}
+        for place, way in enumerate(names):
+            found = of_way(rows, task, way, "accuracy")
+            gains = [100 * (found[draw] - rights[draw]) for draw in sorted(found.keys() & rights.keys())]
+            color = "C1" if way == "default" else "0.4"
+            axes.plot(gains, [place] * len(gains), "o", color=color, markersize=4, alpha=0.6)
+            if gains:
+                axes.plot([np.mean(gains)], [place], "|", color=color, markersize=14, markeredgewidth=2.5)
+        axes.axvline(0, color="0.7", linewidth=1, zorder=0)
+        axes.set(title=f"{task} (0: {best})" if best else task, xlabel="points of accuracy")
+        axes.set_xlim(max(axes.get_xlim()[0], -25), min(axes.get_xlim()[1], 40))
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    figure.savefig(path, dpi=110)
