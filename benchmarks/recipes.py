@@ -121,11 +121,6 @@ def recipe(run: Run, smoothing: float = 0.0, averaged: int = 0, **arguments: Any
         run.model.set_weights([np.mean(values, 0) for values in zip(*kept[-averaged:], strict=True)])
 
 
-def third_frozen(run: Run) -> None:
-    """The default recipe, without the lowest third of the stages."""
-    recipe(run, depth=len(kerasft.find_stages(run.model)) // 3)
-
-
 def surest_head(run: Run) -> None:
     """The default recipe, begun with the head whose penalty has the lowest loss."""
     with mock.patch("kerasft.recipes.measured.TO_FINE_TUNE", 0.0):
@@ -143,7 +138,8 @@ WAYS: dict[str, Callable[[Run], None]] = {
     "ULMFiT": gradual,
     "LoRA": lora,
     "without views": functools.partial(recipe, views=[]),
-    "lowest third frozen": third_frozen,
+    "all stages": functools.partial(recipe, depth=0),
+    "scales trained": functools.partial(recipe, batch_norm="inference"),
     "decay 0.9": functools.partial(recipe, layer_decay=0.9),
     "rate 1e-4": functools.partial(recipe, learning_rate=1e-4),
     "rate 5e-4": functools.partial(recipe, learning_rate=5e-4),
@@ -151,7 +147,7 @@ WAYS: dict[str, Callable[[Run], None]] = {
     "labels smoothed": functools.partial(recipe, smoothing=0.1),
     "weights averaged": functools.partial(recipe, averaged=3),
 }
-OF_PICTURES = ("without views",)
+OF_PICTURES = ("without views", "scales trained")
 OF_TEXTS = ("LoRA",)
 
 

@@ -59,9 +59,10 @@ def freeze(
             - "train": it uses batch statistics; moving statistics adapt, scale and offset train.
             - "inference": it uses its moving statistics, which stay; scale and offset train.
             - "statistics": it uses batch statistics; moving statistics adapt, scale and offset stay.
+            - "frozen": it uses its moving statistics, and nothing of it moves.
             - None: "train" for Keras layers; for Hub stages the policy given to `load_backbone`.
 
-            In a Hub stage "inference" turns dropout off as well.
+            In a Hub stage "inference" and "frozen" turn dropout off as well.
         dropout: What layers that draw random numbers (dropout, noise, stochastic depth) do in frozen stages
             while the model trains; in stages that train they always draw.
 

@@ -198,6 +198,8 @@ def _set_policy(layer: keras.Layer, trains: bool, policy: BatchNormPolicy | None
         layer.trainable = False  # the layer's flag chooses its statistics, its weights' flags their training
         for variable in _keras.own_trainable_variables(layer):
             variable.trainable = True
+    elif isinstance(layer, keras.layers.BatchNormalization) and policy == "frozen":
+        layer.trainable = False
     elif isinstance(layer, keras.layers.BatchNormalization) and policy == "statistics":
         for variable in (layer.gamma, layer.beta):
             if variable is not None:

@@ -62,7 +62,8 @@ class HubStage(StageLayer):
         regularizers: Regularization losses, each a function of the weights at the given positions.
         batch_norm: Which graph runs while the stage is thawed and called with `training=True`. "train" runs
             the training graph, with updates; "inference" the inference graph; "statistics" the training
-            graph, with updates, while the weights at `scales` stay. The attribute of that name can be set,
+            graph, with updates, while the weights at `scales` stay; "frozen" the inference graph, while they
+            stay. The attribute of that name can be set,
             and None sets it back to what the stage was loaded with.
         loaded_batch_norm: What the stage was loaded with; None takes `batch_norm`.
         scales: Positions of the scales and offsets of batch normalization.
@@ -135,7 +136,7 @@ class HubStage(StageLayer):
 
     @property
     def scales_and_offsets(self) -> list[keras.Variable]:
-        """The scales and offsets of batch normalization, which stay under the policy "statistics"."""
+        """The scales and offsets of batch normalization, which stay under "statistics" and "frozen"."""
         return [self.stage_weights[position] for position in self.scales]
 
     @property
@@ -151,7 +152,7 @@ class HubStage(StageLayer):
 
         Raises:
             ValueError: `policy` needs a training graph, which a stage with statistics lacks; or it is
-                "statistics", and scale and offset of a normalization are not known.
+                "statistics" or "frozen", and scale and offset of a normalization are not known.
         """
         super().check_batch_norm(policy)
         if policy == "inference":
@@ -240,7 +241,7 @@ class HubStage(StageLayer):
         return _moved(self.updates, values, new)
 
     def _mode(self, training: bool | None) -> Mode:
-        wanted = self.batch_norm != "inference" if self.trainable else self.dropout == "train"
+        wanted = self.normalizes_by_batch if self.trainable else self.dropout == "train"
         return "training" if training and wanted and "training" in self._graphs else "inference"
 
     def _function(

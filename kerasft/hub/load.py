@@ -61,7 +61,8 @@ def load_backbone(
         batch_norm: "inference" keeps all stages in inference mode (moving statistics stay, and dropout
             inside the backbone is off). "train" lets a thawed stage train as its authors made it and
             update its moving statistics. "statistics" does so too, but the scale and offset of batch
-            normalization stay. A frozen stage never moves. `kerasft.freeze` can override this later.
+            normalization stay. "frozen" moves neither statistics nor scale and offset. A frozen stage never
+            moves. `kerasft.freeze` can override this later.
         input_shape: Shape of one sample, without the batch, such as `(96, 96, 3)`; a mapping by name for
             several inputs. None takes the shapes of the SavedModel.
         output: Which output to return, if the SavedModel has several: a name, or a list of names, which

@@ -29,9 +29,9 @@ def why_no_batch_norm(
             f"{[*statistics]}, lacks: its SavedModel has none, or none that can be divided. Use "
             '"inference", or None, with which each Hub stage does as it was loaded.'
         )
-    if policy == "statistics" and unclear:
+    if policy in ("statistics", "frozen") and unclear:
         return (
-            f'With batch_norm="statistics" scale and offset of batch normalization must stay, but in the '
+            f"With batch_norm={policy!r} scale and offset of batch normalization must stay, but in the "
             f"graph of the stage {name!r} it can't be told which weights these are for the statistics "
             f'{[*unclear]}. Use "train" or "inference".'
         )

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from kerasft.arguments import check_integer, check_number
-from kerasft.freezing import BatchNormPolicy
+from kerasft.freezing import BatchNormPolicy, check_batch_norm
 from kerasft.learning_rates import layerwise_decay, with_lr_multipliers
 from kerasft.probe import FrozenHead
 from kerasft.recipes.augmentation import KINDS, Kind, augmented, check_pictures
@@ -69,7 +69,7 @@ def default(
     data: tf.data.Dataset,
     *,
     epochs: int = EPOCHS,
-    depth: int | str = 0,
+    depth: int | str | None = None,
     learning_rate: float = RATE,
     layer_decay: float = 1.0,
     weight_decay: float = WEIGHT_DECAY,
@@ -77,7 +77,7 @@ def default(
     strength: float = STRENGTH,
     limits: tuple[float, float] | None = None,
     class_weight: dict[int, float] | None = None,
-    batch_norm: BatchNormPolicy | None = "inference",
+    batch_norm: BatchNormPolicy | None = None,
     seed: int = 0,
     kept: str | os.PathLike[str] | None = None,
 ) -> DefaultRecipe:
@@ -85,8 +85,9 @@ def default(
 
     1. The head becomes the best linear layer on what the frozen backbone gives (`kerasft.probe.solve_head`):
        the start that distorts the backbone least, for the time of one pass.
-    2. The backbone trains for `epochs`: AdamW, whose rate warms up in the first epoch and falls to zero by a
-       cosine, the same for all stages; decay of kernels alone. BatchNormalization keeps its statistics.
+    2. The upper two thirds of the stages train for `epochs`: AdamW, whose rate warms up in the first epoch
+       and falls to zero by a cosine, the same for all of them; decay of kernels alone. BatchNormalization
+       stays as it is.
     3. Half of the pictures are seen in other views in each pass, of the kinds that leave the classes as they
        are. Which those are is measured with the head.
 
@@ -94,7 +95,7 @@ def default(
         model: A built model whose last layer is a Dense layer of one row a sample.
         data: Finite training data, batches of (x, y) or (x, y, sample_weight), shuffled as you like.
         epochs: For how long everything trains.
-        depth: How many of the lowest stages stay frozen, or the name of the first that trains.
+        depth: How many of the lowest stages stay frozen, or the name of the first that trains; None: a third.
         learning_rate: The highest rate, of the last stage.
         layer_decay: The factor from a stage's rate to the one below it.
         weight_decay: The decay of kernels, as AdamW counts it.
@@ -102,7 +103,8 @@ def default(
         strength: How far views go, see `augmented`.
         limits: The lowest and the highest value of a pixel; None reads them in a pass of its own.
         class_weight: What the samples of each class count when the head is solved; give it to `fit` as well.
-        batch_norm: Policy for BatchNormalization in stages that train, see `kerasft.freeze`.
+        batch_norm: Policy for BatchNormalization in stages that train, see `kerasft.freeze`; None: "frozen",
+            or "inference" where a Hub stage does not say which weights are scales and offsets.
         seed: Of views and folds.
         kept: A file, `.npz`. What was measured is written there, or read if the file is there, so that a run
             that is resumed goes on with the same.
@@ -134,7 +136,10 @@ def default(
     root = stages.model
     _check(data, epochs, learning_rate, layer_decay, weight_decay, strength)
     wanted = _kinds(data, views)
+    depth = len(stages) // 3 if depth is None else depth
     UnfreezingSchedule([Phase(depth, epochs)]).check(stages, epochs)
+    if batch_norm is None:
+        batch_norm = "frozen" if _scales_are_known(stages, depth) else "inference"
     head = FrozenHead(root)
     settings = {
         "head": [list(v.shape) for v in head.layer.weights], "views": wanted, "strength": strength,
@@ -176,6 +181,15 @@ def default(
         kinds,
         measured,
     )
+
+
+def _scales_are_known(stages: Stages, depth: int | str) -> bool:
+    """Whether scales and offsets of batch normalization can be held in the stages that train."""
+    try:
+        check_batch_norm("frozen", stages[stages.depth(depth) :])
+    except ValueError:
+        return False
+    return True
 
 
 def _check(data: Any, epochs: int, rate: float, layers: float, weights: float, strength: float) -> None:

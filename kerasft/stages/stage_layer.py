@@ -9,14 +9,14 @@ import keras
 
 from kerasft import _keras
 
-BatchNormPolicy = Literal["train", "inference", "statistics"]
+BatchNormPolicy = Literal["train", "inference", "statistics", "frozen"]
 DropoutPolicy = Literal["inference", "train"]
 
 
 def check_policy(policy: object) -> None:
     """Raise ValueError if `policy` is no policy for BatchNormalization."""
     if policy not in get_args(BatchNormPolicy):
-        raise ValueError(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
+        raise ValueError(f'batch_norm is "train", "inference", "statistics" or "frozen", not {policy!r}.')
 
 
 def check_dropout_policy(policy: object) -> None:
@@ -101,8 +101,18 @@ class StageLayer(keras.Layer):
 
     @property
     def scales_and_offsets(self) -> Sequence[keras.Variable]:
-        """The scales and offsets of batch normalization, which stay under the policy "statistics"."""
+        """The scales and offsets of batch normalization, which stay under "statistics" and "frozen"."""
         return ()
+
+    @property
+    def normalizes_by_batch(self) -> bool:
+        """Whether batch normalization of a stage that trains goes by the batch, under the present policy."""
+        return self.batch_norm in ("train", "statistics")
+
+    @property
+    def holds_scales(self) -> bool:
+        """Whether scales and offsets stay in a stage that trains, under the present policy."""
+        return self.batch_norm in ("statistics", "frozen")
 
     @property
     def has_updates(self) -> bool:
@@ -112,7 +122,7 @@ class StageLayer(keras.Layer):
     @property
     def updates_itself(self) -> bool:
         """Whether training changes the stage by more than gradients, under its present flag and policy."""
-        return self.trainable and self.has_updates and self.batch_norm != "inference"
+        return self.trainable and self.has_updates and self.normalizes_by_batch
 
     def check_batch_norm(self, policy: BatchNormPolicy) -> None:
         """Raise ValueError if the stage can't follow `policy`; subclasses add their reasons.
@@ -144,4 +154,4 @@ class StageLayer(keras.Layer):
 
     def _set_scales(self) -> None:
         for weight in self.scales_and_offsets:
-            weight.trainable = self.trainable and self.batch_norm != "statistics"
+            weight.trainable = self.trainable and not self.holds_scales

@@ -142,7 +142,7 @@ def can_train(layer: keras.Layer) -> Sequence[keras.Variable]:
 
 def _is_held(layer: keras.Layer, weight: keras.Variable) -> bool:
     """Whether a policy for batch normalization keeps a weight of a stage layer off, and not the user."""
-    held = isinstance(layer, StageLayer) and layer.batch_norm == "statistics"
+    held = isinstance(layer, StageLayer) and layer.holds_scales
     return held and _holds(layer.scales_and_offsets, weight)
 
 

@@ -143,6 +143,7 @@ MOVED = {
     "train": STATISTICS | SCALES,
     "inference": SCALES,
     "statistics": STATISTICS,
+    "frozen": set(),
 }
 X = np.random.default_rng(0).normal(1.0, 2.0, (16, 3)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 2)).astype("float32")
@@ -171,8 +172,9 @@ class TestBatchNorm:
             return {w.name for w, old in weights if not np.array_equal(w.numpy(), old)}
 
         renorm = {"renorm_mean", "renorm_stddev", "moving_stddev"}
-        for policy in ("statistics", "inference", "train", None, "statistics", None):
-            expected = MOVED[policy] | {"kernel"} | (renorm if policy != "inference" else set())
+        for policy in ("statistics", "inference", "train", "frozen", None, "statistics", "frozen", None):
+            by_batch = policy not in ("inference", "frozen")
+            expected = MOVED[policy] | {"kernel"} | (renorm if by_batch else set())
             kerasft.freeze(model, last, policy)
             assert moved_by_fit() == set(), policy
             kerasft.freeze(model, 0, policy)
@@ -183,14 +185,17 @@ class TestBatchNorm:
             kerasft.freeze(model, len(stages), policy)
             assert model.trainable_weights == [] and norm.trainable is False
 
-    @pytest.mark.parametrize("policy", ["train", "inference", "statistics", None, "frozen"])
+    @pytest.mark.parametrize(
+        "policy", ["train", "inference", "statistics", None, "frozen", "in a frozen stage"]
+    )
     def test_the_step_computes_with_the_statistics_of_the_policy(self, policy):
         model = norm_flat()
         model.compile(keras.optimizers.SGD(0.1), "mse")
         body, norm, top = model.layers
         rng = np.random.default_rng(2)
         norm.set_weights([rng.uniform(0.5, 1.5, 4) for _ in range(4)])
-        kerasft.freeze(model, "top" if policy == "frozen" else 0, None if policy == "frozen" else policy)
+        is_frozen = policy == "in a frozen stage"
+        kerasft.freeze(model, "top" if is_frozen else 0, None if is_frozen else policy)
         gamma, beta, moving_mean, moving_variance = (
             w.numpy() for w in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
         )

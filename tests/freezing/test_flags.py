@@ -12,7 +12,7 @@ from kerasft.freezing.flags import Flags, changes_in_training, check_batch_norm,
 
 @pytest.mark.parametrize("policy", ["statistics?", "", 1, []])
 def test_unknown_policies(policy, dense_model):
-    message = re.escape(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
+    message = re.escape(f'batch_norm is "train", "inference", "statistics" or "frozen", not {policy!r}.')
     for call in (
         lambda: check_batch_norm(policy),
         lambda: kerasft.freeze(dense_model, 1, policy),

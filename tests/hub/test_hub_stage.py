@@ -151,17 +151,18 @@ MOVED = {
     "train": {"kernel"} | STATISTICS | SCALES,
     "inference": {"kernel"} | SCALES,
     "statistics": {"kernel"} | STATISTICS,
+    "frozen": {"kernel"},
 }
 
 
 class TestBatchNorm:
     """The policy for batch normalization of a Hub stage: what moves, what does not, what is computed."""
 
-    @pytest.mark.parametrize("loaded", ["train", "inference", "statistics"])
+    @pytest.mark.parametrize("loaded", ["train", "inference", "statistics", "frozen"])
     @pytest.mark.parametrize("kind", ["folded", "fused"])
     def test_each_policy_in_fit_whatever_was_loaded(self, kind, loaded, saved):
         model, stage = build_normed(saved(f"normed_{kind}"), batch_norm=loaded)
-        for policy in ("statistics", "train", "inference", None, "statistics", None):
+        for policy in ("statistics", "train", "frozen", "inference", None, "statistics", None, "frozen"):
             kerasft.unfreeze(model, policy)
             assert stage.batch_norm == (policy or loaded) and stage.loaded_batch_norm == loaded
             expected = MOVED[policy or loaded] | head(MOVED[policy or "train"] - {"kernel"})
@@ -173,13 +174,13 @@ class TestBatchNorm:
                 assert moved_by_fit(model, stage) == set()
 
     @pytest.mark.parametrize("kind", ["folded", "fused", "by_hand"])
-    @pytest.mark.parametrize("policy", ["train", "inference", "statistics", "frozen"])
+    @pytest.mark.parametrize("policy", ["train", "inference", "statistics", "frozen", None])
     def test_the_step_computes_with_the_statistics_of_the_policy(self, policy, kind, saved):
-        if (kind, policy) == ("by_hand", "statistics"):
+        if kind == "by_hand" and policy in ("statistics", "frozen"):
             pytest.skip("refused, see below")
         backbone = load_backbone(saved(f"normed_{kind}"))
         backbone.compile(keras.optimizers.SGD(0.1), "mse")
-        kerasft.freeze(backbone, 1 if policy == "frozen" else 0, None if policy == "frozen" else policy)
+        kerasft.freeze(backbone, 1 if policy is None else 0, policy)
         body, top = backbone.get_layer("body"), backbone.get_layer("top")
         w = {v.name.split(".")[-1]: v.numpy() for v in body.weights}
         y = XS @ w["kernel"]
@@ -193,23 +194,24 @@ class TestBatchNorm:
             now = {v.name.split(".")[-1]: v.numpy() for v in body.weights}
             np.testing.assert_allclose(now["moving_mean"], 0.9 * w["moving_mean"] + 0.1 * mean, rtol=1e-5)
 
-    def test_statistics_needs_to_know_scale_and_offset(self, saved):
+    @pytest.mark.parametrize("policy", ["statistics", "frozen"])
+    def test_what_holds_them_needs_to_know_scale_and_offset(self, policy, saved):
         for kind in ("by_hand", "in_kernel"):
             with pytest.raises(ValueError, match="stage 'body' it can't be told .*'body_bn.moving_variance'"):
-                load_backbone(saved(f"normed_{kind}"), batch_norm="statistics")
+                load_backbone(saved(f"normed_{kind}"), batch_norm=policy)
         model, stage = build_normed(saved("normed_by_hand"), batch_norm="train")
         flags = [v.trainable for v in model.variables]
         with pytest.raises(ValueError, match="it can't be told"):
-            kerasft.unfreeze(model, "statistics")
+            kerasft.unfreeze(model, policy)
         assert [v.trainable for v in model.variables] == flags and stage.batch_norm == "train"
-        kerasft.freeze(model, "head", "statistics")  # a frozen stage has no scale to be held
-        assert moved_by_fit(model, stage) == head(STATISTICS)
-        model, stage = build_normed(saved("normed_no_scale"), batch_norm="statistics")
-        assert moved_by_fit(model, stage) == {"kernel"} | STATISTICS | head(SCALES | STATISTICS)
+        kerasft.freeze(model, "head", policy)  # a frozen stage has no scale to be held
+        assert moved_by_fit(model, stage) == head(MOVED[policy] - {"kernel"})
+        model, stage = build_normed(saved("normed_no_scale"), batch_norm=policy)
+        assert moved_by_fit(model, stage) == MOVED[policy] | head(SCALES | STATISTICS)
 
     def test_without_a_training_graph(self, saved):
         model, stage = build_normed(saved("normed_no_training_graph"))
-        for policy in ("train", "statistics"):
+        for policy in ("train", "statistics", "frozen"):
             with pytest.raises(ValueError, match="needs a training graph, which the stage 'body'"):
                 kerasft.unfreeze(model, policy)
             with pytest.raises(ValueError, match="needs a training graph"):
@@ -229,11 +231,11 @@ class TestBatchNorm:
         stage.trainable = False
         stage.batch_norm = "inference"
         assert not any(w.trainable for w in stage.weights)
-        with pytest.raises(ValueError, match="not 'frozen'"):
-            stage.batch_norm = "frozen"
+        with pytest.raises(ValueError, match="not 'off'"):
+            stage.batch_norm = "off"
         assert stage.batch_norm == "inference"
 
-    @pytest.mark.parametrize("policy", ["train", "inference", "statistics"])
+    @pytest.mark.parametrize("policy", ["train", "inference", "statistics", "frozen"])
     @pytest.mark.parametrize("depth", [0, 1])
     def test_a_file_keeps_the_policy(self, policy, depth, saved, tmp_path):
         model, stage = build_normed(saved("normed_folded"), batch_norm="train")
@@ -249,7 +251,7 @@ class TestBatchNorm:
         in_backbone = moved_by_fit(loaded, copy) - head(STATISTICS | SCALES)
         assert in_backbone == (MOVED[policy] if depth == 0 else set())
         # a file says of Keras's own layer that it is off, and not that a policy switched it off
-        kerasft.unfreeze(loaded, everything=policy == "inference")
+        kerasft.unfreeze(loaded, everything=policy in ("inference", "frozen"))
         assert moved_by_fit(loaded, copy) == MOVED["train"] | head(STATISTICS | SCALES)
 
     def test_flags_remember_the_policy(self, saved):

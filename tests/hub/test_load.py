@@ -350,13 +350,13 @@ class TestSaving:
 class TestBatchNorm:
     """The policies that a SavedModel can be loaded with."""
 
-    @pytest.mark.parametrize("batch_norm", ["frozen", None, 1, []])
-    def test_batch_norm_is_one_of_three(self, batch_norm, saved):
-        expected = f'batch_norm is "train", "inference" or "statistics", not {batch_norm!r}.'
+    @pytest.mark.parametrize("batch_norm", ["off", None, 1, []])
+    def test_batch_norm_is_one_of_four(self, batch_norm, saved):
+        expected = f'batch_norm is "train", "inference", "statistics" or "frozen", not {batch_norm!r}.'
         with pytest.raises(ValueError, match=re.escape(expected)):
             load_backbone(saved("chain"), batch_norm=batch_norm)
 
-    @pytest.mark.parametrize("batch_norm", ["train", "statistics"])
+    @pytest.mark.parametrize("batch_norm", ["train", "statistics", "frozen"])
     def test_batch_norm_that_needs_a_training_graph_where_there_is_none(self, batch_norm, saved):
         with pytest.raises(
             ValueError, match=f"batch_norm='{batch_norm}' needs a training graph.*body_bn.moving_mean"

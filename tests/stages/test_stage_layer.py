@@ -24,6 +24,7 @@ MOVED = {
     "train": {"kernel"} | SCALES | STATISTICS,
     "inference": {"kernel"} | SCALES,
     "statistics": {"kernel"} | STATISTICS,
+    "frozen": {"kernel"},
 }
 
 
@@ -52,13 +53,13 @@ class Normed(StageLayer):
 
     def check_batch_norm(self, policy):
         super().check_batch_norm(policy)
-        if policy == "statistics" and not self.has_scale:
+        if policy in ("statistics", "frozen") and not self.has_scale:
             raise ValueError(f"{self.name!r} has no scale to hold.")
 
     def call(self, x, training=None):
         y = x @ self.kernel
         mean, variance = self.mean.value, self.variance.value
-        if training and self.trainable and self.batch_norm != "inference":
+        if training and self.trainable and self.normalizes_by_batch:
             mean, variance = tf.nn.moments(y, [0])
             self.mean.assign(0.9 * self.mean + 0.1 * mean)
             self.variance.assign(0.9 * self.variance + 0.1 * variance)
@@ -95,16 +96,16 @@ def test_each_is_a_stage_and_what_follows_is_the_head():
     assert [stage.parameters for stage in find_stages(model)] == [9 + 4 * 3, 9 + 4 * 3, 3 * 2 + 2]
 
 
-@pytest.mark.parametrize("loaded", ["train", "inference", "statistics"])
+@pytest.mark.parametrize("loaded", ["train", "inference", "statistics", "frozen"])
 def test_policies_in_fit_whatever_was_loaded(loaded):
     model = build(batch_norm=loaded)
     a, b = model.layers[1:3]
-    for policy in ("statistics", "train", "inference", None):
+    for policy in ("statistics", "train", "inference", "frozen", None):
         kerasft.unfreeze(model, policy)
         assert (a.batch_norm, a.loaded_batch_norm) == (policy or loaded, loaded)
         assert kerasft.freeze_depth(model) == 0
         assert moved_by_fit(model, "block_1_a") == MOVED[policy or loaded]
-        assert a.updates_itself == (a.batch_norm != "inference")
+        assert a.updates_itself == (a.batch_norm in ("train", "statistics"))
         kerasft.freeze(model, 1, policy)
         assert kerasft.freeze_depth(model) == 1
         assert moved_by_fit(model, "block_1_a") == set() and a.batch_norm == loaded
@@ -155,9 +156,9 @@ def test_a_policy_that_a_stage_refuses_changes_nothing():
     assert model.layers[2].batch_norm == "inference" and kerasft.freeze_depth(model) == 2
 
 
-@pytest.mark.parametrize("policy", ["frozen", None, 1, []])
+@pytest.mark.parametrize("policy", ["off", None, 1, []])
 def test_unknown_policies(policy):
-    message = re.escape(f'batch_norm is "train", "inference" or "statistics", not {policy!r}.')
+    message = re.escape(f'batch_norm is "train", "inference", "statistics" or "frozen", not {policy!r}.')
     for call in (lambda: check_policy(policy), lambda: Normed(batch_norm=policy)):
         with pytest.raises(ValueError, match=message):
             call()
@@ -197,7 +198,7 @@ def test_cached_training_equals_training_without():
 
 
 @pytest.mark.parametrize("depth", [0, 1])
-@pytest.mark.parametrize("policy", ["train", "inference", "statistics"])
+@pytest.mark.parametrize("policy", ["train", "inference", "statistics", "frozen"])
 def test_a_file_keeps_policy_and_flags(depth, policy, tmp_path):
     model = build(batch_norm="train")
     kerasft.freeze(model, depth, policy)
@@ -210,7 +211,7 @@ def test_a_file_keeps_policy_and_flags(depth, policy, tmp_path):
     np.testing.assert_allclose(loaded(X), model(X), atol=1e-6)
 
 
-@pytest.mark.parametrize("loaded", ["inference", "statistics"])
+@pytest.mark.parametrize("loaded", ["inference", "statistics", "frozen"])
 def test_weights_that_were_switched_off_by_hand_stay_off(loaded):
     """A policy's own flags are no word of the user's, not even in a stage that is loaded with it."""
     model = build(batch_norm=loaded)

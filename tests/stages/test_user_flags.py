@@ -46,7 +46,7 @@ def test_a_change_by_hand_after_kerasfts_own_counts():
 
 
 def test_a_policy_for_normalization_is_not_taken_for_the_users_flags(image_model):
-    for policy in ("inference", "statistics", None):
+    for policy in ("inference", "frozen", "statistics", "frozen", None):
         kerasft.freeze(image_model, "block_2", policy)
     kerasft.unfreeze(image_model)
     assert all(layer.trainable for layer in image_model.get_layer("backbone").layers)
@@ -55,7 +55,7 @@ def test_a_policy_for_normalization_is_not_taken_for_the_users_flags(image_model
     kerasft.unfreeze(image_model, "inference")
     norm.trainable = True
     norm.trainable = False  # its flag was off by the policy, and its weights' flags were on
-    for policy in ("statistics", "inference", "train"):
+    for policy in ("statistics", "inference", "frozen", "train"):
         kerasft.unfreeze(image_model, policy)
         assert not norm.trainable and not norm.trainable_weights and not norm.gamma.trainable
 

@@ -294,7 +294,7 @@ def test_depths_may_grow_again(image_model, image_data):
     assert recorder.moved(2) == {"logits", "block_2_a_conv", "block_2_a_bn", "block_2_b_conv"}
 
 
-@pytest.mark.parametrize("policy", ["inference", "statistics", "train"])
+@pytest.mark.parametrize("policy", ["inference", "statistics", "train", "frozen"])
 def test_a_policy_is_applied_again_in_every_phase(image_model, image_data, policy):
     compiled(image_model)
     norm = image_model.get_layer("backbone").get_layer("block_2_a_bn")
@@ -311,9 +311,12 @@ def test_a_policy_is_applied_again_in_every_phase(image_model, image_data, polic
     phases = [Phase("head", 1), Phase("block_2", 1), Phase("head", 1), Phase(0)]
     callbacks = [GradualUnfreezing(phases, batch_norm=policy), Watch()]
     image_model.fit(*image_data, epochs=4, batch_size=8, verbose=0, callbacks=callbacks)
-    expected = {"inference": ["gamma"], "statistics": ["moving_mean"], "train": ["gamma", "moving_mean"]}[
-        policy
-    ]
+    expected = {
+        "inference": ["gamma"],
+        "statistics": ["moving_mean"],
+        "train": ["gamma", "moving_mean"],
+        "frozen": [],
+    }[policy]
     assert moved == [[], expected, [], expected]
 
 

@@ -49,7 +49,10 @@ def test_a_frozen_weight_that_moves_is_named(image_model):
         frozen.check("in epoch 1")
 
 
-@pytest.mark.parametrize(("policy", "still"), [("inference", "moving_mean"), ("statistics", "gamma")])
+@pytest.mark.parametrize(
+    ("policy", "still"),
+    [("inference", "moving_mean"), ("statistics", "gamma"), ("frozen", "gamma"), ("frozen", "moving_mean")],
+)
 def test_what_a_policy_keeps_still_is_watched_in_thawed_stages(image_model, policy, still):
     stages = kerasft.unfreeze(image_model, batch_norm=policy)
     frozen = FrozenCheck(stages)
