@@ -6,6 +6,7 @@ import tensorflow as tf
 import kerasft
 from kerasft.probe import fit_probe, predictions
 from kerasft.recipes import default
+from kerasft.stages import StageLayer
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 48)
@@ -102,6 +103,32 @@ def test_the_upper_two_thirds_train_at_one_rate_whatever_the_data_are():
     assert str(recipe).endswith("Then 4 of 6 stages train, 2 epochs, at a rate of up to 0.0002.")
     recipe = default(net, batches(PICTURES.reshape(48, -1)[:, :12]), epochs=2, depth=1, layer_decay=0.9)
     assert "Then 5 of 6 stages train, 2 epochs, at a rate of up to 0.0002 for the last, 0.9" in str(recipe)
+
+
+class Unclear(StageLayer):
+    """A stage that does not know which of its weights are scales."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(*shape[1:], 4), name="kernel")
+
+    def check_batch_norm(self, policy):
+        super().check_batch_norm(policy)
+        if policy == "frozen":
+            raise ValueError("It can't be told which weights are scales.")
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+def test_statistics_alone_stay_where_scales_are_not_known():
+    rows = PICTURES.reshape(48, -1)[:, :12]
+    for policy, body in (("inference", Unclear(name="body")), ("frozen", keras.layers.Dense(4, name="body"))):
+        layers = [body, keras.layers.Dense(4, name="upper"), keras.layers.Dense(3, "softmax", name="head")]
+        net = keras.Sequential([keras.Input((12,)), *layers])
+        (callback,) = default(net, batches(rows), epochs=1, depth=0).callbacks
+        assert callback.batch_norm == policy
+    (callback,) = default(network(), batches(), epochs=1, batch_norm="train").callbacks
+    assert callback.batch_norm == "train"
 
 
 def test_vectors_do_not_decay():
