@@ -74,7 +74,10 @@ def run(
         training = prepared(stages, task, settings, work, weights)
         schedule = training.schedule
         evidence = Evidence(work)
-        evidence.add(settings=task.identity(), data=described(task.data, task.notes), versions=versions())
+        found = task.identity()
+        moved = {str(path): str(settings.out / path.name) for path in keep}
+        found["handle"] = moved.get(str(found["handle"]), found["handle"])
+        evidence.add(settings=found, data=described(task.data, task.notes), versions=versions())
         evidence.add(**planned(schedule, stages))
         for sentence in training.measured:
             say(sentence)

@@ -161,7 +161,7 @@ def _by_class(classes: Sequence[str], counts: Mapping[tuple[int, int], int]) -> 
     if len(rows) > _IN_LIST:
         rows = sorted(rows, key=lambda row: 2.0 if row[2] is None else row[2])[:_IN_LIST]
         caption = f"The {_IN_LIST} of {len(classes):,} classes that are found least"
-    header = ("class", "test samples", "found (recall)", "right when named (precision)")
+    header = ("class", "test samples", "recall", "precision")
     return table(header, ((n, s, decimal(r, 3), decimal(p, 3)) for n, s, r, p in rows), caption)
 
 

@@ -17,8 +17,8 @@ _RATES = (
     "at an epoch's first and last step, factors and warm-up included."
 )
 _MOVEMENT = (
-    "Movement is ‖w − w₀‖ / ‖w₀‖ over the weights of a stage that can train, where w₀ are the weights before "
-    "training; those of the head began at random."
+    "Movement is ‖w − w₀‖ / ‖w₀‖ over the weights of a stage that can train, where w₀ are the weights with "
+    "which training began."
 )
 _NO_CKA = (
     "How similar the outputs of the stages still are to the original's (CKA) was not measured in this run."
