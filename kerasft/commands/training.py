@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -60,7 +61,7 @@ def prepared(
     path = work.state / "recipe.npz"
     if path.exists():
         next(iter(task.train))  # each pass has an order of its own, and training has the second one
-    asked = {"learning_rate": settings.learning_rate, "layer_decay": settings.decay}
+    asked: dict[str, Any] = {"learning_rate": settings.learning_rate, "layer_decay": settings.decay}
     recipe = default(
         stages,
         task.train,
