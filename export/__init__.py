@@ -9,7 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
+    from .clients import (
+        PackError,
+        ScoreCalibration,
+        Verification,
+        add_metadata,
+        client_code,
+        to_pack,
+        to_web,
+        verify_pack,
+    )
     from .device_readiness import readiness
     from .errors import ExportError
     from .ladder_choice import Ladder
@@ -56,6 +65,7 @@ _HOMES = {
     "WeightInfo": "trainable_report",
     "add_metadata": "clients",
     "check_labels": "report",
+    "client_code": "clients",
     "compile_for_ethos_u": "toolchains",
     "ladder": "precision_ladder",
     "load_head": "on_device",
@@ -94,6 +104,7 @@ __all__ = [
     "WeightInfo",
     "add_metadata",
     "check_labels",
+    "client_code",
     "compile_for_ethos_u",
     "ladder",
     "load_head",
