@@ -9,11 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .clients import PackError, ScoreCalibration, Verification, add_metadata, to_pack, to_web, verify_pack
+    from .clients import (
+        PackError,
+        ScoreCalibration,
+        Verification,
+        add_metadata,
+        client_code,
+        to_pack,
+        to_web,
+        verify_pack,
+    )
     from .device_readiness import readiness
     from .errors import ExportError
     from .ladder_choice import Ladder
-    from .on_device import TrainableReport, WeightInfo, load_head, to_trainable_tflite
+    from .on_device import load_head, to_trainable_tflite
     from .parity import Parity
     from .precision_ladder import ladder
     from .precisions import IO, PRECISIONS
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
         run_on_micro,
         to_c_array,
     )
+    from .trainable_report import TrainableReport, WeightInfo
 
 _HOMES = {
     "ACCELERATORS": "toolchains",
@@ -50,11 +60,12 @@ _HOMES = {
     "Speed": "report",
     "TensorInfo": "report",
     "Text": "text",
-    "TrainableReport": "on_device",
+    "TrainableReport": "trainable_report",
     "Verification": "clients",
-    "WeightInfo": "on_device",
+    "WeightInfo": "trainable_report",
     "add_metadata": "clients",
     "check_labels": "report",
+    "client_code": "clients",
     "compile_for_ethos_u": "toolchains",
     "ladder": "precision_ladder",
     "load_head": "on_device",
@@ -93,6 +104,7 @@ __all__ = [
     "WeightInfo",
     "add_metadata",
     "check_labels",
+    "client_code",
     "compile_for_ethos_u",
     "ladder",
     "load_head",

@@ -1,8 +1,9 @@
-"""Golden inputs: samples of a user, checked against a file and stored as it takes them."""
+"""Golden inputs: samples of a user, checked against a file and stored as it takes them; and their cases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,78 @@ import numpy as np
 from ..parity import Sample
 from ..report import TensorInfo
 from ..tflite_file import quantized
+from ..trainable_report import TrainableReport
 
+STEPS = 5  # of the longer case of a training step
 _MOST_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """Something that a file is asked for.
+
+    Attributes:
+        signature: The signature that is called.
+        inputs: Its inputs, as the file takes them.
+        steps: How many times it is called; outputs with the name of an input are the next call's.
+        text: The text whose ids the inputs are, or None.
+    """
+
+    signature: str
+    inputs: Sample
+    steps: int = 1
+    text: str | None = None
+
+
+def training_cases(
+    report: TrainableReport,
+    samples: Sequence[Sample],
+    state: Sample,
+    features_of: Callable[..., Sample],
+    texts: Sequence[str] | None,
+) -> list[GoldenCase]:
+    """The cases of all signatures of a file that trains, from its first weights on.
+
+    Args:
+        report: The report on the file.
+        samples: Golden inputs of the model, in batches of one.
+        state: The first values of weights and slots.
+        features_of: The file's `features`.
+        texts: The texts whose ids the samples are.
+    """
+    weights = {entry.name: state[entry.name] for entry in report.weights}
+    own = list(texts) if texts is not None else [None] * len(samples)
+    features = np.concatenate([features_of(**sample)["features"] for sample in samples])
+    shapes = {t.name: t.shape for t in report.signatures["train"].inputs}
+    count = len(features) if shapes["features"][0] == -1 else shapes["features"][0]
+    batch = {
+        "features": np.resize(features, (count, *features.shape[1:])),
+        "target": made_up_targets(report.loss, (count, *shapes["target"][1:])),
+        "learning_rate": np.array([report.steps_rate], "float32"),
+    }
+    return [
+        *(GoldenCase("features", sample, text=text) for sample, text in zip(samples, own, strict=True)),
+        *(
+            GoldenCase("classify", {**sample, **weights}, text=text)
+            for sample, text in zip(samples, own, strict=True)
+        ),
+        GoldenCase("scores", {"features": features, **weights}),
+        *(GoldenCase("train", {**batch, **state}, steps) for steps in (1, STEPS)),
+    ]
+
+
+def made_up_targets(loss: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Targets of a fixed seed, as a loss takes them.
+
+    Args:
+        loss: "categorical_crossentropy", "binary_crossentropy" or "mean_squared_error".
+        shape: That of the outputs.
+    """
+    rng = np.random.default_rng(0)
+    if loss == "categorical_crossentropy":
+        return np.eye(shape[-1], dtype="float32")[rng.integers(0, shape[-1], shape[:-1])]
+    values = rng.integers(0, 2, shape) if loss == "binary_crossentropy" else rng.uniform(0, 1, shape)
+    return values.astype("float32")
 
 
 def golden_inputs(golden: Any, inputs: Sequence[TensorInfo]) -> list[Sample]:

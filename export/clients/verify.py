@@ -1,6 +1,7 @@
 """Check a golden pack: does LiteRT on this machine compute what it computed where the pack was made?
 
-A pack holds a copy of this file, which needs Python 3.9, numpy and ai-edge-litert, and nothing of kerasft:
+A pack holds a copy of this file and of `pack_files.py`, which reads packs. Both need Python 3.9, numpy and
+ai-edge-litert, and nothing of kerasft:
 
     python verify.py              # the unpacked pack that this file lies in
     python verify.py pack.zip     # another one, packed or unpacked
@@ -15,18 +16,14 @@ of its own, so that a model that crashes the runtime, or never ends, is an error
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
 import platform
-import stat
 import subprocess
 import sys
 import time
-import zipfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -35,21 +32,25 @@ from typing import Any
 
 import numpy as np
 
-FORMAT, FORMAT_VERSION = "kerasft golden pack", 1
+if __package__:
+    from .pack_files import MOST_MODEL, Members, PackError, check_state, read_manifest, reading
+else:  # in a pack, where these files are no package
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from pack_files import (  # type: ignore[import-not-found,no-redef]
+        MOST_MODEL,
+        Members,
+        PackError,
+        check_state,
+        read_manifest,
+        reading,
+    )
+
 MACHINE = f"{platform.machine()} {platform.system()}"
 SECONDS = 600.0  # that a pack's model may take in all
 
-_MOST_MODEL, _MOST_GOLDEN, _MOST_OTHER = 2**31, 2**28, 2**24  # bytes of a member; no .tflite file is larger
-_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)))
-_DTYPES += ("float16", "float32", "float64")
+_MOST_STEPS = 1000  # of a case
 _APART = "import runpy, sys; sys.path[:] = sys.argv[3:]; runpy.run_path(sys.argv[1])['answer'](sys.argv[2])"
 RUNTIME = " ".join(["ai-edge-litert", *[d.version for d in distributions(name="ai-edge-litert")][:1]])
-
-
-class PackError(ValueError):
-    """A pack is damaged or was changed, or this machine can't run it."""
-
-
 _KINDS = (PackError, ImportError, OSError)
 
 
@@ -58,11 +59,11 @@ class OutputCheck:
     """One output of the file against the golden ones.
 
     Attributes:
-        name: Its name in the signature.
+        name: Its name in the signature, after that of the signature where a file has several: "train/loss".
         max_difference: Largest |computed - golden| of its values in any case, as stored: for integers with a
             scale in steps of it; infinity where a value is not finite.
         tolerance: What is allowed, in the same unit.
-        case: The case with the largest difference, counted from 0.
+        case: The case with the largest difference, counted from 0 over all signatures.
         unit: " steps" for integers with a scale, else "".
     """
 
@@ -92,7 +93,7 @@ class Verification:
         precision: What the manifest says of the file.
         cases: Number of golden cases.
         outputs: One check for each output.
-        latency_ms: Median time of a case in milliseconds, on one thread.
+        latency_ms: Median time of a case, all its steps, in milliseconds, on one thread.
         runtime: LiteRT's version here.
         machine: Processor and system here.
         origin: Both, where the golden outputs come from.
@@ -142,8 +143,8 @@ def verify_pack(path: str | os.PathLike[str], *, seconds: float = SECONDS) -> Ve
     """
     if not 0 < seconds < math.inf:
         raise ValueError(f"seconds is a number above 0; received {seconds}.")
-    with _reading(path) as members:
-        _manifest(members)
+    with reading(path) as members:
+        read_manifest(members)
     require_litert()
     command = [sys.executable, "-I", "-c", _APART, str(Path(__file__).resolve()), os.fspath(path), *sys.path]
     try:
@@ -183,22 +184,17 @@ def answer(path: str) -> None:
 
 def verify_here(path: str | os.PathLike[str]) -> Verification:
     """Do as `verify_pack` in this process, for a pack that is known: a model that crashes ends it."""
-    with _reading(path) as members:
-        return _verify(members, _manifest(members))
+    with reading(path) as members, _running():
+        return _verify(members, read_manifest(members))
 
 
 @contextlib.contextmanager
-def _reading(path: str | os.PathLike[str]) -> Iterator[_Members]:
-    """The files of a pack; what goes wrong with them is a `PackError`."""
+def _running() -> Iterator[None]:
+    """What goes wrong with a model is a `PackError`."""
     try:
-        with contextlib.closing(_Members(Path(path))) as members:
-            yield members
-    except PackError:
-        raise
+        yield
     except RuntimeError as error:
         raise PackError(f"{RUNTIME} can't run the model: {error}") from error
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, MemoryError) as error:
-        raise PackError(f"manifest.json lacks something, or has it in another form: {error!r}") from error
 
 
 def require_litert() -> None:
@@ -223,7 +219,7 @@ def load(content: bytes, signature: str, *, kernels: str = "AUTO") -> Any:
         model.allocate_tensors()
         return model.get_signature_runner(signature)
     except (RuntimeError, ValueError) as error:
-        raise PackError(f"{RUNTIME} can't load the model: {error}") from error
+        raise PackError(f"{RUNTIME} can't load the model, signature {signature!r}: {error}") from error
 
 
 def difference(name: str, got: np.ndarray, golden: np.ndarray) -> float:
@@ -235,153 +231,58 @@ def difference(name: str, got: np.ndarray, golden: np.ndarray) -> float:
     return float(np.max(np.abs(got.astype("float64") - golden), initial=0.0))
 
 
-class _Members:
-    """The files of a pack, read by name, packed or unpacked, each up to a size."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: list[str] = []  # all that an archive has
-        self._archive: zipfile.ZipFile | None = None
-        if path.is_dir():
-            return
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise PackError(f"{path} is neither a file nor a folder.")
-        mark = _check_size(path)
-        try:
-            self._archive = zipfile.ZipFile(path)
-            self.names = [i.filename for i in self._archive.infolist() if not i.is_dir()]
-        except Exception as error:  # zipfile raises one of many
-            found = "it is damaged or cut off: copy it again" if mark == b"PK" else "it is no zip file"
-            raise PackError(f"{path} is no golden pack: {found}.") from error
-
-    def close(self) -> None:
-        """Close the archive."""
-        if self._archive is not None:
-            self._archive.close()
-
-    def read(self, name: str, most: int = _MOST_OTHER) -> bytes:
-        """The content of a member, which takes up to `most` bytes."""
-        return b"".join(self.parts(name, most))
-
-    def parts(self, name: str, most: int) -> Iterator[bytes]:
-        """The content of a member in parts of a megabyte."""
-        if (size := self.size(name)) > most:
-            raise PackError(f"{name} in {self.path} takes {size} bytes; at most {most} are read.")
-        try:
-            with self._archive.open(name) if self._archive else (self.path / name).open("rb") as file:
-                while part := file.read(2**20):
-                    yield part
-        except Exception as error:
-            raise self._broken(name, error) from error
-
-    def size(self, name: str) -> int:
-        """How many bytes a member takes: an archive gives no more than it says."""
-        if {"", ".", ".."} & {*name.split("/")} or {"\\", ":", "\0"} & {*name}:
-            raise PackError(f"The name {name!r} leads out of the pack; nothing was run.")
-        try:
-            if self._archive is None:
-                return self._size(name)
-            info = self._archive.getinfo(name)
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise OSError("it is compressed in another way than a pack's files are")
-            return info.file_size
-        except Exception as error:
-            raise self._broken(name, error) from error
-
-    def _broken(self, name: str, error: Exception) -> PackError:
-        return PackError(f"{name} is missing or damaged in {self.path}: {error}")
-
-    def _size(self, name: str) -> int:
-        """The size of a file in the folder."""
-        file = (self.path / name).resolve(strict=True)
-        if not file.is_relative_to(self.path.resolve()) or not file.is_file():
-            raise OSError("it is no file of this folder")
-        return file.stat().st_size
-
-    def array(self, about: dict[str, Any]) -> np.ndarray:
-        """A golden tensor."""
-        file, shape = about["file"], about["shape"]
-        if about["dtype"] not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
-            raise PackError(f"{file} is no array of {about['dtype']!r} and {shape}, but of one of {_DTYPES}.")
-        dtype = np.dtype(about["dtype"])
-        content = self.read(file, _MOST_GOLDEN)
-        if len(content) != math.prod(shape) * dtype.itemsize:
-            raise PackError(f"{file} has {len(content)} bytes, which is no {dtype} {shape}.")
-        return np.frombuffer(content, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
+def after(run: Callable[..., Any], inputs: Mapping[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
+    """What a signature gives after steps: of each, the outputs are the next one's inputs of their names."""
+    given, got = dict(inputs), dict[str, np.ndarray]()
+    for _ in range(steps):
+        got = run(**given)
+        given = {name: got.get(name, value) for name, value in given.items()}
+    return got
 
 
-def _check_size(path: Path) -> bytes:
-    """Raise PackError if a file, or the list of what it holds, is larger than a pack's; return its mark."""
-    with path.open("rb") as file:
-        mark, size = file.read(2), file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 2**16 - 22))
-        end = file.read()
-    at = end.rfind(b"PK\x05\x06")
-    listed = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
-    if size > _MOST_MODEL + 2 * _MOST_GOLDEN or listed > _MOST_OTHER:
-        raise PackError(f"{path} is no golden pack: it takes {size} bytes, and its list of files {listed}.")
-    return mark
-
-
-def _manifest(members: _Members) -> dict[str, Any]:
-    """The manifest, after a check of the format and of every file's hash."""
-    try:
-        manifest = json.loads(members.read("manifest.json").decode())
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
-        if isinstance(error, PackError):
-            raise
-        raise PackError(f"manifest.json in {members.path} is no JSON: {error}") from error
-    if manifest["format"] != FORMAT or manifest["format_version"] > FORMAT_VERSION:
-        raise PackError(
-            f"The pack is a {manifest['format']!r} of version {manifest['format_version']}; this reads a "
-            f"{FORMAT!r} up to version {FORMAT_VERSION}. Use the pack's own verify.py, or update kerasft."
-        )
-    files, cases, model = manifest["files"], manifest["cases"], manifest["model"]
-    golden = [a["file"] for c in cases for side in ("inputs", "outputs") for a in c[side].values()]
-    counts = Counter(members.names)
-    for name in (model, *golden, *members.names):
-        if (name not in files and name != "manifest.json") or counts[name] > 1:
-            raise PackError(f"{name} has no hash in the manifest of {members.path}, or is there twice.")
-    if (total := sum(map(members.size, golden))) > _MOST_GOLDEN:
-        raise PackError(f"The golden values in {members.path} take {total} bytes, more than {_MOST_GOLDEN}.")
-    most = {model: _MOST_MODEL, **dict.fromkeys(golden, _MOST_GOLDEN)}
-    for name, about in files.items():
-        found = hashlib.sha256()
-        for part in members.parts(name, most.get(name, _MOST_OTHER)):
-            found.update(part)
-        if found.hexdigest() != about["sha256"]:
-            raise PackError(f"{name} in {members.path} was changed: its sha256 is not the manifest's.")
-    return dict(manifest)
-
-
-def _verify(members: _Members, manifest: dict[str, Any]) -> Verification:
-    names = [t["name"] for t in manifest["outputs"]]
-    allowed = [t["tolerance"] for t in manifest["outputs"]]
+def _verify(members: Members, manifest: dict[str, Any]) -> Verification:
+    signatures = manifest["signatures"]
+    allowed = [t["tolerance"] for s in signatures.values() for t in s["outputs"]]
     sound = all(type(a) in (int, float) and 0 <= a <= sys.float_info.max for a in allowed)
-    if not (names and manifest["cases"] and sound):
+    if not (sound and manifest["cases"] and all(s["outputs"] for s in signatures.values())):
         raise PackError("manifest.json has no outputs, no cases, or no tolerance.")
-    run = load(members.read(manifest["model"], _MOST_MODEL), manifest["signature"])
-    found: dict[str, list[float]] = {name: [] for name in names}
+    if manifest["state"]:
+        check_state(members, manifest["state"])
+    content = members.read(manifest["model"], MOST_MODEL)
+    runs = {signature: load(content, signature) for signature in signatures}
+    found: dict[tuple[str, str], dict[int, float]] = {}
     times: list[float] = []
-    for case in manifest["cases"]:
-        inputs = {name: members.array(about) for name, about in case["inputs"].items()}
+    for number, case in enumerate(manifest["cases"]):
+        signature, steps = case["signature"], case["steps"]
+        if type(steps) is not int or not 1 <= steps <= _MOST_STEPS:
+            raise PackError(f"Case {number} has {steps!r} steps, and not 1 to {_MOST_STEPS}.")
+        run, inputs = runs[signature], {n: members.array(a) for n, a in case["inputs"].items()}
+        names = [t["name"] for t in signatures[signature]["outputs"]]
         golden = {name: members.array(case["outputs"][name]) for name in names}
-        if not times:
+        if not any(seen == signature for seen, _ in found):
             run(**inputs)  # the first call is slower than the others
         begin = time.perf_counter()
-        got = run(**inputs)
+        got = after(run, inputs, steps)
         times.append(1000 * (time.perf_counter() - begin))
         for name in names:
-            found[name].append(difference(name, got[name], golden[name]))
-    checks = []
-    for t in manifest["outputs"]:
-        worst, unit = max(found[t["name"]]), "" if t["scale"] is None else " steps"
-        checks.append(
-            OutputCheck(t["name"], worst, float(t["tolerance"]), found[t["name"]].index(worst), unit)
-        )
+            found.setdefault((signature, name), {})[number] = difference(name, got[name], golden[name])
+    checks = tuple(
+        _check(t, found.get((signature, t["name"])), f"{signature}/" if len(signatures) > 1 else "")
+        for signature, tensors in signatures.items()
+        for t in tensors["outputs"]
+    )
     origin, latency = f"{manifest['runtime']}, {manifest['machine']}", float(np.median(times))
-    seen = (str(members.path), manifest["precision"], len(times), tuple(checks), latency)
+    seen = (str(members.path), manifest["precision"], len(times), checks, latency)
     return Verification(*seen, runtime=RUNTIME, machine=MACHINE, origin=origin)
+
+
+def _check(tensor: dict[str, Any], found: dict[int, float] | None, prefix: str) -> OutputCheck:
+    """The largest difference of an output in any case."""
+    name, unit = prefix + tensor["name"], "" if tensor["scale"] is None else " steps"
+    if not found:
+        raise PackError(f"manifest.json has no cases of {name!r}.")
+    case = max(found, key=lambda number: found[number])
+    return OutputCheck(name, found[case], float(tensor["tolerance"]), case, unit)
 
 
 def main() -> int:

@@ -8,16 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..clients import made_up_targets as targets_of_seed
 from ..draft import hold
 from ..errors import ExportError
 from ..model import Measured, Subject, expected_of
 from ..parity import Parity, Sample, compare, require
+from ..report import SignatureInfo
 from ..tflite_file import LiteRTModel, custom, producers, read_operations
-from .losses import SIGMOID, SOFTMAX
 from .part import named_weights, rebuilt
 from .program import Program
 from .steps import is_noise
-from .trainable_report import SignatureInfo
 
 SIGNATURES = ("features", "train", "scores", "classify")
 STEPS = 50
@@ -85,11 +85,7 @@ def file_steps(
 
 def made_up_targets(program: Program, shape: tuple[int, ...]) -> np.ndarray:
     """Targets of a fixed seed, as the loss takes them."""
-    rng = np.random.default_rng(0)
-    if program.loss.name == SOFTMAX:
-        return np.eye(shape[-1], dtype="float32")[rng.integers(0, shape[-1], shape[:-1])]
-    values = rng.integers(0, 2, shape) if program.loss.name == SIGMOID else rng.uniform(0, 1, shape)
-    return values.astype("float32")
+    return targets_of_seed(program.loss.name, shape)
 
 
 def check_steps(

@@ -13,6 +13,7 @@ from kerasft.commands.export_data import Source, from_data, from_the_run
 from kerasft.commands.export_options import ALL, exporter_options
 from kerasft.commands.export_size import held_to_size, resized
 from kerasft.commands.export_targets import build_for_targets, check_targets
+from kerasft.commands.export_trainable import OPTIMIZERS, check_trainable, trainable_options
 from kerasft.commands.terminal import errors, load_libraries, load_model, say, say_aside
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-    from kerasft.export import Report
+    from kerasft.export import Report, TrainableReport
 
 
 def export(
@@ -112,6 +113,40 @@ def export(
         bool, typer.Option("--keep-compiled", help="Keep what was compiled for an NPU beside the file.")
     ] = False,
     web: Annotated[Path | None, typer.Option(help="Also a folder with a page that runs the file.")] = None,
+    trainable: Annotated[
+        bool,
+        typer.Option(
+            "--trainable",
+            help="A file whose last layers train in the app, its frozen layers at --precision; beside it a "
+            ".npz with the first weights, and a .json with the report.",
+        ),
+    ] = False,
+    depth: Annotated[
+        str | None, typer.Option(help="With --trainable: the first layer that trains; by default the head.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help=f"With --trainable: {', '.join(OPTIMIZERS)}; by default adam.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="With --trainable: the rate to begin with, by default Keras's.")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="With --trainable: categorical_crossentropy, binary_crossentropy or mean_squared_error; by "
+            "default what the last activation means."
+        ),
+    ] = None,
+    new_classes: Annotated[
+        str | None,
+        typer.Option(
+            help="With --trainable: begin the head anew for so many classes, or for these: NAME,NAME,… or a "
+            ".txt file with one a line."
+        ),
+    ] = None,
+    train_batch: Annotated[
+        int | None, typer.Option(help="With --trainable: samples in a step; any by default.", min=1)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     overwrite: options.Overwrite = False,
     seed: options.Seed = 0,
@@ -123,10 +158,11 @@ def export(
         if targets:
             precision = given["precision"] = precision or "int8"
         io = given["io"] = io or ("int8" if targets and precision == "int8" else "float")
+        check_trainable(out, given)
         check_targets(targets, out, given)
         choice = exporter_options(model, out, given)
         load_libraries()
-        from kerasft.export import to_saved_model, to_tflite
+        from kerasft.export import Report, to_saved_model, to_tflite, to_trainable_tflite
 
         loaded = load_model(model)
         if not choice:
@@ -151,18 +187,27 @@ def export(
         if precision == ALL:
             _export_all(loaded, out, choice, as_json, max_bytes=max_bytes, max_ms=max_ms, prefer=prefer)
             return
-        report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
+        report: Report | TrainableReport
+        if trainable:
+            report = to_trainable_tflite(loaded, out, **trainable_options(given, choice))
+        else:
+            report = to_tflite(loaded, out, precision=precision or "float32", io=io, **choice)
         _show(report, as_json)
         _add_clients(report, choice.get("holdout"), pack, web, overwrite, note)
-        if targets:
+        if targets and isinstance(report, Report):
             golden = _golden(choice.get("holdout"), report)
             keep = {"keep_compiled": keep_compiled, "overwrite": overwrite}
             build_for_targets(report, targets, golden, **keep, say=note)
 
 
-def _show(report: Report, as_json: bool) -> None:
+def _show(report: Report | TrainableReport, as_json: bool) -> None:
+    from kerasft.export import TrainableReport
+
     if as_json:
         say(report.to_json())
+        return
+    if isinstance(report, TrainableReport):
+        say(str(report))
         return
     from rich.console import Console
 
@@ -193,7 +238,7 @@ def _export_all(model: keras.Model, out: Path, choice: dict[str, Any], as_json: 
 
 
 def _add_clients(
-    report: Report,
+    report: Report | TrainableReport,
     holdout: tf.data.Dataset | None,
     pack: Path | None,
     web: Path | None,
@@ -210,7 +255,9 @@ def _add_clients(
         note(f"{folder}: a page; python -m http.server --directory {folder} shows it on port 8000")
 
 
-def _golden(holdout: tf.data.Dataset | None, report: Report) -> np.ndarray | dict[str, np.ndarray]:
+def _golden(
+    holdout: tf.data.Dataset | None, report: Report | TrainableReport
+) -> np.ndarray | dict[str, np.ndarray]:
     """Golden inputs of a pack: the first images to test, or random numbers in the model's range."""
     import numpy as np
 
@@ -219,7 +266,8 @@ def _golden(holdout: tf.data.Dataset | None, report: Report) -> np.ndarray | dic
     if holdout is not None:
         return next(iter(holdout))[0].numpy()[:8]
     rng = np.random.default_rng(0)
-    floats = [t.name for t in report.inputs if t.scale or "float" in t.dtype]
+    inputs = next(iter(report.signatures.values())).inputs  # of a file that trains, those of `features`
+    floats = [t.name for t in inputs if t.scale or "float" in t.dtype]
     return {
         t.name: random_values(
             rng,
@@ -228,5 +276,5 @@ def _golden(holdout: tf.data.Dataset | None, report: Report) -> np.ndarray | dic
             # of floats and token ids, say, the range is that of the floats
             report.input_range if t.name in floats or not floats else None,
         )
-        for t in report.inputs
+        for t in inputs
     }

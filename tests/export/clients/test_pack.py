@@ -98,13 +98,19 @@ def without_convolution(path):
     raise AssertionError("no weights found")
 
 
+def edges(manifest, side):
+    """The inputs or the outputs of the one signature."""
+    (signature,) = manifest["signatures"].values()
+    return signature[side]
+
+
 def read_like_cpp(folder):
     """Largest differences in an unpacked pack, with a JSON parser, file reads and the runtime alone."""
     manifest = json.loads(Path(folder, "manifest.json").read_text())
     interpreter, other = (Interpreter(str(Path(folder, manifest["model"]))) for _ in range(2))
-    signature = other.get_signature_runner(manifest["signature"])  # it would lock the interpreter
+    signature = other.get_signature_runner(*manifest["signatures"])  # it would lock the interpreter
     places = {**signature.get_input_details(), **signature.get_output_details()}
-    found = {t["name"]: [] for t in manifest["outputs"]}
+    found = {t["name"]: [] for t in edges(manifest, "outputs")}
 
     def values(tensor):
         count = 1
@@ -134,7 +140,7 @@ def test_an_independent_reader_verifies_a_pack(reports, data, tmp_path, kind):
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         archive.extractall(tmp_path / "a")
     found, manifest = read_like_cpp(tmp_path / "a")
-    (tensor,) = manifest["outputs"]
+    (tensor,) = edges(manifest, "outputs")
     difference, count = found["scores"]
     assert count == 5 * 3 and difference <= tensor["tolerance"]
     assert verified.ok and verified.cases == 5 and verified.outputs[0].tolerance == tensor["tolerance"]
@@ -142,7 +148,7 @@ def test_an_independent_reader_verifies_a_pack(reports, data, tmp_path, kind):
     # wrong weights are seen: the tolerance is not too wide
     path = tmp_path / "a" / "model.tflite"
     path.write_bytes(without_convolution(path))
-    assert read_like_cpp(tmp_path / "a")[0]["scores"][0] > manifest["outputs"][0]["tolerance"]
+    assert read_like_cpp(tmp_path / "a")[0]["scores"][0] > edges(manifest, "outputs")[0]["tolerance"]
 
 
 def unpacked(path):
@@ -162,10 +168,10 @@ def test_golden_values_are_those_of_the_model(reports, trained, data, tmp_path):
             stored = np.frombuffer(members[place["file"]], "<i1" if kind == "int8" else "<f4")
             got = np.frombuffer(members[scores["file"]], "<i1" if kind == "int8" else "<f4").astype("float32")
             if kind == "int8":
-                tensor = manifest["inputs"][0]
+                tensor = edges(manifest, "inputs")[0]
                 steps = np.round(images[i].ravel().astype("float64") / tensor["scale"] + tensor["zero_point"])
                 np.testing.assert_array_equal(stored, np.clip(steps, -128, 127))
-                tensor = manifest["outputs"][0]
+                tensor = edges(manifest, "outputs")[0]
                 # the scale of a softmax is fixed by TFLite
                 assert (tensor["scale"], tensor["zero_point"]) == (1 / 256, -128)
                 got = (got + 128) / 256
@@ -179,7 +185,7 @@ def test_the_manifest_says_what_is_in_the_pack(reports, data, tmp_path):
     to_pack(report, tmp_path / "a.zip", golden={"image": data[0][:2]}, license="Apache-2.0")
     members, manifest = unpacked(tmp_path / "a.zip")
     assert set(members) == {
-        "model.tflite", "labels.txt", "verify.py", "manifest.json",
+        "model.tflite", "labels.txt", "verify.py", "pack_files.py", "manifest.json",
         "golden/000/inputs_0.bin", "golden/000/outputs_0.bin",
         "golden/001/inputs_0.bin", "golden/001/outputs_0.bin",
     }  # fmt: skip
@@ -190,12 +196,15 @@ def test_the_manifest_says_what_is_in_the_pack(reports, data, tmp_path):
     }
     assert manifest["files"]["model.tflite"]["sha256"] == report.sha256
     assert members["labels.txt"].decode() == "a\nb\nç\n"
-    assert (manifest["format"], manifest["format_version"]) == ("kerasft golden pack", 1)
-    assert manifest["inputs"] == [
+    assert (manifest["format"], manifest["format_version"]) == ("kerasft golden pack", 2)
+    assert list(manifest["signatures"]) == ["serving_default"]
+    assert manifest["state"] is manifest["training"] is None
+    assert {(case["signature"], case["steps"]) for case in manifest["cases"]} == {("serving_default", 1)}
+    assert edges(manifest, "inputs") == [
         {"name": "image", "shape": [1, 8, 8, 3], "dtype": "float32", "scale": None, "zero_point": None}
     ]
     scores = {"name": "scores", "shape": [1, 3], "dtype": "float32", "scale": None, "zero_point": None}
-    assert manifest["outputs"][0].items() >= scores.items()
+    assert edges(manifest, "outputs")[0].items() >= scores.items()
     assert manifest["cases"][1]["outputs"]["scores"] == {
         "file": "golden/001/outputs_0.bin", "dtype": "float32", "shape": [1, 3],
     }  # fmt: skip
@@ -229,7 +238,7 @@ def test_tolerances_come_from_the_arithmetic_and_from_two_sets_of_kernels(report
         ours, theirs = (outputs(kind, k) for k in kernels)
         spread = np.abs(ours - theirs).max()
         to_pack(reports[kind], tmp_path / f"{kind}.zip", golden=data[0])
-        (tensor,) = unpacked(tmp_path / f"{kind}.zip")[1]["outputs"]
+        (tensor,) = edges(unpacked(tmp_path / f"{kind}.zip")[1], "outputs")
         assert tensor["kernel_spread"] == pytest.approx(spread, rel=1e-9)
         spreads.append(spread)
         warranted = warranted or 1e-4 * np.abs(ours).max()
@@ -244,7 +253,9 @@ def test_an_open_batch_is_kept_and_labels_can_be_missing(reports, data, tmp_path
     report = dataclasses.replace(reports["open batch"], labels=None, input_range=(0.0, 255.0))
     to_pack(report, tmp_path / "a.zip", golden=data[0][:2])
     members, manifest = unpacked(tmp_path / "a.zip")
-    assert manifest["inputs"][0]["shape"] == [-1, 8, 8, 3] and manifest["outputs"][0]["shape"] == [-1, 3]
+    assert edges(manifest, "inputs")[0]["shape"] == [-1, 8, 8, 3] and edges(manifest, "outputs")[0][
+        "shape"
+    ] == [-1, 3]
     assert manifest["cases"][0]["inputs"]["image"]["shape"] == [1, 8, 8, 3]
     assert manifest["labels"] is None and "labels.txt" not in members
     assert manifest["input_range"] == [0, 255]
@@ -351,7 +362,7 @@ def test_what_is_not_what_was_exported_is_refused(reports, data, tmp_path):
     gone = dataclasses.replace(changed, path=str(tmp_path / "b.tflite"))
     with pytest.raises(ExportError, match="not there"):
         to_pack(gone, tmp_path / "a.zip", golden=data[0][:1])
-    with pytest.raises(TypeError, match="what to_tflite returns; received str"):
+    with pytest.raises(TypeError, match="what to_tflite or to_trainable_tflite returns; received str"):
         to_pack(str(tmp_path / "a.tflite"), tmp_path / "a.zip", golden=data[0][:1])
     assert [p.name for p in tmp_path.iterdir()] == ["a.tflite"]
 

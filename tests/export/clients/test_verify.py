@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from kerasft.export.clients import verify
+from kerasft.export.clients import pack_files, verify
 from kerasft.export.clients.pack import to_pack
 from kerasft.export.clients.verify import OutputCheck, PackError, Verification, verify_pack
 
@@ -85,6 +85,14 @@ def edited(members, **changes):
     for key, change in changes.items():
         manifest[key] = change(manifest[key]) if callable(change) else change
     return {**members, "manifest.json": json.dumps(manifest).encode()}
+
+
+OUTPUT = {"name": "scores", "scale": None, "tolerance": 1e-4}
+
+
+def of_all(signatures, **changes):
+    """The signatures, each with changes."""
+    return {name: {**tensors, **changes} for name, tensors in signatures.items()}
 
 
 def rehashed(members):
@@ -191,7 +199,9 @@ def test_one_output_over_its_tolerance_fails_all():
     assert not Verification("p.zip", "int8", 5, (good, bad), 1.0, "r", "m", "o").ok
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "golden/001/inputs_0.bin", "manifest.json", "verify.py"])
+@pytest.mark.parametrize(
+    "name", ["model.tflite", "golden/001/inputs_0.bin", "manifest.json", "pack_files.py"]
+)
 def test_a_missing_member_is_named(members, tmp_path, name):
     del members[name]
     with pytest.raises(PackError, match=f"{name} is missing or damaged in .*a.zip"):
@@ -239,19 +249,28 @@ def test_members_without_a_hash_and_twice_are_refused(members, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "something"}, "is a 'something' of version 1"),
-        ({"format_version": 2}, "version 2; this reads .* up to version 1. Use the pack's own verify.py"),
+        ({"format": "something"}, "is a 'something' of version 2"),
+        ({"format_version": 3}, "version 3; this reads .* up to version 2. Use the pack's own verify.py"),
         ({"cases": []}, "no cases"),
-        ({"outputs": []}, "no outputs"),
-        ({"outputs": lambda t: [{**t[0], "tolerance": math.inf}]}, "no tolerance"),
-        ({"outputs": lambda t: [{**t[0], "tolerance": math.nan}]}, "no tolerance"),
-        ({"outputs": lambda t: [{**t[0], "name": "other"}]}, "lacks something.*other"),
-        ({"outputs": lambda t: [{"name": t[0]["name"]}]}, "lacks something.*tolerance"),
+        ({"signatures": lambda s: of_all(s, outputs=[])}, "no outputs"),
+        ({"signatures": lambda s: of_all(s, outputs=[{**OUTPUT, "tolerance": math.inf}])}, "no tolerance"),
+        ({"signatures": lambda s: of_all(s, outputs=[{**OUTPUT, "tolerance": math.nan}])}, "no tolerance"),
+        (
+            {"signatures": lambda s: of_all(s, outputs=[{**OUTPUT, "name": "other"}])},
+            "lacks something.*other",
+        ),
+        ({"signatures": lambda s: of_all(s, outputs=[{"name": "scores"}])}, "lacks something.*tolerance"),
+        ({"signatures": lambda s: {**s, "train": s["serving_default"]}}, "can't load the model.*train"),
+        ({"signatures": {}}, "lacks something.*serving_default"),
         ({"cases": "none"}, "lacks something"),
         ({"files": None}, "lacks something"),
-        ({"signature": "serve"}, "can't load the model.*serve"),
+        ({"signatures": lambda s: {"serve": s["serving_default"]}}, "can't load the model.*serve"),
         ({"cases": lambda c: [{**c[0], "outputs": {}}]}, "lacks something.*scores"),
         ({"cases": lambda c: [{**c[0], "inputs": {}}]}, "lacks something.*number of inputs"),
+        ({"cases": lambda c: [{**c[0], "signature": "serve"}]}, "lacks something.*serve"),
+        ({"cases": lambda c: [{**c[0], "steps": 0}]}, "Case 0 has 0 steps, and not 1 to 1000"),
+        ({"cases": lambda c: [{**c[0], "steps": 1e9}]}, "Case 0 has 1000000000.0 steps"),
+        ({"state": lambda _: {"npz": "state.npz", "digest": "", "arrays": []}}, "state.npz has no hash"),
     ],
 )
 def test_a_manifest_that_promises_nothing_is_refused(members, tmp_path, changes, message):
@@ -302,7 +321,7 @@ def test_whatever_is_damaged_is_found_or_does_no_harm(original, tmp_path):
     assert found > 100
 
 
-def run(script, *arguments, allowed="numpy,ai_edge_litert", folder=None):
+def run(script, *arguments, allowed="numpy,ai_edge_litert,pack_files", folder=None):
     """verify.py in a process of its own, without any other package."""
     return subprocess.run(
         [sys.executable, "-I", "-W", "error", "-c", ISOLATED, allowed, str(script), *map(str, arguments)],
@@ -343,18 +362,39 @@ def test_the_isolation_isolates(tmp_path):
 
 
 def test_without_litert_it_is_said_what_to_install(original):
-    done = run(verify.__file__, original, allowed="numpy")
+    done = run(verify.__file__, original, allowed="numpy,pack_files")
     assert done.returncode == 1 and "pip install ai-edge-litert numpy" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_file_imports_nothing_else_and_is_python_3_9():
-    tree = ast.parse(Path(verify.__file__).read_text(), feature_version=(3, 9))
+def test_a_pack_of_version_1_is_read(members, tmp_path):
+    manifest = json.loads(members["manifest.json"])
+    (signature,) = manifest["signatures"]
+    manifest |= {"format_version": 1, "signature": signature, **manifest.pop("signatures")[signature]}
+    manifest["cases"] = [{side: case[side] for side in ("inputs", "outputs")} for case in manifest["cases"]]
+    del manifest["state"], manifest["training"]
+    older = {**members, "manifest.json": json.dumps(manifest).encode()}
+    found = verify_pack(write(tmp_path / "a.zip", older))
+    assert found.ok and found.cases == 3 and [c.name for c in found.outputs] == ["scores"]
+
+
+def test_each_step_begins_with_what_the_last_one_gave():
+    def run(weight, rate):
+        return {"weight": weight - rate, "loss": weight * 2}
+
+    found = verify.after(run, {"weight": 10.0, "rate": 1.0}, 3)
+    assert found == {"weight": 7.0, "loss": 16.0}  # the loss before the third step
+
+
+@pytest.mark.parametrize("module", [verify, pack_files])
+def test_the_files_import_nothing_else_and_are_python_3_9(module):
+    tree = ast.parse(Path(module.__file__).read_text(), feature_version=(3, 9))
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
+            assert node.level == 0 or node.module == "pack_files"
             found.add(node.module.split(".")[0])
-    assert {name for name in found if name not in sys.stdlib_module_names} == {"numpy", "ai_edge_litert"}
+    others = {"numpy", "ai_edge_litert", "pack_files"} if module is verify else {"numpy"}
+    assert {name for name in found if name not in sys.stdlib_module_names} == others

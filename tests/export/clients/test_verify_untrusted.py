@@ -138,7 +138,7 @@ def test_what_is_no_file(members, tmp_path):
 @pytest.mark.parametrize("bad", [10**400, -1, True, "1", None, [1]])
 def test_tolerances(members, tmp_path, bad):
     def change(manifest):
-        manifest["outputs"][0]["tolerance"] = bad
+        manifest["signatures"]["serving_default"]["outputs"][0]["tolerance"] = bad
 
     refused(write(tmp_path / "a.zip", edited(members, change)), "no tolerance")
 
@@ -207,7 +207,10 @@ def test_a_model_that_crashes_the_runtime(members, tmp_path, monkeypatch):
 
 
 def test_errors_of_the_other_process_are_those_of_this_one(members, tmp_path, monkeypatch):
-    broken = edited(members, lambda manifest: manifest.update(signature="serve"))
+    def change(manifest):
+        manifest["signatures"]["serve"] = manifest["signatures"].pop("serving_default")
+
+    broken = edited(members, change)
     refused(write(tmp_path / "a.zip", broken), "can't load the model.*serve")
     monkeypatch.setattr(verify, "_APART", 'print(\'{"error": "OSError", "message": "so"}\')')
     with pytest.raises(OSError, match="^so$"):
