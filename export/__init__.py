@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .device_readiness import readiness
     from .errors import ExportError
     from .ladder_choice import Ladder
-    from .on_device import TrainableReport, WeightInfo, load_head, to_trainable_tflite
+    from .on_device import load_head, to_trainable_tflite
     from .parity import Parity
     from .precision_ladder import ladder
     from .precisions import IO, PRECISIONS
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         run_on_micro,
         to_c_array,
     )
+    from .trainable_report import TrainableReport, WeightInfo
 
 _HOMES = {
     "ACCELERATORS": "toolchains",
@@ -50,9 +51,9 @@ _HOMES = {
     "Speed": "report",
     "TensorInfo": "report",
     "Text": "text",
-    "TrainableReport": "on_device",
+    "TrainableReport": "trainable_report",
     "Verification": "clients",
-    "WeightInfo": "on_device",
+    "WeightInfo": "trainable_report",
     "add_metadata": "clients",
     "check_labels": "report",
     "compile_for_ethos_u": "toolchains",

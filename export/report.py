@@ -18,6 +18,7 @@ from .parity import Parity
 from .text import Text
 
 Channels = float | tuple[float, ...]  # one number, or one for each channel
+SIGNATURE = "serving_default"  # of files that do not train
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class TensorInfo:
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class SignatureInfo:
+    """What a signature takes and gives, in the file's own order."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,11 @@ class Report:
     text: Text | None = None
 
     @property
+    def signatures(self) -> dict[str, SignatureInfo]:
+        """What its one signature takes and gives, by its name."""
+        return {SIGNATURE: SignatureInfo(self.inputs, self.outputs)}
+
+    @property
     def accuracy_file(self) -> float | None:
         """The file's accuracy on the holdout; None without a labelled one."""
         return None if self.quality is None else self.quality.accuracy_file
@@ -184,13 +198,7 @@ class Report:
         Raises:
             ExportError: The file is gone, or was changed since its export.
         """
-        path = Path(self.path)
-        if not path.is_file():
-            raise ExportError(f"The exported file {path} is not there. Export it again.")
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ExportError(f"{path} was changed since its export; its sha256 is another. Export it again.")
-        return content
+        return exported_bytes(self.path, self.sha256)
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -218,6 +226,21 @@ class Report:
             if content.get("text") is not None:
                 content["text"] = Text(**content["text"])
             return cls(**content)
+
+
+def exported_bytes(path: str, sha256: str | None) -> bytes:
+    """The bytes of an exported file, as they were; `sha256` is None where that is not known.
+
+    Raises:
+        ExportError: The file is gone, or was changed since its export.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ExportError(f"The exported file {file} is not there. Export it again.")
+    content = file.read_bytes()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ExportError(f"{file} was changed since its export; its sha256 is another. Export it again.")
+    return content
 
 
 def check_pixels(pixels: Mapping[str, str] | None) -> dict[str, str] | None:

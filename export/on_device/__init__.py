@@ -12,6 +12,5 @@ derivative written out, with `slopes` for activations. Files of weights are `sta
 
 from .load import load_head
 from .trainable import to_trainable_tflite
-from .trainable_report import TrainableReport, WeightInfo
 
-__all__ = ["TrainableReport", "WeightInfo", "load_head", "to_trainable_tflite"]
+__all__ = ["load_head", "to_trainable_tflite"]

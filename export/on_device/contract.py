@@ -12,12 +12,12 @@ from ..draft import hold
 from ..errors import ExportError
 from ..model import Measured, Subject, expected_of
 from ..parity import Parity, Sample, compare, require
+from ..report import SignatureInfo
 from ..tflite_file import LiteRTModel, custom, producers, read_operations
 from .losses import SIGMOID, SOFTMAX
 from .part import named_weights, rebuilt
 from .program import Program
 from .steps import is_noise
-from .trainable_report import SignatureInfo
 
 SIGNATURES = ("features", "train", "scores", "classify")
 STEPS = 50

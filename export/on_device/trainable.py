@@ -25,6 +25,7 @@ from ..report import check_labels, check_pixels
 from ..text import Text, check_text
 from ..tflite import check_choice
 from ..tflite_file import census, read_operations
+from ..trainable_report import TrainableReport, WeightInfo
 from .contract import check_operations, check_size, measured
 from .losses import loss_of
 from .optimizers import rule_of
@@ -32,7 +33,6 @@ from .part import HEAD, Part, last_layers, part_of, rest_of, weight_names, with_
 from .program import ONE, Program, output_of, saved_program, steps_in
 from .state import digest_of, write_npz
 from .steps import is_noise
-from .trainable_report import TrainableReport, WeightInfo
 
 SUFFIXES = (".npz", ".json", ".tflite")
 _NEW = "the head begins with new classes"
@@ -164,6 +164,7 @@ def to_trainable_tflite(
             check_drop(found["quality"], max_drop, found["not_measured"])
         if count is not None:
             found["not_measured"] = _NEW
+        write_npz(partials[0], program.state, digest)
         report = TrainableReport(
             path=str(target),
             precision=precision,
@@ -189,9 +190,9 @@ def to_trainable_tflite(
             text=subject.text,
             operations=census(read_operations(content)),
             versions=_versions(maker),
+            npz_sha256=hashlib.sha256(partials[0].read_bytes()).hexdigest(),
             **found,
         )
-        write_npz(partials[0], program.state, digest)
         partials[1].write_text(report.to_json(), encoding="utf-8")
     return report
 

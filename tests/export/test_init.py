@@ -19,6 +19,7 @@ FLOORS = [
     {"saved_model"},
     {"model"},
     {"tflite_file"},
+    {"trainable_report"},
     {"report"},
     {"parity", "text"},
     {"scratch"},

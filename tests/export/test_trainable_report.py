@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from kerasft.export.on_device.trainable_report import SignatureInfo
 from kerasft.export.parity import Parity
+from kerasft.export.report import SignatureInfo
 
 from kerasft import export
 

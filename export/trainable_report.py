@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from ..files import parse_json, taking_apart
-from ..parity import Parity
-from ..plain_table import plain_table
-from ..report import Channels, Quality, TensorInfo
-from ..text import Text
+import numpy as np
+
+from .errors import ExportError
+from .files import parse_json, taking_apart
+from .parity import Parity
+from .plain_table import plain_table
+from .report import Channels, Quality, SignatureInfo, TensorInfo, exported_bytes
+from .text import Text
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,6 @@ class WeightInfo:
     dtype: str
     layer: str
     kind: str
-
-
-@dataclass(frozen=True)
-class SignatureInfo:
-    """What a signature takes and gives, in the file's own order."""
-
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ class TrainableReport:
         not_measured: Why `quality` is None; "" where it is not.
         step_ms: Median time of a step on the machine that exported it, in milliseconds, by number of samples.
         versions: Versions of keras, tensorflow and ai_edge_litert, and of what made the precision.
+        npz_sha256: Hash of the file with the first values of weights and slots; "" in reports without it.
     """
 
     path: str
@@ -111,11 +110,42 @@ class TrainableReport:
     not_measured: str
     step_ms: dict[str, float]
     versions: dict[str, str]
+    npz_sha256: str = ""
 
     @property
     def weights(self) -> tuple[WeightInfo, ...]:
         """The weights that train."""
         return tuple(entry for entry in self.state if entry.kind == "weight")
+
+    def read_file(self) -> bytes:
+        """The file's bytes, as they were exported.
+
+        Raises:
+            ExportError: The file is gone, or was changed since its export.
+        """
+        return exported_bytes(self.path, self.sha256)
+
+    def read_state(self) -> tuple[bytes, dict[str, np.ndarray]]:
+        """The file with the first values of weights and slots, and these by name, in the signatures' order.
+
+        Raises:
+            ExportError: It is gone, was changed since the export, or is of another one.
+        """
+        path = Path(self.path).with_suffix(".npz")
+        content = exported_bytes(str(path), self.npz_sha256 or None)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ExportError(f"{path} is no .npz file of arrays: {error}. Export it again.") from error
+        digest = str(found.pop("digest", ""))
+        shapes = {name: (value.shape, value.dtype.name) for name, value in found.items()}
+        wanted = {entry.name: (entry.shape, entry.dtype) for entry in self.state}
+        odd = [n for n in {**wanted, **shapes} if shapes.get(n) != wanted.get(n)]
+        if odd or digest != self.digest:
+            which = f"{odd} are other arrays" if odd else "its digest is another"
+            raise ExportError(f"{path} does not belong to {self.path}: {which}. Export both again.")
+        return content, {name: found[name] for name in wanted}
 
     def __str__(self) -> str:
         rows = []
