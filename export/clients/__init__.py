@@ -4,8 +4,9 @@ A client has the file and no Keras model. It learns from here what the file take
 results may be from the ones measured at export. Nothing here imports TensorFlow. `verify` imports nothing of
 kerasft at all: a pack holds a copy of it, which runs with numpy and LiteRT alone.
 
-Inside, `pack` stands on `golden`, `tolerance` and `verify`, `metadata` on `mediapipe`, and
-`mediapipe` and `browser` on `pixels`; `web` holds the page's files.
+Inside, `pack` stands on `golden`, `tolerance` and `verify`, and `metadata` on `mediapipe`. `browser` stands
+on `teaching` and `first_weights`, it and `teaching` on `model_json`, and this and `mediapipe` on `pixels`.
+The pages' files are in `web`.
 """
 
 from .browser import to_web

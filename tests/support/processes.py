@@ -18,6 +18,7 @@ import pytest
 STARTERS = {
     "subprocess", "forked", "ray", "search_on_ray",
     "Draft", "Variants", "converter_process", "ladder", "to_tflite", "variants_of",  # TFLite's converter
+    "to_trainable_tflite",
     "ExportedAccuracy", "verify_pack", "compile_for_ethos_u", "run_on_micro",
     "TFLiteConverter",  # the same in the test's own process, which takes as long
 }  # fmt: skip
