@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import web_page
+from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.on_device.state import read_state
 from PIL import Image
 from safetensors_file import write_safetensors
@@ -428,3 +429,22 @@ def test_the_classes_of_a_model_that_is_not_begun_anew(model, visit, tmp_path):
     shown = choose(page, "try.png", png(shade(0, 50)))
     expected = model.predict(shade(0, 50)[None].astype("float32"), verbose=0)[0]
     np.testing.assert_allclose(shown, expected, atol=1e-5)
+
+
+def test_frozen_layers_in_int8(model, visit, tmp_path):
+    path = tmp_path / "small.tflite"
+    data = np.stack([shade(label, seed) for label in range(3) for seed in range(20)]).astype("float32")
+    given = {"optimizer": "sgd", "new_classes": ["red", "green"], "input_range": (0, 255)}
+    report = export.to_trainable_tflite(model, path, precision="int8", representative_data=data, **given)
+    page = visit(export.to_web(report, tmp_path / "page"))
+    assert names(page) == ["red", "green"] and "int8" in page.inner_text("#about")
+    first, _ = read_state(path.with_suffix(".npz"))
+    weights = {w.name: first[w.name] for w in report.weights}
+    classify = Interpreter(str(path)).get_signature_runner("classify")
+    for seed in (50, 51):
+        expected = classify(image=shade(1, seed)[None].astype("float32"), **weights)["scores"][0]
+        np.testing.assert_allclose(choose(page, f"{seed}.png", png(shade(1, seed))), expected, atol=1e-5)
+    give(page, 0, files(0, range(5)))
+    give(page, 1, files(1, range(5)))
+    _, numbers = train(page, rate=0.5, steps=300)
+    assert (numbers["held"], numbers["right"]) == (2, 2)
