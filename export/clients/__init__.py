@@ -4,8 +4,9 @@ A client has the file and no Keras model. It learns from here what the file take
 results may be from the ones measured at export. Nothing here imports TensorFlow. `verify` imports nothing of
 kerasft but `pack_files`: a pack holds copies of both, which run with numpy and LiteRT alone.
 
-Inside, `pack` stands on `golden`, `tolerance` and `verify`, this on `pack_files`, `metadata` on `mediapipe`,
-and `mediapipe`, `browser` and `source_code` on `pixels`; `web` holds the page's files, `code` templates.
+Inside, `pack` stands on `golden`, `tolerance` and `verify`, this on `pack_files`, `metadata` on `mediapipe`.
+`browser` stands on `teaching` and `first_weights`, it and `teaching` on `model_json`, and this, `mediapipe` and
+`source_code` on `pixels`. `web` holds the pages' files, `code` templates.
 """
 
 from .browser import to_web

@@ -6,26 +6,31 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import ExportError
 from ..files import check_target, replacing
-from ..report import Report, TensorInfo, check_labels
+from ..report import Report, check_labels
 from ..scratch import scratch
 from ..tflite_file import read_operations
-from .pixels import DTYPES, pixel_normalization
+from ..trainable_report import TrainableReport
+from .first_weights import safetensors
+from .model_json import WEB, check_dtypes, file_json, picture_json
+from .teaching import WEIGHTS, lesson_files, lesson_json
 
-_WEB = Path(__file__).parent / "web"
 # The files of a page, with what they are made of.
 _IMAGES = {name: name for name in ("index.html", "style.css", "page.js", "app.js", "pixels.js")}
 _TEXTS = {
     "index.html": "text.html", "style.css": "style.css", "page.js": "page.js", "app.js": "text.js",
     "wordpiece.js": "wordpiece.js",
+}  # fmt: skip
+_LESSONS = {
+    "index.html": "teach.html", "app.js": "teach.js",
+    **{name: name for name in (
+        "style.css", "teach.css", "page.js", "pixels.js", "head.js", "batches.js", "training.js",
+        "safetensors.js", "weights.js", "classes.js", "cards.js", "camera.js",
+    )},
 }  # fmt: skip
 _MADE = ("index.html", "style.css", "app.js", "model.json")  # of every page that to_web has made
 _LOCK = ("package.json", "package-lock.json")
@@ -42,7 +47,9 @@ _RUNTIME = {
 _SECONDS = 600
 
 
-def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def to_web(
+    report: Report | TrainableReport, folder: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
     """Write a page that runs an exported classifier of images or texts in the browser, by LiteRT.js.
 
     The folder holds the page, the model, `model.json` that says what the model takes and gives, and the
@@ -51,6 +58,12 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     image stays in the browser. A file whose report has a rule for texts (`text`) gets a page with a box for a
     text instead, which splits it into the same token ids as `report.text.encode`, and says what the
     vocabulary lacks and what was cut off.
+
+    A file that learns on the device (`to_trainable_tflite`) gets a page that teaches it: whoever opens it
+    names classes, as many as the file has outputs, gives each pictures or frames of the webcam, trains, tries
+    a picture, and downloads the weights with the names as a safetensors file. The page reads that file again,
+    and so does `load_head`. The page's model has steps of `batch` samples, 16 where the file leaves that open
+    (LiteRT.js takes no open sizes), and is held against the exported file.
 
     An image is turned as EXIF says and stretched to the model's height and width, nothing is cut off. How,
     the report's `pixels` say: `background` is the colour under transparent parts (white without it), and
@@ -65,7 +78,8 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
     Args:
         report: What `to_tflite` returned, for a model with one input (1, height, width, 1 or 3) or with
             token ids, and one output (1, classes); images and scores float32 or uint8 (io="float" or
-            io="uint8").
+            io="uint8"). Or what `to_trainable_tflite` returned, for a model with one such image, and 2 to 50
+            classes.
         folder: The folder to be made, 19 MB without the model.
         overwrite: Replace a folder that `to_web` has made before, once the new one is whole.
 
@@ -73,52 +87,56 @@ def to_web(report: Report, folder: str | os.PathLike[str], *, overwrite: bool = 
         The folder.
 
     Raises:
-        TypeError: `report` is not a Report.
+        TypeError: `report` is neither a Report nor a TrainableReport.
         ValueError: The page can't feed such a model.
         FileNotFoundError, FileExistsError, OSError: The folder can't be written.
-        ExportError: The file is gone or was changed since its export, or npm is missing or could not fetch
+        ExportError: A file is gone or was changed since its export, or npm is missing or could not fetch
             LiteRT.js. Nothing was written.
 
     Example:
         ```python
         report = kerasft.export.to_tflite(model, "model.tflite", labels=names, holdout=test)
         kerasft.export.to_web(report, "page")  # then: python -m http.server --directory page
+
+        report = kerasft.export.to_trainable_tflite(model, "head.tflite", optimizer="adam", new_classes=5)
+        kerasft.export.to_web(report, "school")
         ```
 
     References:
         https://ai.google.dev/edge/litert/web
     """
     target = Path(folder).absolute()
-    if not isinstance(report, Report):
-        raise TypeError(f"to_web takes the Report that to_tflite returned; received {type(report).__name__}.")
-    page = _IMAGES if report.text is None else _TEXTS
-    _check_output(report)
-    about = _of_images(report) if report.text is None else _of_texts(report)
+    if isinstance(report, TrainableReport):
+        page, about = _LESSONS, lesson_json(report)
+    elif isinstance(report, Report):
+        _check_output(report)
+        page, about = (_IMAGES, _of_images(report)) if report.text is None else (_TEXTS, _of_texts(report))
+    else:
+        raise TypeError(
+            "to_web takes the report that to_tflite or to_trainable_tflite returned; received "
+            f"{type(report).__name__}."
+        )
     _check_folder(target, overwrite=overwrite)
-    content = report.read_file()
-    about["probabilities"] = _gives_probabilities(content)
+    state = None
+    if isinstance(report, TrainableReport):
+        content, state = lesson_files(report, about)
+    else:
+        content = report.read_file()
+        about["probabilities"] = _gives_probabilities(content)
     with scratch() as temporary:
         installed = _install(temporary)
         with replacing(target, overwrite=overwrite) as partial:
             partial.joinpath("litert", "wasm").mkdir(parents=True)
             for name, made_of in page.items():
-                shutil.copyfile(_WEB / made_of, partial / name)
+                shutil.copyfile(WEB / made_of, partial / name)
             for source, name in _RUNTIME.items():
                 shutil.copyfile(installed / source, partial / "litert" / name)
             (partial / about["model"]).write_bytes(content)
+            if state is not None:
+                (partial / WEIGHTS).write_bytes(safetensors(state, about["digest"]))
             text = json.dumps(about, indent=2, ensure_ascii=False)
             (partial / "model.json").write_text(text, encoding="utf-8")
     return Path(folder)
-
-
-def _check_image(report: Report) -> None:
-    shape = report.inputs[0].shape
-    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1 or shape[3] not in (1, 3):
-        raise ValueError(
-            "The page feeds the model one image, of shape (1, height, width, 1 or 3); the input "
-            f"{report.inputs[0].name!r} of {report.path} has the shape {shape}."
-        )
-    _check_dtypes(report, (*report.inputs, *report.outputs))
 
 
 def _check_output(report: Report) -> None:
@@ -136,35 +154,11 @@ def _check_output(report: Report) -> None:
         check_labels(report.labels, report.outputs[0].shape[1])
 
 
-def _check_dtypes(report: Report, tensors: Iterable[TensorInfo]) -> None:
-    for tensor in tensors:
-        if tensor.dtype not in DTYPES:
-            raise ValueError(
-                f"LiteRT.js takes {' and '.join(DTYPES)}, but {tensor.name!r} of {report.path} is "
-                f"{tensor.dtype}. Export the model with io='float'; at precision='int8' it still computes in "
-                "integers."
-            )
-
-
-def _model_json(report: Report) -> dict[str, Any]:
-    """What model.json has of every model, but for what is read from the file."""
-    version = json.loads((_WEB / "package.json").read_text())["dependencies"]["@litertjs/core"]
-    return {
-        "model": "model.tflite",
-        "name": Path(report.path).name,
-        "precision": report.precision,
-        "bytes": report.size_bytes,
-        "labels": report.labels,
-        "output": asdict(report.outputs[0]),
-        "runtime": f"LiteRT.js {version}",
-    }
-
-
 def _of_texts(report: Report) -> dict[str, Any]:
     """The content of model.json for a model of token ids."""
     text = report.text
     assert text is not None
-    _check_dtypes(report, report.outputs)
+    check_dtypes(report, report.outputs)
     what = {text.ids: "ids", text.mask: "mask", text.types: "types"}
     for tensor in report.inputs:
         if tensor.shape != (1, text.sequence_length) or tensor.dtype != "int32" or tensor.name not in what:
@@ -174,44 +168,13 @@ def _of_texts(report: Report) -> dict[str, Any]:
                 "with text=… and batch=1."
             )
     inputs = [{"name": t.name, "what": what[t.name], "shape": t.shape} for t in report.inputs]
-    return {**_model_json(report), "inputs": inputs, "text": text.to_dict()}
+    return {**file_json(report, report.outputs[0]), "inputs": inputs, "text": text.to_dict()}
 
 
 def _of_images(report: Report) -> dict[str, Any]:
     """The content of model.json for a model of images."""
-    _check_image(report)
-    mean, std = _normalization(report)
-    pixels = report.pixels or {}
-    return {
-        **_model_json(report),
-        "input": asdict(report.inputs[0]),
-        "background": pixels.get("background", "white"),
-        "resize": pixels.get("resize", "antialias"),
-        "mean": mean,
-        "std": std,
-    }
-
-
-def _normalization(report: Report) -> tuple[list[float], list[float]]:
-    """(mean, std) of pixels of 0..255, one of each for each channel."""
-    found = pixel_normalization(input_range=report.input_range, normalization=report.normalization)
-    if found is None:
-        raise ValueError(
-            f"The report on {report.path} does not say which values the model takes, so the page can't give "
-            "it pixels. Export it with input_range=(0, 255), or whichever range it was trained on, or with "
-            "normalization=(mean, std) in units of 0..255."
-        )
-    channels = report.inputs[0].shape[3]
-    values = []
-    for value in found:
-        flat = np.asarray(value, dtype=float).ravel()
-        if flat.size not in (1, channels):
-            raise ValueError(
-                f"normalization has {flat.size} values, but the images of {report.path} have {channels} "
-                "channels."
-            )
-        values.append(np.broadcast_to(flat, (channels,)).tolist())
-    return values[0], values[1]
+    check_dtypes(report, report.outputs)
+    return {**file_json(report, report.outputs[0]), **picture_json(report, report.inputs[0])}
 
 
 def _check_folder(target: Path, *, overwrite: bool) -> None:
@@ -242,7 +205,7 @@ def _install(folder: Path) -> Path:
             "https://nodejs.org or your system's packages; npm is part of it. Nothing was written."
         )
     for name in _LOCK:
-        shutil.copyfile(_WEB / name, folder / name)
+        shutil.copyfile(WEB / name, folder / name)
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
     try:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)

@@ -1,11 +1,11 @@
 // One page, one model: it runs model.tflite with LiteRT.js on the image that is dropped or chosen, and shows
 // the classes with the highest scores. What the model takes and gives stands in model.json.
-import { $, announced, inTurn, openModel, say, showScores, titleOf } from "./page.js";
-import { fromOutput, readPixels, toInput } from "./pixels.js";
+import { $, announced, describePicture, inTurn, openModel, say, showScores } from "./page.js";
+import { decode, fromOutput, readPixels, toInput } from "./pixels.js";
 
 /** The model, ready to run: {about, run(pixels) -> {scores, milliseconds}}. */
 async function load() {
-  const { about, run: runTensors, Tensor } = await openModel(describe);
+  const { about, run: runTensors, Tensor } = await openModel(describePicture);
 
   async function run(pixels) {
     const input = new Tensor(toInput(pixels, about), about.input.shape);
@@ -26,23 +26,6 @@ async function classify(file) {
   image.close();
   say(null);
   show(file, scores, milliseconds, about);
-}
-
-async function decode(file) {
-  try {
-    // upright as EXIF says, and colour profiles left aside, as training images were read
-    return await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
-  } catch {
-    throw new Error(`“${file.name}” is not an image that this browser can read. Choose a PNG, JPEG or WebP file.`);
-  }
-}
-
-function describe(about) {
-  const [, height, width, channels] = about.input.shape;
-  $("about").textContent = `${titleOf(about)} · ${width} × ${height} ${channels === 1 ? "grey" : "colour"}`;
-  $("size").textContent = `${width} × ${height} pixels`;
-  $("seen").classList.toggle("small", height < 56);
-  $("runtime").textContent = `Runs on ${about.runtime}.`;
 }
 
 function show(file, scores, milliseconds, about) {

@@ -1,9 +1,12 @@
-// What the pages of pictures and of texts share: the model in LiteRT.js, messages, and the list of classes.
+// What all pages share: the model in LiteRT.js, messages, and the list of classes.
 
 const SHOWN = 5;
 export const $ = (id) => document.getElementById(id);
 
-/** The model, ready to run: {about, run(inputs) -> {scores, milliseconds}}; inputs are Tensors by name. */
+/**
+ * The model, ready to run: {about, call(signature, inputs) -> outputs, run(inputs) -> {scores, milliseconds}, Tensor};
+ * inputs are Tensors by name, which are deleted; outputs are typed arrays by name.
+ */
 export async function openModel(describe) {
   const about = await (await get("model.json")).json();
   describe(about);
@@ -15,16 +18,24 @@ export async function openModel(describe) {
     throw new Error(`LiteRT.js can't run ${about.model}: ${reason(error)}`);
   });
 
-  async function run(inputs) {
-    const begin = performance.now();
-    const outputs = await model.run("serving_default", inputs);
-    const milliseconds = performance.now() - begin;
-    const scores = outputs[about.output.name].toTypedArray();
-    for (const tensor of [...Object.values(inputs), ...Object.values(outputs)]) tensor.delete();
-    return { scores, milliseconds };
+  async function call(signature, inputs) {
+    const tensors = Object.values(inputs);
+    try {
+      const outputs = await model.run(signature, inputs);
+      tensors.push(...Object.values(outputs));
+      return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.toTypedArray()]));
+    } finally {
+      for (const tensor of tensors) tensor.delete();
+    }
   }
 
-  return { about, run, Tensor };
+  async function run(inputs) {
+    const begin = performance.now();
+    const outputs = await call("serving_default", inputs);
+    return { scores: outputs[about.output.name], milliseconds: performance.now() - begin };
+  }
+
+  return { about, call, run, Tensor };
 }
 
 /** LiteRT.js, started. */
@@ -39,7 +50,8 @@ async function start() {
   }
 }
 
-async function get(url) {
+/** What a server has at an address. */
+export async function get(url) {
   const response = await fetch(url).catch(() => null);
   if (!response?.ok) throw new Error(`${url} can't be fetched (${response?.status ?? "no answer"})`);
   return response;
@@ -48,6 +60,15 @@ async function get(url) {
 /** What stands under the title: "model.tflite · int8 · 34 kB". */
 export function titleOf({ name, precision, bytes }) {
   return `${name} · ${precision} · ${bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`}`;
+}
+
+/** Say which pictures the model takes, and how large they are. */
+export function describePicture(about) {
+  const [, height, width, channels] = about.input.shape;
+  $("about").textContent = `${titleOf(about)} · ${width} × ${height} ${channels === 1 ? "grey" : "colour"}`;
+  $("size").textContent = `${width} × ${height} pixels`;
+  $("seen").classList.toggle("small", height < 56);
+  $("runtime").textContent = `Runs on ${about.runtime}.`;
 }
 
 /** Show the classes with the highest scores; data is for whoever drives this page by a program. */

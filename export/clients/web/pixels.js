@@ -2,6 +2,16 @@
 
 const MOST = 2 ** 24; // pixels that are read at once; larger images are first drawn smaller
 
+/** The image of a file, upright. */
+export async function decode(file) {
+  try {
+    // upright as EXIF says, and colour profiles left aside, as training images were read
+    return await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  } catch {
+    throw new Error(`“${file.name}” is not an image that this browser can read. Choose a PNG, JPEG or WebP file.`);
+  }
+}
+
 /**
  * Bring an image to the model's size as training did: over a background, stretched, not cropped, to whole numbers.
  *

@@ -1,7 +1,5 @@
 """The page runs in Chromium and gives the scores that LiteRT gives in Python."""
 
-import base64
-import contextlib
 import dataclasses
 import io
 import json
@@ -18,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from kerasft.export.clients import browser
 from kerasft.export.clients.browser import to_web
 from PIL import Image, ImageOps
+from web_page import choose, drop, scores_of
 
 from kerasft import export
 
@@ -90,60 +89,13 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium):
-    """Opens a page of a folder; at the end, no script of it has failed and nothing came from elsewhere."""
-    with contextlib.ExitStack() as stack:
-        pages = []
-
-        def open_page(folder, state="ready", script=None):
-            page = chromium.new_page(viewport={"width": 1100, "height": 800})
-            stack.callback(page.close)
-            page.address = stack.enter_context(web_page.served(folder))
-            page.requests, page.failures = [], []
-            page.on("request", lambda request: page.requests.append(request.url))
-            page.on("pageerror", lambda error: page.failures.append(str(error)))
-            if script:
-                page.add_init_script(script)
-            page.goto(page.address)
-            page.wait_for_selector(f"body[data-state={state}]")
-            pages.append(page)
-            return page
-
+    with web_page.visits(chromium) as open_page:
         yield open_page
-        for page in pages:
-            assert page.failures == []
-            assert not [u for u in page.requests if not u.startswith((page.address, "blob:", "data:"))]
 
 
 def png(pixels):
     """The bytes of a PNG file of an array of shape (height, width, channels)."""
     return tf.io.encode_png(np.asarray(pixels).astype("uint8")).numpy()
-
-
-def choose(page, name, content, kind="image/png"):
-    """Choose a file; returns the scores of the page."""
-    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
-    return scores_of(page, name)
-
-
-def scores_of(page, name):
-    page.wait_for_selector(f"#results[data-file='{name}']")
-    return np.array(json.loads(page.get_attribute("#results", "data-scores")))
-
-
-def drop(page, selector, name, content, kind="image/png"):
-    """Let a file fall on an element, or no file if it has no name."""
-    left = page.evaluate(
-        """([selector, name, kind, content]) => {
-            const dataTransfer = new DataTransfer();
-            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-            if (name) dataTransfer.items.add(new File([bytes], name, { type: kind }));
-            const options = { dataTransfer, bubbles: true, cancelable: true };
-            return ["dragover", "drop"].filter((type) =>
-              document.querySelector(selector).dispatchEvent(new DragEvent(type, options)));
-        }""",
-        [selector, name, kind, base64.b64encode(content).decode()],
-    )
-    assert left == []  # what is left to the browser would open the file in place of the page
 
 
 def in_python(path, values):
