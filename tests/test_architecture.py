@@ -303,6 +303,8 @@ def test_every_source_file_has_its_tests():
         folder = ROOT.joinpath("tests", *(parts[1:-1] if parts[0] == "kerasft" else parts[:-1]))
         if path.name == "__init__.py" and len(parts) > 2:  # a face, which a test above looks at
             continue
+        if parts[:2] == ("examples", "notebooks"):  # tests/examples/test_notebooks.py runs each
+            continue
         name = "init" if path.name == "__init__.py" else path.stem
         has_own = (folder / f"test_{name}.py").exists() or path.read_text().count("\n") < 2
         if not has_own and module_of(path) not in modules_under_test(folder):

@@ -22,7 +22,8 @@ from kerasft.commands.main import app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+BESIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")]
+PAGES = [*BESIDE, *sorted(DOCS.rglob("*.md"))]
 PUBLIC_FACES = runpy.run_path(str(ROOT / "tests" / "test_architecture.py"))["PUBLIC_FACES"]
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "object": "data"}
 

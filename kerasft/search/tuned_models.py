@@ -18,7 +18,15 @@ from kerasft.search.find_tuner import tuner_of
 from kerasft.search.loss import Guess, read_guess
 from kerasft.search.preflight import Preflight
 from kerasft.search.process_state import ProcessState, flags_as_built
-from kerasft.search.results import SearchFolder, TrialRecord, ranked, read_trials, trial_order, write_report
+from kerasft.search.results import (
+    SearchFolder,
+    TrialRecord,
+    Trials,
+    ranked,
+    read_trials,
+    trial_order,
+    write_report,
+)
 from kerasft.search.search_call import trains_as_asked
 from kerasft.search.space import Choice, SearchSpace
 from kerasft.search.trial import TrialContext, without_checkpoint_loading
@@ -110,13 +118,16 @@ class TunedModels:
     def results(self, tuner: Tuner | None = None) -> list[TrialRecord]:
         """The trials that have ended, failed ones included, in the order of their numbers.
 
+        A notebook shows the list as a table, the best first.
+
         Args:
             tuner: The tuner; None: the one in this process.
 
         Raises:
             ValueError: There is none, or several.
         """
-        return self._trials_of(tuner)[1]
+        tuner, records = self._trials_of(tuner)
+        return Trials(records, tuner.oracle.objective.direction)
 
     def write_report(self, folder: str | os.PathLike[str], tuner: Tuner | None = None) -> list[Path]:
         """Write a report of the trials.

@@ -12,7 +12,7 @@ import keras
 from kerasft import _keras
 from kerasft.stages.addresses import check_stage_name, is_pattern, layer_paths, layers_at, matches
 from kerasft.stages.kept_frozen import KeptFrozen
-from kerasft.tables import FittingTable, plain_text
+from kerasft.tables import FittingTable, html_of, plain_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +165,9 @@ class Stages(Sequence[Stage]):
 
     def __str__(self) -> str:
         return plain_text(self.__rich__())
+
+    def _repr_html_(self) -> str:
+        return html_of(self.__rich__())
 
     def __repr__(self) -> str:
         return f"<Stages of {self.model.name!r}: {', '.join(self.names)}>"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kerasft.tables import plain_table
+from kerasft.tables import html_table, plain_table
+
+_HEADER = ("stage", "trained", "rate", "decay", "largest change", "mean change", "steps")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """The report on one phase; `print` shows a table.
+    """The report on one phase; `print` and notebooks show a table.
 
     Attributes:
         index: The phase, from 0.
@@ -56,11 +58,19 @@ class PhaseReport:
     stages: tuple[StageReport, ...]
 
     def __str__(self) -> str:
+        return f"{self._title}\n{plain_table(_HEADER, self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADER, self._rows(), title=self._title)
+
+    @property
+    def _title(self) -> str:
         first, last = self.epochs
         back = "" if self.best_epoch is None else f", back to epoch {self.best_epoch}"
-        title = f"Phase {self.index}, freeze depth {self.depth}, epochs {first} to {last}{back}"
-        header = ("stage", "trained", "rate", "decay", "largest change", "mean change", "steps")
-        rows = []
+        return f"Phase {self.index}, freeze depth {self.depth}, epochs {first} to {last}{back}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
         for stage in self.stages:
             numbers = (
                 f"{stage.learning_rate:.2e}" if stage.trained else "",
@@ -70,4 +80,4 @@ class PhaseReport:
                 str(stage.steps),
             )
             rows.append((stage.name, stage.mark, *numbers))
-        return f"{title}\n{plain_table(header, rows)}"
+        return rows

@@ -14,13 +14,15 @@ import keras
 
 from kerasft.files import parse_json, replacing
 from kerasft.stages import Stages, find_stages
-from kerasft.tables import plain_table
+from kerasft.tables import html_table, plain_table
 from kerasft.unfreezing import recipes
 from kerasft.unfreezing.phase import Phase
 from kerasft.unfreezing.phase_order import check_order, checked_depths
 from kerasft.unfreezing.recipes import Recipe
 from kerasft.unfreezing.schedule_json import changed_fields, phases_from
 from kerasft.unfreezing.schedule_yaml import is_yaml, looks_like_text, parse_yaml, yaml_text
+
+_HEADER = ("phase", "from", "ends after", "learning rate", "warm-up")
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,20 @@ class UnfreezingSchedule:
         return iter(self.phases)
 
     def __str__(self) -> str:
-        rows = []
+        return plain_table(_HEADER, self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADER, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
         for index, phase in enumerate(self.phases):
             rate = phase.rate_text
             rate += "" if phase.multipliers is None else f" × {dict(phase.multipliers)}"
             last = index == len(self.phases) - 1 and phase.patience is None
             warmup = f"{phase.warmup_steps} steps" if phase.warmup_steps else ""
             rows.append((str(index), str(phase.depth), "to the end" if last else phase.text(), rate, warmup))
-        return plain_table(("phase", "from", "ends after", "learning rate", "warm-up"), rows)
+        return rows
 
     @property
     def starts(self) -> list[int | None]:

@@ -11,6 +11,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from html_tables import Shown
 from small_searches import FIXED, build_model, data, grid, searched
 
 import kerasft
@@ -41,6 +42,7 @@ def test_every_tuner_searches_and_gives_the_best_model(name, tmp_path):
     best = ranked(records, "max")[0]
     (trial,) = tuner.oracle.get_best_trials(1)
     assert (trial.trial_id, trial.score) == (best.trial, best.score)
+    assert [row[0] for row in Shown(records._repr_html_()).rows][1] == best.trial
     model, fresh = search.best_model(), search.best_model(tuner)
     assert model is not fresh and type(model) is keras.Sequential
     x, y = data(24, 1)

@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+from html_tables import Shown
 
 import kerasft
 from kerasft.stages.find import find_stages
@@ -27,6 +28,15 @@ def test_print_shows_a_table(dense_model):
     assert "(None, 5)" in text and "35" in text  # second: 6 * 5 + 5 parameters
     assert "no" not in text.split("first")[1].split("\n")[0]
     assert "no" in frozen.split("first")[1].split("\n")[0]
+
+
+def test_a_notebook_shows_the_same_table(dense_model):
+    stages = find_stages(dense_model)
+    stages.reason = "<why>"
+    shown = Shown(stages._repr_html_())
+    assert shown.beside == ["net: 3 stages", "<why>"]
+    assert [row[1] for row in shown.rows] == ["stage", "first", "second", "top"]
+    assert shown.rows[2] == ["1", "second", "1", "35", "yes", "(None, 5)"]
 
 
 def test_a_stage_counts_the_weights_its_layers_own(image_model):

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from html_tables import Shown
 
 from kerasft import GradualUnfreezing, Phase, UnfreezingSchedule, find_stages, resolve_multipliers
 from kerasft.unfreezing.phase import direction
@@ -363,3 +364,12 @@ def test_layers_that_are_no_suffix_are_refused_with_the_way_to_train_them(dense_
         Phase(["first", "top"])
     factors = resolve_multipliers(dense_model, {"sec*": 1.0, "*": 0.0})
     assert [factors[v.path] for v in dense_model.weights] == [0, 0, 1, 1, 0, 0]
+
+
+def test_a_notebook_shows_the_table_of_a_schedule():
+    schedule = UnfreezingSchedule([Phase("<head>", 2), Phase(0, learning_rate=1e-3, warmup_steps=20)])
+    assert Shown(schedule._repr_html_()).rows == [
+        ["phase", "from", "ends after", "learning rate", "warm-up"],
+        ["0", "<head>", "2 epochs", "as before", ""],
+        ["1", "0", "to the end", "0.001", "20 steps"],
+    ]

@@ -34,6 +34,7 @@ from kerasft.search.results.report import (
     write_report,
 )
 from kerasft.search.results.tables import (
+    Trials,
     table,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "STATE",
     "SearchFolder",
     "TrialRecord",
+    "Trials",
     "averaged",
     "best_of",
     "is_better",

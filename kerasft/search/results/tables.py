@@ -11,7 +11,7 @@ from typing import Any
 
 from kerasft.search.results.ranking import ranked
 from kerasft.search.results.record import TrialRecord, own_values
-from kerasft.tables import FittingTable
+from kerasft.tables import FittingTable, html_of
 
 
 def rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
@@ -74,3 +74,19 @@ def table(
             {"completed": "", "stopped": "stopped as unlikely"}.get(r.status, r.status),
         )
     return found
+
+
+class Trials(list[TrialRecord]):
+    """The records of a search, which a notebook shows as a table, the best first.
+
+    Args:
+        records: The trials.
+        direction: "max" or "min".
+    """
+
+    def __init__(self, records: Iterable[TrialRecord], direction: str) -> None:
+        super().__init__(records)
+        self.direction = direction
+
+    def _repr_html_(self) -> str:
+        return html_of(table(self, self.direction))

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 
+from html_tables import Shown
+
 from kerasft.search.results.record import TrialRecord
-from kerasft.search.results.tables import table, to_csv, to_json
+from kerasft.search.results.tables import Trials, table, to_csv, to_json
 from kerasft.tables import plain_text
 
 RECORDS = [
@@ -33,3 +35,11 @@ def test_the_table_has_the_best_first_and_the_failed_last():
     assert [line.split("│")[1].strip() for line in lines if "│" in line] == ["1", "3", "0", "2"]
     assert "1.0e-02" in lines[4] and "stopped" in lines[4] and "failed" in lines[7]
     assert len(plain_text(table(RECORDS, "max", most=2)).splitlines()) == 6
+
+
+def test_a_notebook_shows_the_list_as_the_table():
+    trials = Trials(RECORDS, "max")
+    assert trials == RECORDS and isinstance(trials, list)
+    shown = Shown(trials._repr_html_())
+    assert [row[0] for row in shown.rows] == ["trial", "1", "3", "0", "2"]
+    assert [row[0] for row in Shown(Trials(RECORDS, "min")._repr_html_()).rows[1:4]] == ["0", "1", "3"]
