@@ -5,8 +5,8 @@ results may be from the ones measured at export. Nothing here imports TensorFlow
 kerasft but `pack_files`: a pack holds copies of both, which run with numpy and LiteRT alone.
 
 Inside, `pack` stands on `golden`, `tolerance` and `verify`, this on `pack_files`, `metadata` on `mediapipe`.
-`browser` stands on `teaching` and `first_weights`, it and `teaching` on `model_json`, and this, `mediapipe` and
-`source_code` on `pixels`. `web` holds the pages' files, `code` templates.
+`browser` stands on `teaching` and `first_weights`, it and `teaching` on `model_json`, and this, `mediapipe`
+and `source_code` on `pixels`. `web` holds the pages' files, `code` templates.
 """
 
 from .browser import to_web

@@ -19,7 +19,7 @@ _MOMENTUM = 0.9
 _OWN = ("depth", "optimizer", "learning_rate", "loss", "new_classes", "train_batch")
 _IN_VAIN = (
     ("batch", "1"), ("metadata", False), ("score_calibration", None), ("calibration_samples", None),
-    ("target", None), ("keep_compiled", False), ("web", None),
+    ("target", None), ("keep_compiled", False),
 )  # fmt: skip
 _OF_TRAINABLE = (  # options of `to_tflite` that `to_trainable_tflite` takes as well
     "holdout", "representative_data", "labels", "input_range", "normalization", "pixels", "strict",

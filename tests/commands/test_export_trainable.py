@@ -72,6 +72,17 @@ def test_a_run_becomes_a_file_that_learns(run, tmp_path):
     assert np.mean(learned.predict(images, verbose=0).argmax(1) == high) > 0.9
 
 
+@pytest.mark.network
+@pytest.mark.process
+def test_a_page_teaches_the_file(run, tmp_path):
+    out, page = tmp_path / "head.tflite", tmp_path / "page"
+    words = ["--trainable", "--new-classes", "low,high", "--web", page]
+    status, output = kerasft_command("export", run / "model.keras", "--out", out, *words)
+    assert status == 0 and f"--directory {page}" in " ".join(output.split()), output
+    stored = json.loads((page / "model.json").read_text())
+    assert stored["labels"] == ["low", "high"] and "Train" in (page / "index.html").read_text()
+
+
 @pytest.mark.process
 def test_integers_on_data_from_an_earlier_layer_on(run, tmp_path):
     out = tmp_path / "head.tflite"
@@ -116,7 +127,6 @@ def test_a_depth_that_does_not_work_names_those_that_do_and_writes_nothing(run, 
         (("--trainable", "--precision", "all", "--out", "folder"), "goes with one precision"),
         (("--trainable", "--metadata", "--batch", "any"), "--batch, --metadata says nothing"),
         (("--trainable", "--target", "micro"), "--target, --io says nothing"),
-        (("--trainable", "--web", "page"), "--web says nothing"),
         (("--trainable", "--io", "uint8", "--precision", "int8", "--data", "digits"), "--io says nothing"),
         (("--trainable", "--calibration-samples", "9"), "--calibration-samples says nothing"),
         (("--trainable", "--optimizer", "lion"), "--optimizer is one of adam, momentum, nesterov, sgd"),
