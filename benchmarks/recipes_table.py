@@ -10,6 +10,25 @@ import numpy as np
 
 Rows: TypeAlias = dict[str, dict[str, Any]]
 """What was measured, by "DATA DRAW WAY"."""
+NAMES = {
+    "probe": "solved head alone",
+    "default": "default recipe",
+    "right 0.0001": "plain Keras at 1e-4",
+    "right 0.0003": "plain Keras at 3e-4",
+    "right 3e-05": "plain Keras at 3e-5",
+    "written": "plain Keras as its guide has it",
+    "LP-FT 0.0001": "solved head, then plain Keras at 1e-4",
+    "ULMFiT": "gradual, as ULMFiT",
+    "all stages": "recipe: all stages",
+    "scales trained": "recipe: scales trained",
+    "without views": "recipe: without views",
+    "decay 0.9": "recipe: rates fall by 0.9 a stage",
+    "rate 1e-4": "recipe: at 1e-4",
+    "rate 5e-4": "recipe: at 5e-4",
+    "surest head": "recipe: the surest head",
+    "labels smoothed": "recipe: labels smoothed",
+    "weights averaged": "recipe: weights averaged",
+}
 
 
 def of_way(rows: Rows, task: str, way: str, value: str) -> dict[int, float]:
@@ -66,7 +85,7 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
             ]
             mark = " (best rate)" if way == best else ""
             lines.append(
-                f"| {way}{mark} | {len(found)} | {np.mean(list(found.values())):.3f} | "
+                f"| {NAMES.get(way, way)}{mark} | {len(found)} | {np.mean(list(found.values())):.3f} | "
                 f"{' | '.join(cells)} | {times:.2f} |"
             )
     return "\n".join(lines)
@@ -90,8 +109,10 @@ def drawn(rows: Rows, tasks: Sequence[str], ways: Sequence[str], path: Path) -> 
             if gains:
                 axes.plot([np.mean(gains)], [place], "|", color=color, markersize=14, markeredgewidth=2.5)
         axes.axvline(0, color="0.7", linewidth=1, zorder=0)
-        axes.set(title=f"{task} (0: {best})" if best else task, xlabel="points of accuracy")
+        zero = f", less {NAMES.get(best, best)}" if best else ""
+        axes.set_title(f"{task}{zero}", fontsize="medium")
+        axes.set_xlabel("points of accuracy")
         axes.set_xlim(max(axes.get_xlim()[0], -25), min(axes.get_xlim()[1], 40))
-    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_yticks(range(len(names)), [NAMES.get(way, way) for way in names])
     panels[0].invert_yaxis()
     figure.savefig(path, dpi=110)

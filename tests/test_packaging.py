@@ -146,13 +146,13 @@ def test_the_extras_agree_with_each_other():
 
 
 def test_every_extra_that_is_named_is_there():
-    texts = {path: path.read_text() for end in ("py", "md") for path in ROOT.rglob(f"*.{end}")}
-    texts |= {ROOT / name: (ROOT / name).read_text() for name in ("Makefile", "setup.cfg")}
+    paths = [path for end in ("py", "md") for path in ROOT.rglob(f"*.{end}")]
+    others = {".venv", ".venv-floor", "build", "site"}
+    paths = [path for path in paths if not others & set(path.relative_to(ROOT).parts)]
     named = [
         name
-        for path, text in texts.items()
-        if not {".venv", ".venv-floor", "build", "site"} & set(path.relative_to(ROOT).parts)
-        for match in re.findall(r"(?:kerasft|\.)\[([a-z][a-z,-]*)\]", text)
+        for path in [*paths, ROOT / "Makefile", ROOT / "setup.cfg"]
+        for match in re.findall(r"(?:kerasft|\.)\[([a-z][a-z,-]*)\]", path.read_text())
         for name in match.split(",")
     ]
     assert len(named) > 20

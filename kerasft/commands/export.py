@@ -140,7 +140,7 @@ def export(
     new_classes: Annotated[
         str | None,
         typer.Option(
-            help="With --trainable: begin the head anew for so many classes, or for these: NAME,NAME,… or a "
+            help="With --trainable: begin the head anew for so many classes, or for these: names with commas between, or a "
             ".txt file with one a line."
         ),
     ] = None,

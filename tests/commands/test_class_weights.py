@@ -17,7 +17,7 @@ from kerasft.commands.class_weights import read_class_weights, say_weights, weig
 from kerasft.commands.classifier import build_classifier, load_for
 from kerasft.commands.settings import FinetuneSettings, SearchSettings
 from kerasft.data import load_dataset, load_texts
-from kerasft.probe import solve_head
+from kerasft.probe import TO_FINE_TUNE, solve_head
 
 NAMES = ("cat", "dog", "owl")
 
@@ -153,7 +153,7 @@ def test_a_job_trains_as_plain_keras_does_with_class_weight(handle, uneven, tmp_
         keras.utils.set_random_seed(3)
         backbone = load_for(FinetuneSettings(handle, tmp_path, 16))
         model = without_dropout(backbone, 2, 16, (0.0, 1.0))
-        solve_head(model, data.train, class_weight=class_weight, seed=3)
+        solve_head(model, data.train, class_weight=class_weight, standard_errors=TO_FINE_TUNE, seed=3)
         backbone.trainable = False
         optimizer = keras.optimizers.AdamW(1e-3)
         optimizer.exclude_from_weight_decay(var_names=["bias"])

@@ -104,6 +104,8 @@ def test_every_option_keeps_its_name_and_its_default():
             "metadata": False, "pack": None, "web": None, "overwrite": False, "seed": 0,
             "batch": "1", "normalization": None, "tolerance": None, "strict": True, "image_size": None,
             "calibration_samples": None, "score_calibration": None, "target": None, "keep_compiled": False,
+            "trainable": False, "depth": None, "optimizer": None, "learning_rate": None, "loss": None,
+            "new_classes": None, "train_batch": None,
         },
         "verify": {"pack": None},
         "report": {"run": None, "out": None, "overwrite": False},
