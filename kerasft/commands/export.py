@@ -140,8 +140,8 @@ def export(
     new_classes: Annotated[
         str | None,
         typer.Option(
-            help="With --trainable: begin the head anew for so many classes, or for these: names with commas between, or a "
-            ".txt file with one a line."
+            help="With --trainable: begin the head anew for so many classes, or for these: names with "
+            "commas between, or a .txt file with one a line."
         ),
     ] = None,
     train_batch: Annotated[
