@@ -21,6 +21,8 @@ from kerasft.stages import Stages, find_stages
 from kerasft.unfreezing import GradualUnfreezing, Phase, UnfreezingSchedule
 
 EPOCHS, RATE, WEIGHT_DECAY, STRENGTH = 12, 2e-4, 0.05, 0.15
+LEAST_WARM_UP = 10
+"""Steps: with a batch or two in an epoch, one of AdamW's first steps at the full rate can undo the head."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def default(
 
     1. The head becomes the best linear layer on what the frozen backbone gives (`kerasft.probe.solve_head`):
        the start that distorts the backbone least, for the time of one pass.
-    2. The upper two thirds of the stages train for `epochs`: AdamW, whose rate warms up in the first epoch
-       and falls to zero by a cosine, the same for all of them; decay of kernels alone. BatchNormalization
-       stays as it is.
+    2. The upper two thirds of the stages train for `epochs`: AdamW, whose rate warms up in the first epoch,
+       or in ten steps if that is longer, and falls to zero by a cosine, the same for all of them; decay of
+       kernels alone. BatchNormalization stays as it is.
     3. Half of the pictures are seen in other views in each pass, of the kinds that leave the classes as they
        are. Which those are is measured with the head.
 
@@ -156,7 +158,7 @@ def default(
         depth,
         epochs,
         learning_rate=keras.optimizers.schedules.CosineDecay(learning_rate, steps, 0.0),
-        warmup_steps=measured.batches,
+        warmup_steps=max(measured.batches, LEAST_WARM_UP),
     )
     optimizer = with_lr_multipliers(
         keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay),

@@ -64,7 +64,7 @@ def test_trains_as_plain_keras_does_with_the_same_settings():
     class Rate(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step):
             step = tf.cast(step, "float32")
-            return tf.minimum(1.0, (step + 1) / 3) * 2e-4 * 0.5 * (1 + tf.cos(np.pi * step / 9))
+            return tf.minimum(1.0, (step + 1) / 10) * 2e-4 * 0.5 * (1 + tf.cos(np.pi * step / 9))
 
     plain.compile(keras.optimizers.Adam(Rate()), "sparse_categorical_crossentropy")
     plain.fit(batches(), epochs=3, shuffle=False, verbose=0)
@@ -131,6 +131,16 @@ def test_statistics_alone_stay_where_scales_are_not_known():
     assert callback.batch_norm == "train"
 
 
+def test_one_batch_does_not_undo_the_head():
+    """AdamW's first step moves each weight by the rate, whatever the gradient."""
+    model = network(normalized=False)
+    recipe = default(model, batches(size=48), epochs=1, depth=0, views=[], weight_decay=0.0)
+    before = model.get_layer("low").kernel.numpy()
+    fitted(model, recipe)
+    moved = np.abs(model.get_layer("low").kernel.numpy() - before)
+    assert moved.max() == pytest.approx(2e-4 / 10, rel=1e-2)
+
+
 def test_vectors_do_not_decay():
     """At a rate that is next to nothing, what decays is all that moves: kernels by rate * decay a step."""
     model = network()
@@ -140,7 +150,7 @@ def test_vectors_do_not_decay():
     kernel = model.get_layer("low").kernel.numpy()
     fitted(model, recipe)
     np.testing.assert_allclose(model.get_layer("low").bias, 1.0, atol=1e-6)
-    steps = [1e-12 * (step + 1) / 3 * 0.5 * (1 + np.cos(np.pi * step / 3)) for step in range(3)]
+    steps = [1e-12 * (step + 1) / 10 * 0.5 * (1 + np.cos(np.pi * step / 3)) for step in range(3)]
     left = np.prod([1 - rate * 1e9 for rate in steps])
     np.testing.assert_allclose(model.get_layer("low").kernel, kernel * left, rtol=1e-5)
 
