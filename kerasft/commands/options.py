@@ -29,7 +29,7 @@ PixelRange = Annotated[
     typer.Option(help="Pixel range that the backbone expects, as LOW,HIGH; what fits it, by default."),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images in a batch.", min=1)]
-BatchNorm = Annotated[str, typer.Option(help="inference, statistics or train.")]
+BatchNorm = Annotated[str, typer.Option(help="inference, frozen, statistics or train.")]
 Limit = Annotated[int | None, typer.Option(help="Use that many images only.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where tensorflow-datasets keeps its files.")]
 Resize = Annotated[

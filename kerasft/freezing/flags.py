@@ -82,7 +82,7 @@ def check_batch_norm(policy: BatchNormPolicy | None, stages: Iterable[Stage] = (
         stages: The stages that will train with it.
 
     Raises:
-        ValueError: `policy` is none of the three, or a Hub stage among `stages` can't follow it.
+        ValueError: `policy` is none of the four, or a Hub stage among `stages` can't follow it.
     """
     if policy is None:
         return

@@ -190,12 +190,14 @@ def test_a_search_that_was_killed_gives_the_best_trial_of_one_that_was_not(tmp_p
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed")
     )
     assert [r["trial"] for r in killed] == [r["trial"] for r in whole]
-    for a, b in zip(killed, whole, strict=True):
+    for number, (a, b) in enumerate(zip(killed, whole, strict=True)):
+        after_last_kill = number > 4
         assert a["values"].keys() == b["values"].keys()
         for name, value in a["values"].items():
-            # From scores that are equal to the bit, but were read again, the tuner proposes values that
-            # differ by a percent or two where what it maximizes is flat; on other machines by others.
-            expected = value if isinstance(value, str) else pytest.approx(value, rel=5e-2)
+            # what the tuner's model of the scores proposes depends on their last bits, and on the machine's;
+            # the last proposal, from scores that were read again, differs by 1.6 % where these are equal
+            tolerance = 5e-2 if after_last_kill else 1e-2
+            expected = value if isinstance(value, str) else pytest.approx(value, rel=tolerance)
             assert b["values"][name] == expected, name
         assert a["curve"] == pytest.approx(b["curve"], abs=1e-3)
     best = [(tmp_path / name / "best.txt").read_text().split() for name in ("whole", "killed")]
