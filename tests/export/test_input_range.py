@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from image_clients import DIGITS, classified, coloured_digits
-from kerasft.export.clients.browser import _normalization
+from kerasft.export.clients.model_json import picture_json
 
 from kerasft import export
 
@@ -44,8 +44,9 @@ def test_mediapipe_gives_the_models_scores(tmp_path, before, after, made, option
     report = export.to_tflite(model, tmp_path / "m.tflite", labels=DIGITS, metadata=True, **options)
     scores, _ = classified((tmp_path / "m.tflite").read_bytes(), pixels)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
-    mean, std = _normalization(report)  # the page's
-    np.testing.assert_allclose((pixels - np.array(mean)) / std, made(pixels.astype("float32")), atol=1e-5)
+    page = picture_json(report, report.inputs[0])
+    normalized = (pixels - np.array(page["mean"])) / page["std"]
+    np.testing.assert_allclose(normalized, made(pixels.astype("float32")), atol=1e-5)
 
 
 @pytest.mark.parametrize(

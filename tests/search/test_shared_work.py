@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.cache.callback import PrefixCache
-from kerasft.probe import solve_head
+from kerasft.probe import TO_FINE_TUNE, solve_head
 from kerasft.search.shared_head import BestHead
 from kerasft.search.shared_work import Sharing
 from kerasft.stages.find import find_stages
@@ -90,7 +90,7 @@ def test_a_head_of_one_dense_layer_is_the_linear_probe(tmp_path, kind):
         arguments = {"x": batches.repeat(), "steps_per_epoch": COUNT // BATCH, "shuffle": False}
     stages, other = stages_of(), stages_of()
     Sharing(True, None, 0).prepare(tmp_path, stages, [1], arguments)
-    solve_head(other.model, [(x, y)])
+    solve_head(other.model, [(x, y)], standard_errors=TO_FINE_TUNE)
     for mine, theirs in zip(head(stages), head(other), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
