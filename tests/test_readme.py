@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 AFTER_COMMANDS = [ROOT / "docs/tutorials/folder-to-phone.md"]  # tests/test_docs.py runs their code after them
+INLINE = re.compile(r"print\(.*\)  # (.*)")
 NUMBER = re.compile(r"\d[\d,]*(\.\d+)?(e[+-]\d+)?")
 
 
@@ -22,6 +23,15 @@ def blocks(page):
     )
 
 
+def programs(page):
+    """The blocks of a page, each a program of its own; those of README are one."""
+    found = blocks(page)
+    if page != README:
+        return found
+    printed = [text or "\n".join(INLINE.findall(code)) for code, text in found]
+    return [("\n".join(code for code, _ in found), "\n".join(printed))]
+
+
 def shape(text):
     """A printed text without its numbers and the width of its columns, which vary from machine to machine."""
     return [" ".join(NUMBER.sub("#", line).split()) for line in text.splitlines() if line.strip()]
@@ -31,7 +41,7 @@ CODE = [
     pytest.param(page, code, printed, id=f"{page.relative_to(ROOT).with_suffix('')}-{number}")
     for page in PAGES
     if page not in AFTER_COMMANDS
-    for number, (code, printed) in enumerate(blocks(page))
+    for number, (code, printed) in enumerate(programs(page))
 ]
 
 
@@ -42,15 +52,15 @@ def test_code_runs(page, code, printed, tmp_path, monkeypatch, capsys):
     keras.utils.clear_session()  # names of layers are numbered from the beginning, as in a program of its own
     exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
     said = capsys.readouterr().out
-    for expected in re.findall(r"print\(.*\)  # (.*)", code):
+    for expected in INLINE.findall(code):
         assert expected in said
     if printed:
         assert shape(said) == shape(printed)
 
 
 def test_there_is_code_to_run():
-    """README's example, and in each tutorial and how-to page code or commands."""
-    assert len(blocks(README)) == 1
+    """README's two examples, and in each tutorial and how-to page code or commands."""
+    assert len(blocks(README)) == 2
     guides = [page for page in PAGES if page.parent.name in ("tutorials", "how-to")]
     assert len(guides) > 20
     assert [
