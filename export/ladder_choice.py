@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from .files import parse_json, taking_apart
-from .plain_table import plain_table
 from .report import Quality, Report
+from .tables import html_table, plain_table
 
 # name: precision, and what the file takes and gives
 VARIANTS = {
@@ -65,6 +65,9 @@ class Ladder:
 
     def __str__(self) -> str:
         return "\n".join([plain_table(HEADER, self.rows()), *self.remarks()])
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADER, self.rows(), notes=self.remarks())
 
     def remarks(self) -> list[str]:
         """What stands below the table: what is missing and why, and the choice, a line each."""

@@ -14,8 +14,8 @@ import numpy as np
 from .errors import ExportError
 from .files import parse_json, taking_apart
 from .parity import Parity
-from .plain_table import plain_table
 from .report import Channels, Quality, SignatureInfo, TensorInfo, exported_bytes
+from .tables import plain_table
 from .text import Text
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import io
-from collections.abc import Iterable, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from kerasft.export.plain_table import plain_table
+from kerasft.export.tables import html_table, plain_table
 
 __all__ = ["FittingTable", "html_of", "html_table", "plain_table", "plain_text"]
-
-_CELL = "padding: 0.2em 0.8em; vertical-align: top; border-bottom: 1px solid rgba(128, 128, 128, 0.4)"
 
 
 class FittingTable(Table):
@@ -70,32 +66,6 @@ def plain_text(table: Table, width: int = 110) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().split("\n"))
 
 
-def html_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", note: str = ""
-) -> str:
-    """A table as HTML for a notebook: every text escaped, in the notebook's own colors, light or dark.
-
-    Args:
-        header: Names of the columns.
-        rows: The cells; columns of numbers stand to the right.
-        title: A line above the table.
-        note: A line below it.
-
-    Example:
-        >>> html_table(["stage"], [["<head>"]]).count("&lt;head&gt;")
-        1
-    """
-    cells = [[str(cell) for cell in row] for row in rows]
-    sides = ["right" if _are_numbers(column) else "left" for column in zip(*cells, strict=True)]
-    sides += ["left"] * (len(header) - len(sides))  # without rows
-    body = "".join(f"<tr>{_cells('td', row, sides)}</tr>" for row in cells)
-    caption = f'<caption style="text-align: left">{html.escape(title)}</caption>' if title else ""
-    below = f"<p>{html.escape(note)}</p>" if note else ""
-    head = f"<thead><tr>{_cells('th', header, sides)}</tr></thead>"
-    whole = f'<table style="border-collapse: collapse">{caption}{head}<tbody>{body}</tbody></table>'
-    return f'<div style="overflow-x: auto">{whole}{below}</div>'
-
-
 def html_of(table: Table) -> str:
     """A table of rich as HTML, as `html_table` makes it."""
     columns = [list(map(str, column.cells)) for column in table.columns]
@@ -103,17 +73,5 @@ def html_of(table: Table) -> str:
         [str(column.header) for column in table.columns],
         zip(*columns, strict=True),
         title=str(table.title or ""),
-        note=str(table.caption or ""),
+        notes=[str(table.caption)] if table.caption else [],
     )
-
-
-def _cells(tag: str, texts: Sequence[str], sides: Sequence[str]) -> str:
-    return "".join(
-        f'<{tag} style="text-align: {side}; {_CELL}">{html.escape(text)}</{tag}>'
-        for text, side in zip(texts, sides, strict=True)
-    )
-
-
-def _are_numbers(column: Sequence[str]) -> bool:
-    found = [text.lstrip("-+−") for text in column if text]
-    return bool(found) and all(text[:1].isdigit() for text in found)

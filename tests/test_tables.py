@@ -55,7 +55,7 @@ def test_a_table_that_was_narrow_is_wide_again(trials):
 
 
 def test_html_shows_every_text_as_it_is():
-    text = html_table(["name", HOSTILE], [["a", "1"], [HOSTILE, ""]], title=HOSTILE, note=HOSTILE)
+    text = html_table(["name", HOSTILE], [["a", "1"], [HOSTILE, ""]], title=HOSTILE, notes=[HOSTILE])
     shown = Shown(text)
     assert shown.rows == [["name", HOSTILE], ["a", "1"], [HOSTILE, ""]]
     assert shown.beside == [HOSTILE, HOSTILE]

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from ..plain_table import plain_table
+from ..tables import html_table, plain_table
 from .operations import FLOATS, Operand, Operation, read_operations
 from .schema import reading
 
@@ -207,12 +207,19 @@ class Readiness:
             found.append((target, count, str(self.pieces(target)), str(self.evidence[target]), lines))
         return found
 
-    def __str__(self) -> str:
-        rows: list[tuple[str, ...]] = []
+    def _lines(self) -> list[tuple[str, ...]]:
+        """The rows, each line of refusals in one of its own."""
+        found: list[tuple[str, ...]] = []
         for *row, lines in self.rows():
-            rows.append((*row, lines[0] if lines else "–"))
-            rows += [("", "", "", "", line) for line in lines[1:]]
-        return plain_table(self.HEADER, rows)
+            found.append((*row, lines[0] if lines else "–"))
+            found += [("", "", "", "", line) for line in lines[1:]]
+        return found
+
+    def __str__(self) -> str:
+        return plain_table(self.HEADER, self._lines())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.HEADER, self._lines())
 
 
 def documented(content: bytes) -> Readiness:

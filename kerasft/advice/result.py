@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kerasft.tables import plain_table
+from kerasft.tables import html_table, plain_table
 
 Recommendation = Literal["extract_features", "fine_tune"]
 Confidence = Literal["clear", "likely", "open"]
@@ -15,6 +16,8 @@ _SURE = {
     "likely": "likely, by the standard errors",
     "open": "the standard errors leave it open",
 }
+_DEPTHS = "A linear probe on what the frozen stages give, on samples that it has not seen"
+_SIZES = "The probe before the head by number of samples"
 
 
 @dataclass(frozen=True)
@@ -90,46 +93,60 @@ class Advice:
         return asdict(self)
 
     def __str__(self) -> str:
-        what = "Extract features" if self.recommendation == "extract_features" else "Fine-tune"
-        depths = plain_table(
-            ["depth", "frozen up to", "features", self.measure, "±", "LogME"],
-            (
-                [
-                    str(r.depth),
-                    r.stage,
-                    f"{r.features:,}",
-                    f"{r.score:.3f}",
-                    f"{r.standard_error:.3f}",
-                    f"{r.logme:.3f}",
-                ]
-                for r in self.by_depth
-            ),
-        )
-        sizes = plain_table(
-            ["samples", self.measure, "±", ""],
-            (
-                [
-                    f"{r.samples:,}",
-                    f"{r.score:.3f}",
-                    f"{r.standard_error:.3f}",
-                    "" if r.measured else "extrapolated",
-                ]
-                for r in self.curve
-            ),
-        )
         return "\n".join(
             [
-                f"{what} at freeze depth {self.depth} (trains from {self.trains_from!r}): "
-                f"{_SURE[self.confidence]}.",
+                self._advised,
                 *(f"- {reason}" for reason in self.reasons),
                 "",
-                "A linear probe on what the frozen stages give, on samples that it has not seen:",
-                depths,
+                f"{_DEPTHS}:",
+                plain_table(*self._depths()),
                 "",
-                "The probe before the head by number of samples:",
-                sizes,
+                f"{_SIZES}:",
+                plain_table(*self._sizes()),
                 "",
-                f"{self.samples:,} samples, {self.bytes / 1e6:.1f} MB of features.",
+                self._used,
                 *self.notes,
             ]
         )
+
+    def _repr_html_(self) -> str:
+        why = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
+        depths = html_table(*self._depths(), title=_DEPTHS)
+        sizes = html_table(*self._sizes(), title=_SIZES, notes=[self._used, *self.notes])
+        return f"<p>{html.escape(self._advised)}</p><ul>{why}</ul>{depths}{sizes}"
+
+    @property
+    def _advised(self) -> str:
+        what = "Extract features" if self.recommendation == "extract_features" else "Fine-tune"
+        where = f"freeze depth {self.depth} (trains from {self.trains_from!r})"
+        return f"{what} at {where}: {_SURE[self.confidence]}."
+
+    @property
+    def _used(self) -> str:
+        return f"{self.samples:,} samples, {self.bytes / 1e6:.1f} MB of features."
+
+    def _depths(self) -> tuple[list[str], list[list[str]]]:
+        rows = [
+            [
+                str(r.depth),
+                r.stage,
+                f"{r.features:,}",
+                f"{r.score:.3f}",
+                f"{r.standard_error:.3f}",
+                f"{r.logme:.3f}",
+            ]
+            for r in self.by_depth
+        ]
+        return ["depth", "frozen up to", "features", self.measure, "±", "LogME"], rows
+
+    def _sizes(self) -> tuple[list[str], list[list[str]]]:
+        rows = [
+            [
+                f"{r.samples:,}",
+                f"{r.score:.3f}",
+                f"{r.standard_error:.3f}",
+                "" if r.measured else "extrapolated",
+            ]
+            for r in self.curve
+        ]
+        return ["samples", self.measure, "±", ""], rows

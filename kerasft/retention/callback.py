@@ -15,13 +15,14 @@ from kerasft.arguments import check_integer
 from kerasft.retention.accuracy import Scores, check_labelled
 from kerasft.retention.pairing import Original, Pairs, pair
 from kerasft.stages import StageOutputs, Stages, find_stages, linear_cka
-from kerasft.tables import plain_table
+from kerasft.tables import html_table, plain_table
 from kerasft.typing import Logs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
+_HEADER = ("epoch", "stage", "cka", "distance")
 
 
 class Retention(keras.callbacks.Callback):
@@ -188,10 +189,15 @@ class Retention(keras.callbacks.Callback):
             _assign(self._pairs.theirs, kept)
 
     def __str__(self) -> str:
-        rows = [
+        return plain_table(_HEADER, self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADER, self._rows())
+
+    def _rows(self) -> list[list[str]]:
+        return [
             [str(r["epoch"]), r["stage"], f"{r['cka']:.4f}", f"{r['distance']:.4f}"] for r in self.history
         ]
-        return plain_table(["epoch", "stage", "cka", "distance"], rows)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw similarity and distance of each stage, a line for each epoch.

@@ -16,7 +16,7 @@ from kerasft.retention.accuracy import Scores, check_labelled
 from kerasft.retention.pairing import Original, Pairs, pair
 from kerasft.retention.statistics import check_inputs, moved_statistics, reestimate
 from kerasft.stages import Stages
-from kerasft.tables import plain_table
+from kerasft.tables import html_table, plain_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,18 +142,24 @@ class InterpolationSweep:
         return None if best is None else self.alphas[best]
 
     def __str__(self) -> str:
+        return "\n".join([plain_table(*self._table()), *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table(), notes=self._remarks())
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
         header = ["alpha", "accuracy", *(["source accuracy"] if self.source_accuracy else []), ""]
         columns = [self.accuracy, *([self.source_accuracy] if self.source_accuracy else [])]
         rows = [
             [f"{alpha:.2f}", *(f"{column[i]:.4f}" for column in columns), "chosen" * (alpha == self.alpha)]
             for i, alpha in enumerate(self.alphas)
         ]
-        table = plain_table(header, rows)
-        if self.alpha is None and self.source_accuracy:
-            table += (
-                f"\nNone reaches {self.floor:g}; the most on source data is {max(self.source_accuracy):.4f}."
-            )
-        return table
+        return header, rows
+
+    def _remarks(self) -> list[str]:
+        if self.alpha is not None or not self.source_accuracy:
+            return []
+        return [f"None reaches {self.floor:g}; the most on source data is {max(self.source_accuracy):.4f}."]
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw accuracy over alpha.

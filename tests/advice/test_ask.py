@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from html_tables import Shown, unseen
 
 import kerasft
 from kerasft.probe import fit_probe, logme
@@ -51,6 +52,7 @@ def test_fine_tune_from_the_stage_above_which_it_gets_lost():
         "Fine-tune at freeze depth 1 (trains from 'stage_1'): the standard errors are clear."
     )
     assert "480      " in text and "extrapolated" in text and "1      stage_0       6" in text
+    assert unseen(found) == [] and len(Shown(found._repr_html_()).rows) == 2 + 1 + 5 + 1
     assert json.loads(json.dumps(found.to_dict()))["by_depth"][0]["stage"] == "stage_0"
 
 

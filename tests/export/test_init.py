@@ -23,7 +23,7 @@ FLOORS = [
     {"report"},
     {"parity", "text"},
     {"scratch"},
-    {"plain_table", "errors", "files", "columns", "wordpiece", "precisions"},
+    {"tables", "errors", "files", "columns", "wordpiece", "precisions"},
 ]
 SOURCES = Path(export.__file__).parent
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import pytest
+from html_tables import unseen
 from kerasft.export.ladder_choice import Ladder, choose
 from ladder_reports import REPORTS, report
 
@@ -73,6 +74,7 @@ def test_a_preference_is_one_of_three():
 def test_the_table_has_a_line_for_each_variant_and_marks_the_choice():
     bare = {"float16": dataclasses.replace(REPORTS["float16"], quality=None)}
     found = Ladder({**bare, "int8": REPORTS["int8"]}, {"dynamic": "it broke."}, "int8", "int8 is the choice.")
+    assert unseen(found) == []
     assert str(found).splitlines() == [
         "variant  size    1 / 2 threads  XNNPACK + other  differs by  accuracy      points lost (95 %)",
         "float16  0.5 kB  10 / 10 ms     1 + 0            0.0e+00     not measured  not measured",

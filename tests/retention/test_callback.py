@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from html_tables import Shown, unseen
 
 import kerasft
 from kerasft import GradualUnfreezing, Phase, PrefixCache, Retention
@@ -77,6 +78,7 @@ def test_it_measures_what_plain_keras_gives():
     assert str(retention).splitlines()[1].split() == [
         "1", "a", f"{retention.history[0]['cka']:.4f}", f"{retention.history[0]['distance']:.4f}"
     ]  # fmt: skip
+    assert unseen(retention) == [] and len(Shown(retention._repr_html_()).rows) == 1 + len(retention.history)
 
 
 def test_training_is_the_same_with_it(image_model, image_data):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from html_tables import Shown, unseen
 
 import kerasft
 from kerasft.retention import interpolation
@@ -133,6 +134,7 @@ def test_the_choice_under_a_floor():
     none = kerasft.InterpolationSweep(sweep.alphas, sweep.accuracy, sweep.source_accuracy, 0.95)
     assert none.alpha is None
     assert "None reaches 0.95; the most on source data is 0.9000." in str(none)
+    assert unseen(sweep) == unseen(none) == [] and len(Shown(none._repr_html_()).rows) == 5
 
 
 def test_the_choice_is_set_on_request():

@@ -38,3 +38,11 @@ class Shown(HTMLParser):
             self.rows[-1][-1] += data
         else:
             self.beside[-1] += data
+
+
+def unseen(report) -> list[str]:
+    """The lines of a report's text that neither are a row of its HTML nor stand beside its tables."""
+    shown = Shown(report._repr_html_())
+    rows = [" ".join(" ".join(row).split()) for row in shown.rows]
+    lines = [" ".join(line.split()).removeprefix("- ").removesuffix(":") for line in str(report).splitlines()]
+    return [line for line in lines if line not in rows and line not in " ".join(shown.beside)]

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from html_tables import unseen
 from kerasft.export.tflite_file.delegates import documented as readiness
 from kerasft.export.tflite_file.operations import Operand, Operation, read_operations
 
@@ -283,6 +284,7 @@ def test_the_table(files):
         f"{' ' * 84}1 × it has no such operation: HARD_SWISH",
         f"{' ' * 84}its compiler maps the first piece alone, 4 of 14",
     ]
+    assert unseen(readiness(files["gated int8"])) == []
 
 
 def test_as_json_and_from_a_path(files, tmp_path):

@@ -2,8 +2,8 @@
 
 import doctest
 
-from kerasft.export import plain_table as module
-from kerasft.export.plain_table import plain_table
+from kerasft.export import tables as module
+from kerasft.export.tables import plain_table
 
 
 def test_the_example_runs():
