@@ -28,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from kerasft.export.figures import COLORS, OTHER, new_figure, save_figure
 
 import kerasft
 from kerasft.data import load_dataset
@@ -211,14 +212,10 @@ def cost_when_off(build: Callable[[], keras.Model], parts: tuple, options: argpa
 
 def draw(runs: dict[str, tuple[Run, Run]], path: str) -> None:
     """Validation accuracy over time, with and without the cache."""
-    from matplotlib.figure import Figure
-
     rows = -(-len(runs) // 3)
-    figure = Figure(figsize=(12, 3.4 * rows), layout="constrained")
-    for axes, (title, pair) in zip(figure.subplots(rows, 3, squeeze=False).flat, runs.items(), strict=False):
-        for run, label, color in zip(
-            pair, ("plain Keras", "PrefixCache"), ("#888888", "#0a6ebd"), strict=True
-        ):
+    figure, panels = new_figure(rows, 3, size=(12, 3.4 * rows), squeeze=False)
+    for axes, (title, pair) in zip(panels.flat, runs.items(), strict=False):
+        for run, label, color in zip(pair, ("plain Keras", "PrefixCache"), (OTHER, COLORS[0]), strict=True):
             start = run.seconds - sum(run.epochs)
             times = np.cumsum(run.epochs) + start
             axes.plot(times, run.accuracy, "o-", color=color, label=label, markersize=3, linewidth=1.2)
@@ -226,9 +223,8 @@ def draw(runs: dict[str, tuple[Run, Run]], path: str) -> None:
         axes.set_xlabel("seconds")
         axes.set_ylabel("validation accuracy")
         axes.set_xscale("log")
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 def measure_sizes(options: argparse.Namespace) -> None:
@@ -254,18 +250,14 @@ def measure_sizes(options: argparse.Namespace) -> None:
             flush=True,
         )
     if options.figure:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = new_figure()
         counts = [row[0] for row in rows]
         for column, label in ((1, "plain Keras"), (2, "recording epoch"), (3, "from the record")):
-            axes.loglog(counts, [row[column] for row in rows], "o-", label=label)
+            axes.loglog(counts, [row[column] for row in rows], label=label)
         axes.set_xlabel("images")
         axes.set_ylabel("seconds an epoch")
         axes.legend(frameon=False)
-        axes.grid(alpha=0.3)
-        figure.savefig(options.figure, dpi=110)
+        save_figure(figure, options.figure)
 
 
 def main() -> None:

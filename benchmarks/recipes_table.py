@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from kerasft.export.figures import COLORS, OTHER, new_figure, save_figure
 
 Rows: TypeAlias = dict[str, dict[str, Any]]
 """What was measured, by "DATA DRAW WAY"."""
@@ -93,18 +94,15 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
 
 def drawn(rows: Rows, tasks: Sequence[str], ways: Sequence[str], path: Path) -> None:
     """Draw each way's accuracy less that of plain Keras done right: a dot a draw, and a bar for the mean."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    panels = figure.subplots(2, -(-len(tasks) // 2), sharey=True).ravel()
+    figure, panels = new_figure(2, -(-len(tasks) // 2), size=(9, 7), sharey=True)
     names = [way for way in ways if any(of_way(rows, task, way, "accuracy") for task in tasks)]
-    for axes, task in zip(panels, tasks, strict=False):
+    for axes, task in zip(panels.flat, tasks, strict=False):
         best = best_rate(rows, task, ways)
         rights = of_way(rows, task, best, "accuracy") if best else {}
         for place, way in enumerate(names):
             found = of_way(rows, task, way, "accuracy")
             gains = [100 * (found[draw] - rights[draw]) for draw in sorted(found.keys() & rights.keys())]
-            color = "C1" if way == "default" else "0.4"
+            color = COLORS[4] if way == "default" else OTHER
             axes.plot(gains, [place] * len(gains), "o", color=color, markersize=4, alpha=0.6)
             if gains:
                 axes.plot([np.mean(gains)], [place], "|", color=color, markersize=14, markeredgewidth=2.5)
@@ -113,6 +111,6 @@ def drawn(rows: Rows, tasks: Sequence[str], ways: Sequence[str], path: Path) -> 
         axes.set_title(f"{task}{zero}", fontsize="medium")
         axes.set_xlabel("points of accuracy")
         axes.set_xlim(max(axes.get_xlim()[0], -25), min(axes.get_xlim()[1], 40))
-    panels[0].set_yticks(range(len(names)), [NAMES.get(way, way) for way in names])
-    panels[0].invert_yaxis()
-    figure.savefig(path, dpi=110)
+    panels.flat[0].set_yticks(range(len(names)), [NAMES.get(way, way) for way in names])
+    panels.flat[0].invert_yaxis()
+    save_figure(figure, path)

@@ -30,6 +30,7 @@ import keras
 import keras_tuner
 import numpy as np
 import tensorflow as tf
+from kerasft.export.figures import COLORS, OTHER, new_figure, save_figure
 from prefix_cache import images_of, private_memory
 
 import kerasft
@@ -247,19 +248,15 @@ def _trials(title: str, found: Run) -> str:
 
 def draw(plain: Run, shared: Run, path: str) -> None:
     """The best validation accuracy so far over the time since the search began."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for found, label, color in ((plain, "keras-tuner", "#888888"), (shared, "FreezeDepthSearch", "#0a6ebd")):
+    figure, axes = new_figure()
+    for found, label, color in ((plain, "keras-tuner", OTHER), (shared, "FreezeDepthSearch", COLORS[0])):
         times, values = zip(*found.epochs, strict=True)
-        axes.step(times, np.maximum.accumulate(values), where="post", label=label, color=color)
+        axes.step(times, np.maximum.accumulate(values), where="post", label=label, color=color, marker="")
         axes.axvline(found.seconds, color=color, linestyle=":", linewidth=1)
-    axes.axhline(plain.best, color="#888888", linestyle="--", linewidth=0.8)
+    axes.axhline(plain.best, color=OTHER, linestyle="--", linewidth=0.8)
     axes.set(xscale="log", xlabel="seconds since the search began", ylabel="best validation accuracy so far")
-    axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ FOLDERS = {
     "data": (),
     "text": (),
     "report": (),
-    "plots": (),
+    "plots": ("export",),
     "backup": ("_keras",),
     "saved_classes": (),
     "stages": ("_keras",),

@@ -6,7 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from ..errors import ExportError
@@ -19,19 +22,34 @@ from .first_weights import safetensors
 from .model_json import WEB, check_dtypes, file_json, picture_json
 from .teaching import WEIGHTS, lesson_files, lesson_json
 
-# The files of a page, with what they are made of.
-_IMAGES = {name: name for name in ("index.html", "style.css", "page.js", "app.js", "pixels.js")}
-_TEXTS = {
-    "index.html": "text.html", "style.css": "style.css", "page.js": "page.js", "app.js": "text.js",
-    "wordpiece.js": "wordpiece.js",
-}  # fmt: skip
-_LESSONS = {
-    "index.html": "teach.html", "app.js": "teach.js",
-    **{name: name for name in (
-        "style.css", "teach.css", "page.js", "pixels.js", "head.js", "batches.js", "training.js",
-        "safetensors.js", "weights.js", "classes.js", "cards.js", "camera.js",
-    )},
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class _Page:
+    """What page.html shows, and its files in the folder, with what they are copies of."""
+
+    title: str
+    main: str
+    files: Mapping[str, str]
+
+    def html(self) -> str:
+        shell = Template((WEB / "page.html").read_text(encoding="utf-8"))
+        return shell.substitute(title=self.title, main=(WEB / self.main).read_text(encoding="utf-8"))
+
+
+def _copies(app: str, *names: str) -> dict[str, str]:
+    return {"app.js": app, **{name: name for name in ("style.css", "page.js", *names)}}
+
+
+_IMAGES = _Page("Image classifier", "image.html", _copies("image.js", "pixels.js"))
+_TEXTS = _Page("Text classifier", "text.html", _copies("text.js", "wordpiece.js"))
+_LESSONS = _Page(
+    "Teach a classifier",
+    "teach.html",
+    _copies(
+        "teach.js", "teach.css", "pixels.js", "head.js", "batches.js", "training.js", "safetensors.js",
+        "weights.js", "classes.js", "cards.js", "camera.js",
+    ),
+)  # fmt: skip
 _MADE = ("index.html", "style.css", "app.js", "model.json")  # of every page that to_web has made
 _LOCK = ("package.json", "package-lock.json")
 # What the page needs of node_modules/@litertjs. The runtime comes twice: for browsers with relaxed SIMD and
@@ -127,7 +145,8 @@ def to_web(
         installed = _install(temporary)
         with replacing(target, overwrite=overwrite) as partial:
             partial.joinpath("litert", "wasm").mkdir(parents=True)
-            for name, made_of in page.items():
+            (partial / "index.html").write_text(page.html(), encoding="utf-8")
+            for name, made_of in page.files.items():
                 shutil.copyfile(WEB / made_of, partial / name)
             for source, name in _RUNTIME.items():
                 shutil.copyfile(installed / source, partial / "litert" / name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-from kerasft.plots import new_figure, save_figure
+from kerasft.plots import color_of, new_figure, save_figure
 
 
 def learning_rate_curve(
@@ -35,10 +35,10 @@ def learning_rate_curve(
         ImportError: matplotlib is not installed.
     """
     figure, axes = new_figure()
-    axes.plot(rates, losses, color="0.75", linewidth=1, label="loss of one step")
-    axes.plot(rates, smoothed, color="C0", linewidth=2, label="smoothed")
+    axes.plot(rates, losses, color="0.75", marker="", linewidth=1, label="loss of one step")
+    axes.plot(rates, smoothed, color=color_of(0), marker="", linewidth=2, label="smoothed")
     for number, (name, rate) in enumerate(marks.items(), 1):
-        axes.axvline(rate, color=f"C{number}", linestyle="--", label=f"{name}: {rate:.1e}")
+        axes.axvline(rate, color=color_of(number), linestyle="--", label=f"{name}: {rate:.1e}")
     low, high = min([*smoothed, *losses]), max(list(smoothed)[: max(1, len(smoothed) // 2)])
     margin = 0.15 * (high - low) or 0.1
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - margin, high + 3 * margin))

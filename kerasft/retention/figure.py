@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kerasft.plots import new_figure, save_figure
+from kerasft.plots import color_of, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +35,12 @@ def interpolation_sweep(
         ImportError: matplotlib is not installed.
     """
     figure, axes = new_figure()
-    axes.plot(alphas, accuracy, "o-", color="C0", label="target data")
+    axes.plot(alphas, accuracy, label="target data")
     if source_accuracy is not None:
-        axes.plot(alphas, source_accuracy, "o-", color="C1", label="source data")
+        axes.plot(alphas, source_accuracy, label="source data")
     floor, chosen = marks.get("floor"), marks.get("chosen")
     if floor is not None:
-        axes.axhline(floor, color="C1", linestyle=":", label=f"floor: {floor:g}")
+        axes.axhline(floor, color=color_of(1), linestyle=":", label=f"floor: {floor:g}")
     if chosen is not None:
         axes.axvline(chosen, color="0.5", linestyle="--", label=f"chosen: {chosen:.2f}")
     axes.set(xlabel="share of the fine-tuned weights (0: pre-trained)", ylabel="accuracy")

@@ -22,7 +22,7 @@ FLOORS = [
     {"trainable_report"},
     {"report"},
     {"parity", "text"},
-    {"scratch"},
+    {"scratch", "figures"},
     {"tables", "errors", "files", "columns", "wordpiece", "precisions"},
 ]
 SOURCES = Path(export.__file__).parent

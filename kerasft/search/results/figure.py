@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kerasft.plots import new_figure, save_figure
+from kerasft.plots import color_of, marker_of, new_figure, save_figure
 from kerasft.search.results.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -44,10 +44,11 @@ def trials_by_depth(
         rows = [r for r in scored if r.recipe == recipe]
         # side by side, so that recipes at one depth do not hide one another
         depths = [places[r.depth] + 0.12 * (number - (len(recipes) - 1) / 2) for r in rows]
-        faces = [f"C{number}" if r.status == "completed" else "none" for r in rows]
+        color, marker = color_of(number), marker_of(number)
+        faces = [color if r.status == "completed" else "none" for r in rows]
         for axes, values in ((above, [r.score for r in rows]), (below, [r.seconds for r in rows])):
-            axes.scatter(depths, values, s=36, color=faces, edgecolors=f"C{number}")
-        above.scatter([], [], s=36, color=f"C{number}", label=recipe.replace("_", " "))
+            axes.scatter(depths, values, s=36, color=faces, edgecolors=color, marker=marker)
+        above.scatter([], [], s=36, color=color, marker=marker, label=recipe.replace("_", " "))
     if any(r.status != "completed" for r in scored):
         above.scatter([], [], s=36, color="none", edgecolors="0.4", label="stopped as unlikely")
     below.set(ylabel="seconds", xlabel="freeze depth (the first stage that trains)", ylim=(0, None))

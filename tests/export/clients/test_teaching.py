@@ -80,7 +80,7 @@ def test_the_sized_file_computes_what_the_exported_one_does(report, tmp_path, ba
 def test_the_folder(report, npm_files, tmp_path):
     folder = to_web(report, tmp_path / "page")
     assert {p.name for p in folder.iterdir()} == {
-        *browser._LESSONS, "litert", "model.json", "model.tflite", "weights.safetensors",
+        "index.html", *browser._LESSONS.files, "litert", "model.json", "model.tflite", "weights.safetensors",
     }  # fmt: skip
     page = [p for p in folder.iterdir() if p.suffix in (".html", ".js", ".css", ".json")]
     assert sum(p.stat().st_size for p in page) < 300_000
