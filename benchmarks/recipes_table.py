@@ -39,12 +39,13 @@ def of_way(rows: Rows, task: str, way: str, value: str) -> dict[int, float]:
     return {draw: rows[key][value] for draw, key in keys.items() if key in rows}
 
 
-def difference(one: dict[int, float], other: dict[int, float]) -> tuple[float, float] | None:
-    """The mean paired difference in points and its standard error, over the draws that both have."""
+def difference(one: dict[int, float], other: dict[int, float]) -> str:
+    """The mean paired difference in points, over the draws that both have; with its error, if they are two."""
     both = [100 * (one[draw] - other[draw]) for draw in sorted(one.keys() & other.keys())]
-    if len(both) < 2:
-        return None
-    return float(np.mean(both)), float(np.std(both, ddof=1) / np.sqrt(len(both)))
+    if not both:
+        return ""
+    error = f" ± {np.std(both, ddof=1) / np.sqrt(len(both)):.1f}" if len(both) > 1 else ""
+    return f"{np.mean(both):+.1f}{error}"
 
 
 def best_rate(rows: Rows, task: str, ways: Sequence[str]) -> str | None:
@@ -69,8 +70,8 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
             "",
             f"**{task}**",
             "",
-            "| way | draws | accuracy | above the probe | above plain Keras done right | time |",
-            "|---|---|---|---|---|---|",
+            "| way | draws | accuracy | above the probe | above plain Keras done right | above the default | time |",
+            "|---|---|---|---|---|---|---|",
         ]
         for way in ways:
             found = of_way(rows, task, way, "accuracy")
@@ -79,11 +80,8 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
             taken = of_way(rows, task, way, "processor")
             shared = taken.keys() & seconds.keys()
             times = np.mean([taken[d] / seconds[d] for d in shared]) if shared else float("nan")
-            cells = [
-                f"{mean:+.1f} ± {error:.1f}" if gap else ""
-                for gap in (difference(found, probes), difference(found, rights))
-                for mean, error in [gap or (0, 0)]
-            ]
+            default = of_way(rows, task, "default", "accuracy")
+            cells = [difference(found, each) for each in (probes, rights, default)]
             mark = " (best rate)" if way == best else ""
             lines.append(
                 f"| {NAMES.get(way, way)}{mark} | {len(found)} | {np.mean(list(found.values())):.3f} | "
