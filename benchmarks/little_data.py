@@ -151,9 +151,9 @@ def text_model(classes: int, as_written: bool) -> tuple[keras.Model, keras.Model
 
 TASKS = {
     "stamps": Task(5, 12, stamps_split, picture_model),
-    "fashion": Task(5, 12, fashion_split, picture_model),
-    "digits": Task(5, 12, digits_split, picture_model),
-    "snippets": Task(5, 4, snippets_split, text_model),
-    "fashion5": Task(5, 12, functools.partial(fashion_split, each=5), picture_model),
-    "digits5": Task(5, 12, functools.partial(digits_split, each=5), picture_model),
+    "fashion": Task(8, 12, fashion_split, picture_model),
+    "digits": Task(8, 12, digits_split, picture_model),
+    "snippets": Task(8, 4, snippets_split, text_model),
+    "fashion5": Task(8, 12, functools.partial(fashion_split, each=5), picture_model),
+    "digits5": Task(8, 12, functools.partial(digits_split, each=5), picture_model),
 }

@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--first", type=int, default=2, help="the first fold or seed: the recipe was chosen on those before"
     )
-    parser.add_argument("--draws", type=int, default=3, help="how many folds or seeds")
+    parser.add_argument("--draws", type=int, default=6, help="how many folds or seeds")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, help="where to draw it")
     options = parser.parse_args()

@@ -40,7 +40,7 @@ def of_way(rows: Rows, task: str, way: str, value: str) -> dict[int, float]:
 
 
 def difference(one: dict[int, float], other: dict[int, float]) -> str:
-    """The mean paired difference in points, over the draws that both have; with its error, if they are two."""
+    """The mean paired difference in points, over the draws that both have, and its standard error."""
     both = [100 * (one[draw] - other[draw]) for draw in sorted(one.keys() & other.keys())]
     if not both:
         return ""
@@ -49,12 +49,10 @@ def difference(one: dict[int, float], other: dict[int, float]) -> str:
 
 
 def best_rate(rows: Rows, task: str, ways: Sequence[str]) -> str | None:
-    """The way of plain Keras done right whose mean accuracy is the highest."""
-    means = {
-        way: np.mean(list(found.values()))
-        for way in ways
-        if way.startswith("right ") and (found := of_way(rows, task, way, "accuracy"))
-    }
+    """The way of plain Keras done right whose mean accuracy is the highest, of those with the most draws."""
+    found = {way: of_way(rows, task, way, "accuracy") for way in ways if way.startswith("right ")}
+    most = max(map(len, found.values()), default=0)
+    means = {way: np.mean(list(values.values())) for way, values in found.items() if len(values) == most > 0}
     return max(means, key=lambda way: means[way], default=None)
 
 
@@ -70,7 +68,7 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
             "",
             f"**{task}**",
             "",
-            "| way | draws | accuracy | above the probe | above plain Keras done right | above the default | time |",
+            "| way | draws | accuracy | above probe | above plain Keras done right | above the default | time |",
             "|---|---|---|---|---|---|---|",
         ]
         for way in ways:

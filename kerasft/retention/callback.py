@@ -157,11 +157,8 @@ class Retention(keras.callbacks.Callback):
         for index in range(self._pairs.count):
             weights = [(v, v.numpy(), w) for v, w in self._pairs.of_stage(index)]
             changed.append(any(not np.array_equal(now, before) for _, now, before in weights))
-            train = {
-                id(v)
-                for layer in self._pairs.stages[index].layers
-                for v in _keras.own_trainable_variables(layer)
-            }
+            layers = self._pairs.stages[index].layers if changed[-1] else ()
+            train = {id(v) for layer in layers for v in _keras.own_trainable_variables(layer)}
             distances.append(_distance([(now, before) for v, now, before in weights if id(v) in train]))
         first = changed.index(True) if True in changed else len(changed)
         similarities = [1.0] * first
