@@ -68,7 +68,7 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
             "",
             f"**{task}**",
             "",
-            "| way | draws | accuracy | above probe | above plain Keras done right | above the default | time |",
+            "| way | draws | accuracy | above probe | above plain Keras | above default | time |",
             "|---|---|---|---|---|---|---|",
         ]
         for way in ways:
