@@ -225,8 +225,8 @@ REMEDIES: dict[str, tuple[Callable[[Run, float], Tuned], Sequence[float]]] = {
     "L2-SP, strength": (l2_sp, (3.0, 10.0, 30.0)),
     "WiSE-FT, alpha": (interpolation, (0.9, 0.8, 0.7, 0.6, 0.5)),
     "WiSE-FT, statistics again, alpha": (interpolation_again, (0.9, 0.8, 0.7, 0.6)),
-    "distillation, weight": (distillation, (0.1, 0.3, 1.0)),
-    "replay of 20 a class, share": (replay, (0.05, 0.1, 0.2)),
+    "distillation, weight": (distillation, (0.1, 0.15, 0.2, 0.3, 1.0)),
+    "replay of 20 a class, share": (replay, (0.05, 0.1, 0.15, 0.2)),
 }
 
 
