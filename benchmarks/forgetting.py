@@ -29,6 +29,7 @@ import tensorflow as tf
 
 import kerasft
 from kerasft.data.fashion_mnist import DEBIAN_FOLDER, read_idx
+from kerasft.probe import TO_FINE_TUNE, solve_head
 
 SOURCE, TARGET = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
 SOURCE_PER_CLASS = 1000
@@ -162,10 +163,9 @@ def plain(run: Run, _: float = 0) -> Tuned:
 
 
 def probe(run: Run, _: float = 0) -> Tuned:
-    """Train the head alone, at ten times the rate."""
+    """The head alone, solved."""
     model = run.new()
-    kerasft.freeze(model, len(kerasft.find_stages(model)) - 1)
-    run.fit(model, keras.optimizers.Adam(1e-2))
+    solve_head(model, run.batches())
     return model, None
 
 
@@ -197,9 +197,19 @@ def interpolation_again(run: Run, alpha: float) -> Tuned:
     return model, None
 
 
-def distillation(run: Run, weight: float) -> Tuned:
-    """Learning without forgetting."""
+def probe_then_all(run: Run, _: float = 0) -> Tuned:
+    """The head solved, then all of it as it is."""
     model = run.new()
+    solve_head(model, run.batches(), standard_errors=TO_FINE_TUNE)
+    run.fit(model, adam())
+    return model, None
+
+
+def distillation(run: Run, weight: float, solved: bool = False) -> Tuned:
+    """Learning without forgetting, from a random head or a solved one."""
+    model = run.new()
+    if solved:
+        solve_head(model, run.batches(), standard_errors=TO_FINE_TUNE)
     both = kerasft.with_original_head(model, run.original)
     data = kerasft.with_original_scores(run.batches(), run.original)
     loss = [CROSS_ENTROPY, kerasft.DistillationLoss(2.0)]
@@ -207,9 +217,11 @@ def distillation(run: Run, weight: float) -> Tuned:
     return model, both
 
 
-def replay(run: Run, share: float) -> Tuned:
-    """A few source images in each batch."""
+def replay(run: Run, share: float, solved: bool = False) -> Tuned:
+    """A few source images in each batch, from a random head or a solved one."""
     model = run.new()
+    if solved:
+        solve_head(model, run.batches(), standard_errors=TO_FINE_TUNE)
     both = kerasft.with_original_head(model, run.original)
     x, y = run.source.train
     rows = np.concatenate([np.flatnonzero(y == c)[:REPLAYED] for c in range(5)])
@@ -226,7 +238,10 @@ REMEDIES: dict[str, tuple[Callable[[Run, float], Tuned], Sequence[float]]] = {
     "WiSE-FT, alpha": (interpolation, (0.9, 0.8, 0.7, 0.6, 0.5)),
     "WiSE-FT, statistics again, alpha": (interpolation_again, (0.9, 0.8, 0.7, 0.6)),
     "distillation, weight": (distillation, (0.1, 0.15, 0.2, 0.3, 1.0)),
-    "replay of 20 a class, share": (replay, (0.05, 0.1, 0.15, 0.2)),
+    "replay of 20 a class, share": (replay, (0.03, 0.05, 0.1, 0.2)),
+    "solved head first": (probe_then_all, (0.0,)),
+    "solved head, distillation, weight": (functools.partial(distillation, solved=True), (0.1, 0.2, 0.3, 1.0)),
+    "solved head, replay, share": (functools.partial(replay, solved=True), (0.03, 0.05, 0.1, 0.2)),
 }
 
 

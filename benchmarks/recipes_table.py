@@ -17,13 +17,13 @@ NAMES = {
     "right 0.0001": "plain Keras at 1e-4",
     "right 0.0003": "plain Keras at 3e-4",
     "right 3e-05": "plain Keras at 3e-5",
-    "written": "plain Keras as its guide has it",
-    "LP-FT 0.0001": "solved head, then plain Keras at 1e-4",
+    "written": "plain Keras, as its guide",
+    "LP-FT 0.0001": "solved head, then 1e-4",
     "ULMFiT": "gradual, as ULMFiT",
     "all stages": "recipe: all stages",
     "scales trained": "recipe: scales trained",
     "without views": "recipe: without views",
-    "decay 0.9": "recipe: rates fall by 0.9 a stage",
+    "decay 0.9": "recipe: rates fall by 0.9",
     "rate 1e-4": "recipe: at 1e-4",
     "rate 5e-4": "recipe: at 5e-4",
     "surest head": "recipe: the surest head",
@@ -90,7 +90,7 @@ def table(rows: Rows, tasks: Sequence[str], ways: Sequence[str]) -> str:
 
 def drawn(rows: Rows, tasks: Sequence[str], ways: Sequence[str], path: Path) -> None:
     """Draw each way's accuracy less that of plain Keras done right: a dot a draw, and a bar for the mean."""
-    figure, panels = new_figure(2, -(-len(tasks) // 2), size=(9, 7), sharey=True)
+    figure, panels = new_figure(2, -(-len(tasks) // 2), size=(11, 8), sharey=True)
     names = [way for way in ways if any(of_way(rows, task, way, "accuracy") for task in tasks)]
     for axes, task in zip(panels.flat, tasks, strict=False):
         best = best_rate(rows, task, ways)
@@ -103,9 +103,8 @@ def drawn(rows: Rows, tasks: Sequence[str], ways: Sequence[str], path: Path) -> 
             if gains:
                 axes.plot([np.mean(gains)], [place], "|", color=color, markersize=14, markeredgewidth=2.5)
         axes.axvline(0, color="0.7", linewidth=1, zorder=0)
-        zero = f", less {NAMES.get(best, best)}" if best else ""
-        axes.set_title(f"{task}{zero}", fontsize="medium")
-        axes.set_xlabel("points of accuracy")
+        axes.set_title(task)
+        axes.set_xlabel(f"points above {NAMES.get(best, best)}" if best else "")
         axes.set_xlim(max(axes.get_xlim()[0], -25), min(axes.get_xlim()[1], 40))
     panels.flat[0].set_yticks(range(len(names)), [NAMES.get(way, way) for way in names])
     panels.flat[0].invert_yaxis()
