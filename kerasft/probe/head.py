@@ -18,6 +18,8 @@ _LINKS: tuple[Link, ...] = ("softmax", "sigmoid", "identity")
 TO_FINE_TUNE = 2.0
 """The `standard_errors` of a head that fine-tuning begins with."""
 
+_BATCH = 32  # of arrays
+
 
 def solve_head(
     model: keras.Model,
@@ -38,8 +40,8 @@ def solve_head(
 
     Args:
         model: A built model whose last layer with weights is a Dense layer of one row a sample.
-        data: Batches of (x, y) or (x, y, sample_weight): a finite `tf.data.Dataset` or a list. Class ids,
-            one-hot rows, several yes-or-no columns, or numbers.
+        data: Batches of (x, y) or (x, y, sample_weight): a finite `tf.data.Dataset` or a list; or a tuple of
+            such arrays. Class ids, one-hot rows, several yes-or-no columns, or numbers.
         link: What the scores are turned into where the model leaves that to its loss: "softmax", "sigmoid" or
             "identity". None measures it: by the model's output, and by its loss if it is compiled.
         class_weight: What the samples of each class count, as in `fit`.
@@ -162,7 +164,7 @@ class FrozenHead:
         """One pass over batches of (x, y) or (x, y, sample_weight).
 
         Args:
-            data: The batches.
+            data: The batches, or a tuple of arrays.
             views: Functions of a batch's inputs, such as augmentations, by name.
 
         Raises:
@@ -170,6 +172,8 @@ class FrozenHead:
         """
         rows: list[tuple[Array, ...]] = []
         seen: dict[str, list[Array]] = {name: [] for name in views or {}}
+        if isinstance(data, tuple) and not all(isinstance(batch, tuple | list) for batch in data):
+            data = tf.data.Dataset.from_tensor_slices(data).batch(_BATCH)
         for batch in data:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             x = keras.tree.map_structure(tf.convert_to_tensor, x)

@@ -131,6 +131,18 @@ def test_class_weights_count_as_sample_weights_do():
     assert np.abs(plain.get_weights()[-1] - model.get_weights()[-1]).max() > 0.1
 
 
+def test_arrays_are_taken_as_the_batches_of_them():
+    weight = np.linspace(0.5, 2, len(LABELS)).astype("float32")
+    for arrays in ((X, LABELS), (X, LABELS, weight)):
+        one, other = network(), network()
+        one.set_weights(other.get_weights())
+        batches = [tuple(part[i : i + 32] for part in arrays) for i in range(0, len(X), 32)]
+        given, listed = solve_head(one, arrays), solve_head(other, batches)
+        assert given.strength == listed.strength and given.loss == listed.loss
+        for mine, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 def without_bias():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, use_bias=False, name="head")])
 
