@@ -12,14 +12,13 @@ import tensorflow as tf
 
 from kerasft import _keras
 from kerasft.advice.sample import Drawn, Rows, picked
-from kerasft.probe import head_of
+from kerasft.probe import batches_of, head_of
 from kerasft.stages import StageOutputs, Stages
 
 Array = np.ndarray
 Pass = Callable[[Any], tuple[list[tf.Tensor | None], tf.Tensor, Any]]
 MOST_FEATURES = 2048
 _WAY_OUT = "Name layers that start a stage: find_stages(model, at=[...])."
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -221,7 +220,7 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any, Any]]:
             )
         found: Iterable[Any] = data
     elif isinstance(data, tuple) and len(data) in (2, 3):
-        found = _divided(data)
+        found = batches_of(data)
     elif isinstance(data, list):
         found = data
     else:
@@ -232,15 +231,6 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any, Any]]:
     for batch in found:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         yield keras.tree.map_structure(tf.convert_to_tensor, x), y, weight
-
-
-def _divided(data: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    counts = {len(leaf) for leaf in keras.tree.flatten(data)}
-    if len(counts) != 1:
-        raise ValueError(f"x and y have {sorted(counts)} samples; they need as many each.")
-    for begin in range(0, counts.pop(), _BATCH):
-        rows = slice(begin, begin + _BATCH)
-        yield keras.tree.map_structure(lambda leaf, rows=rows: leaf[rows], data)
 
 
 def _check_one_output(model: keras.Model, last: tf.Tensor, outputs: Any, y: Any) -> None:

@@ -1,5 +1,6 @@
 """What a frozen backbone's features alone can do: the linear probe, solved and not trained."""
 
+from kerasft.probe.batches import batches_of
 from kerasft.probe.head import TO_FINE_TUNE, FrozenHead, Given, features_of, head_of, read_targets, solve_head
 from kerasft.probe.linear import (
     LinearProbe,
@@ -18,6 +19,7 @@ __all__ = [
     "Given",
     "LinearProbe",
     "Link",
+    "batches_of",
     "features_of",
     "fit_probe",
     "head_of",

@@ -11,14 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasft import _keras
+from kerasft.probe.batches import batches_of
 from kerasft.probe.linear import Array, LinearProbe, Link, fit_probe, predictions, sample_losses
 
 _LINKS: tuple[Link, ...] = ("softmax", "sigmoid", "identity")
 
 TO_FINE_TUNE = 2.0
 """The `standard_errors` of a head that fine-tuning begins with."""
-
-_BATCH = 32  # of arrays
 
 
 def solve_head(
@@ -173,7 +172,7 @@ class FrozenHead:
         rows: list[tuple[Array, ...]] = []
         seen: dict[str, list[Array]] = {name: [] for name in views or {}}
         if isinstance(data, tuple) and not all(isinstance(batch, tuple | list) for batch in data):
-            data = tf.data.Dataset.from_tensor_slices(data).batch(_BATCH)
+            data = batches_of(data)
         for batch in data:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             x = keras.tree.map_structure(tf.convert_to_tensor, x)
