@@ -167,12 +167,18 @@ class FrozenHead:
             views: Functions of a batch's inputs, such as augmentations, by name.
 
         Raises:
-            ValueError: There are none, or the model has not one output, or not one row a sample.
+            ValueError: There are none, or they have no end; the model has not one output, or not one row a
+                sample.
         """
         rows: list[tuple[Array, ...]] = []
         seen: dict[str, list[Array]] = {name: [] for name in views or {}}
         if isinstance(data, tuple) and not all(isinstance(batch, tuple | list) for batch in data):
             data = batches_of(data)
+        elif isinstance(data, tf.data.Dataset) and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "The data have no end (a dataset that repeats), and a head is solved in one pass over them: "
+                "give the dataset as it is before repeat(), or dataset.take(batches)."
+            )
         for batch in data:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             x = keras.tree.map_structure(tf.convert_to_tensor, x)

@@ -143,6 +143,16 @@ def test_arrays_are_taken_as_the_batches_of_them():
             np.testing.assert_array_equal(mine, theirs)
 
 
+def test_data_without_an_end_are_refused():
+    model = network()
+    before = model.get_weights()
+    data = tf.data.Dataset.from_tensor_slices((X, LABELS)).batch(32)
+    with pytest.raises(ValueError, match=r"have no end .* before repeat"):
+        solve_head(model, data.repeat())
+    assert all(map(np.array_equal, model.get_weights(), before))
+    assert solve_head(model, data.repeat().take(2)).loss == solve_head(model, data).loss
+
+
 def without_bias():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, use_bias=False, name="head")])
 
